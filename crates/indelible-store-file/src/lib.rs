@@ -1,0 +1,1 @@
+//! indelible-store-file
