@@ -1,1 +1,265 @@
-//! control
+//! Control records: what the log says of itself. No API writes one on behalf of a caller.
+//!
+//! Those that excuse absence ([`Control::Explained`], [`Control::Pruned`]) carry an [`Authorisation`], a checkpoint key's
+//! signature over record, log and index; without a valid one they excuse nothing (`docs/format.md` section 6).
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    json,
+    mac::{LogId, push_prefixed},
+    note::{NoteError, NoteSigner, VerifyingKey},
+    tree::LeafIndex,
+};
+
+/// A control record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Control {
+    /// Entry 0.
+    LogCreated(LogCreated),
+    /// The clock moved by more than a second against the monotonic clock.
+    ClockStep {
+        /// What the clock would have read.
+        from: String,
+        /// What it reads.
+        to: String,
+        /// The difference in microseconds.
+        step_us: i64,
+    },
+    /// Recovery cut a torn tail.
+    Recovered {
+        /// Name of the file under `aside/` that keeps the cut bytes.
+        aside: String,
+        /// How many bytes were cut.
+        cut_bytes: u64,
+        /// SHA-256 of the cut bytes, lower-case hexadecimal.
+        cut_sha256: String,
+        /// Tree size that was kept.
+        size: u64,
+    },
+    /// The process ended uncleanly while bounded acknowledgements were open.
+    BoundedGap {
+        /// Tree size at recovery: what is missing was promised before this.
+        since: u64,
+    },
+    /// A caller reports events that it had to drop.
+    Gap {
+        /// How many.
+        count: u64,
+        /// Why, in the caller's words.
+        reason: String,
+        /// Since when, where known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<String>,
+    },
+    /// Bodies are absent and that is accounted for.
+    Explained(Excuse),
+    /// Bodies were removed by policy.
+    Pruned(Excuse),
+}
+
+/// Entry 0: what the log is and how it is signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogCreated {
+    /// Public keys that sign checkpoints, as vkeys.
+    pub checkpoint_keys: Vec<String>,
+    /// The first entry-signing key.
+    pub entry_key: EntryKeyInfo,
+    /// Format version.
+    pub format: u32,
+    /// Random id of the log, 32 lower-case hexadecimal digits.
+    pub log_id: String,
+    /// The log's unique name.
+    pub origin: String,
+    /// What a checkpoint must carry.
+    pub policy: SignaturePolicy,
+    /// The log that this one goes on from, after a restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<Predecessor>,
+}
+
+/// The public facts of an entry-signing key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntryKeyInfo {
+    /// `HMAC-SHA256`.
+    pub algorithm: String,
+    /// Ordinal of the key in this log, from 1.
+    pub epoch: u64,
+    /// The key's id.
+    pub id: String,
+    /// Version in its key ring.
+    pub version: u32,
+}
+
+/// Which signatures a checkpoint must carry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignaturePolicy {
+    /// Algorithms of the checkpoint keys, in their order.
+    pub checkpoint_algorithms: Vec<String>,
+    /// `all`.
+    pub require: String,
+}
+
+/// The last that is known of the log before a successor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Predecessor {
+    /// Its last known checkpoint, a signed note.
+    pub checkpoint: String,
+    /// Its log id.
+    pub log_id: String,
+    /// Its origin.
+    pub origin: String,
+}
+
+/// A range of bodies whose absence is accounted for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Excuse {
+    /// A checkpoint key's signature. `None` only while it is being made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorisation: Option<Authorisation>,
+    /// First index.
+    pub first: u64,
+    /// Last index, inclusive.
+    pub last: u64,
+    /// RFC 6962 root over the leaf hashes of the range, lower-case hexadecimal.
+    pub leaf_root: String,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
+/// Who authorised a control record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authorisation {
+    /// The key, as a vkey.
+    pub key: String,
+    /// Ed25519 signature, base64.
+    pub signature: String,
+}
+
+/// Why a control record is not in order.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// The body is no control record that this version knows.
+    #[error("not a control record that this version knows")]
+    Parse(#[source] serde_json::Error),
+    /// The record cannot be written canonically.
+    #[error("the control record cannot be written")]
+    Write(#[source] json::JsonError),
+    /// The authorising key failed to sign.
+    #[error("the control record cannot be authorised")]
+    Sign(#[source] NoteError),
+    /// The record excuses something and nobody authorised it.
+    #[error("the record carries no authorisation")]
+    Unauthorised,
+    /// The authorisation names a key that is none of the log's checkpoint keys.
+    #[error("the authorisation names `{0}`, which is none of the log's checkpoint keys")]
+    UnknownKey(String),
+    /// The signature does not verify over this record at this place.
+    #[error("the authorisation's signature does not fit this record, log and index")]
+    BadSignature,
+}
+
+impl Control {
+    /// Reads a control record from a canonical body.
+    ///
+    /// # Errors
+    /// [`ControlError::Parse`].
+    pub fn parse(body: &[u8]) -> Result<Self, ControlError> {
+        serde_json::from_slice(body).map_err(ControlError::Parse)
+    }
+
+    /// The canonical body.
+    ///
+    /// # Errors
+    /// [`ControlError::Write`] where a number in it has no exact form.
+    pub fn canonical(&self) -> Result<Vec<u8>, ControlError> {
+        let text = serde_json::to_vec(self).map_err(ControlError::Parse)?;
+        json::canonicalise(&text).map_err(ControlError::Write)
+    }
+
+    /// The excuse in this record, if it is one that excuses absence.
+    #[must_use]
+    pub fn excuse(&self) -> Option<&Excuse> {
+        match self {
+            Self::Explained(excuse) | Self::Pruned(excuse) => Some(excuse),
+            _ => None,
+        }
+    }
+
+    fn excuse_mut(&mut self) -> Option<&mut Excuse> {
+        match self {
+            Self::Explained(excuse) | Self::Pruned(excuse) => Some(excuse),
+            _ => None,
+        }
+    }
+
+    /// Signs an excusing record for its place in the log. Other records pass through.
+    ///
+    /// # Errors
+    /// [`ControlError::Sign`], [`ControlError::Write`].
+    pub fn authorise(
+        mut self,
+        log_id: LogId,
+        origin: &str,
+        index: LeafIndex,
+        signer: &dyn NoteSigner,
+    ) -> Result<Self, ControlError> {
+        if self.excuse().is_none() {
+            return Ok(self);
+        }
+        let message = self.authorised_message(log_id, origin, index)?;
+        let signature = signer.sign(&message).map_err(ControlError::Sign)?;
+        let key = signer.verifying_key().to_string();
+        if let Some(excuse) = self.excuse_mut() {
+            excuse.authorisation = Some(Authorisation { key, signature: STANDARD.encode(signature) });
+        }
+        Ok(self)
+    }
+
+    /// Checks the authorisation of an excusing record at its place, against the log's checkpoint keys. Other records need none.
+    ///
+    /// # Errors
+    /// [`ControlError::Unauthorised`], [`ControlError::UnknownKey`], [`ControlError::BadSignature`].
+    pub fn verify_authorisation(
+        &self,
+        log_id: LogId,
+        origin: &str,
+        index: LeafIndex,
+        keys: &[VerifyingKey],
+    ) -> Result<(), ControlError> {
+        let Some(excuse) = self.excuse() else { return Ok(()) };
+        let authorisation = excuse.authorisation.as_ref().ok_or(ControlError::Unauthorised)?;
+        let key = keys
+            .iter()
+            .find(|key| key.to_string() == authorisation.key)
+            .ok_or_else(|| ControlError::UnknownKey(authorisation.key.clone()))?;
+        let signature = STANDARD.decode(&authorisation.signature).map_err(|_| ControlError::BadSignature)?;
+        let message = self.authorised_message(log_id, origin, index)?;
+        if key.verify(&message, &signature) { Ok(()) } else { Err(ControlError::BadSignature) }
+    }
+
+    fn authorised_message(&self, log_id: LogId, origin: &str, index: LeafIndex) -> Result<Vec<u8>, ControlError> {
+        let mut bare = self.clone();
+        if let Some(excuse) = bare.excuse_mut() {
+            excuse.authorisation = None;
+        }
+        let mut message = Vec::new();
+        push_prefixed(&mut message, b"indelible/v1/authorise");
+        push_prefixed(&mut message, origin.as_bytes());
+        message.extend_from_slice(&log_id.0);
+        message.extend_from_slice(&index.0.to_be_bytes());
+        push_prefixed(&mut message, &bare.canonical()?);
+        Ok(message)
+    }
+}

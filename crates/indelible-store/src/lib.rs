@@ -1,6 +1,20 @@
 //! The store seam: what a log needs of the place where it is kept.
 //!
-//! [`disk`] is the file system as file-based stores see it; [`fault`] is a simulated one that crashes, tears and lies.
+//! Stores are **not trusted**: everything that matters is verified from the bytes that they return. What is trusted against
+//! rollback is the tiny [`heads::HeadStore`], kept apart.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`store`] | the seam: [`store::Reader`], [`store::Writer`], batches and chunks |
+//! | [`memory`] | a store in memory |
+//! | [`heads`] | the newest head of each log, compare-and-swap |
+//! | [`disk`] | the file system as file-based stores see it |
+//! | [`fault`] | a simulated disk that crashes, tears and lies |
+//! | [`conformance`] | what every store must pass |
 
+pub mod conformance;
 pub mod disk;
 pub mod fault;
+pub mod heads;
+pub mod memory;
+pub mod store;

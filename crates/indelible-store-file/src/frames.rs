@@ -1,0 +1,191 @@
+//! Closed segments: zstd frames of whole lines with the seek table of the zstd seekable format, so that one entry costs one frame.
+//!
+//! `zstd -d` reads the file as it is. The table is derived (it can be rebuilt by walking the frames); the frames are primary.
+
+use std::io;
+
+use indelible_core::entry::MAX_LINE_BYTES;
+use thiserror::Error;
+
+/// Most uncompressed bytes in a frame.
+pub const FRAME_BYTES: usize = 256 << 10;
+/// A frame of this size holds at least four of the longest lines.
+const _: () = assert!(FRAME_BYTES / MAX_LINE_BYTES >= 3);
+
+const LEVEL: i32 = 3;
+const SKIPPABLE: u32 = 0x184D_2A5E;
+const SEEKABLE: u32 = 0x8F92_EAB1;
+
+/// Where a frame stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Offset in the file.
+    pub at: u64,
+    /// Compressed length.
+    pub compressed: u32,
+    /// Offset in the uncompressed segment.
+    pub offset: u64,
+    /// Uncompressed length.
+    pub bytes: u32,
+}
+
+/// Why a closed segment cannot be read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The seek table at the end is missing or contradicts itself.
+    #[error("the seek table is damaged: {0}")]
+    Table(&'static str),
+    /// A frame does not decompress to what the table says.
+    #[error("the frame at byte {at} cannot be decompressed")]
+    Frame {
+        /// Offset in the file.
+        at: u64,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Cuts `lines` at line ends into parts of at most [`FRAME_BYTES`] (a longer line stands alone).
+pub fn parts(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = lines;
+    std::iter::from_fn(move || {
+        let (part, after) = match rest.get(..FRAME_BYTES) {
+            None => (rest, &[][..]),
+            Some(window) => {
+                let end = memchr::memrchr(b'\n', window)
+                    .or_else(|| memchr::memchr(b'\n', rest))
+                    .map_or(rest.len(), |at| at + 1);
+                rest.split_at_checked(end)?
+            }
+        };
+        rest = after;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+/// Compresses one part into a frame with content size and checksum.
+///
+/// # Errors
+/// What zstd says.
+pub fn compress(part: &[u8]) -> io::Result<Vec<u8>> {
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+    compressor.include_checksum(true)?;
+    compressor.include_contentsize(true)?;
+    compressor.compress(part)
+}
+
+/// Decompresses one frame that must give exactly `bytes` bytes.
+///
+/// # Errors
+/// [`FrameError::Frame`].
+pub fn decompress(frame: &Frame, compressed: &[u8]) -> Result<Vec<u8>, FrameError> {
+    let limit = usize::try_from(frame.bytes).unwrap_or(usize::MAX);
+    let fail = |source| FrameError::Frame { at: frame.at, source };
+    let content = zstd::bulk::decompress(compressed, limit).map_err(fail)?;
+    if content.len() == limit {
+        Ok(content)
+    } else {
+        let text = format!("it holds {} bytes instead of {limit}", content.len());
+        Err(fail(io::Error::new(io::ErrorKind::InvalidData, text)))
+    }
+}
+
+/// The seek table as it stands at the end of the file.
+#[must_use]
+pub fn table_bytes(frames: &[Frame]) -> Vec<u8> {
+    let content = frames.len() * 8 + 9;
+    let mut out = Vec::with_capacity(content + 8);
+    out.extend_from_slice(&SKIPPABLE.to_le_bytes());
+    // A segment of 2^32 / 8 frames would be 128 TiB.
+    out.extend_from_slice(&u32::try_from(content).unwrap_or(u32::MAX).to_le_bytes());
+    for frame in frames {
+        out.extend_from_slice(&frame.compressed.to_le_bytes());
+        out.extend_from_slice(&frame.bytes.to_le_bytes());
+    }
+    out.extend_from_slice(&u32::try_from(frames.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.push(0);
+    out.extend_from_slice(&SEEKABLE.to_le_bytes());
+    out
+}
+
+/// How many bytes at the end of a file of `len` bytes hold the table, by its footer (the last 9 bytes).
+///
+/// # Errors
+/// [`FrameError::Table`].
+pub fn table_len(footer: &[u8], len: u64) -> Result<u64, FrameError> {
+    let magic = footer.last_chunk::<4>().ok_or(FrameError::Table("the file is too short"))?;
+    if u32::from_le_bytes(*magic) != SEEKABLE {
+        return Err(FrameError::Table("its last four bytes are not those of a seek table"));
+    }
+    let count = footer.first_chunk::<4>().ok_or(FrameError::Table("the file is too short"))?;
+    let total = u64::from(u32::from_le_bytes(*count)) * 8 + 17;
+    if total > len { Err(FrameError::Table("it claims more frames than the file can hold")) } else { Ok(total) }
+}
+
+/// Reads a table; `len` is the length of the file.
+///
+/// # Errors
+/// [`FrameError::Table`] unless the frames fill the file exactly.
+pub fn parse_table(table: &[u8], len: u64) -> Result<Vec<Frame>, FrameError> {
+    let wrong = FrameError::Table;
+    let mut frames = Vec::new();
+    let (mut at, mut offset) = (0, 0);
+    let entries = table.get(8..table.len().saturating_sub(9)).ok_or(wrong("it is too short"))?;
+    for entry in entries.chunks_exact(8) {
+        let (compressed, bytes) = (
+            entry.first_chunk::<4>().copied().map_or(0, u32::from_le_bytes),
+            entry.last_chunk::<4>().copied().map_or(0, u32::from_le_bytes),
+        );
+        if usize::try_from(bytes).unwrap_or(usize::MAX) > FRAME_BYTES {
+            return Err(wrong("a frame claims more than a frame may hold"));
+        }
+        frames.push(Frame { at, compressed, offset, bytes });
+        at += u64::from(compressed);
+        offset += u64::from(bytes);
+    }
+    if at + table.len() as u64 != len || table_bytes(&frames) != table {
+        return Err(wrong("it does not fit the frames before it"));
+    }
+    Ok(frames)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_end_at_line_ends_and_lose_nothing() {
+        let mut lines = Vec::new();
+        for n in 0..3000_usize {
+            lines.extend(std::iter::repeat_n(b'x', n % 700));
+            lines.push(b'\n');
+        }
+        let cut: Vec<&[u8]> = parts(&lines).collect();
+        assert_eq!(cut.concat(), lines);
+        assert!(cut.iter().all(|part| part.len() <= FRAME_BYTES && part.ends_with(b"\n")));
+        assert_eq!(parts(b"").count(), 0);
+    }
+
+    #[test]
+    fn a_table_round_trips_and_notices_every_bit() {
+        let frames = [
+            Frame { at: 0, compressed: 10, offset: 0, bytes: 100 },
+            Frame { at: 10, compressed: 7, offset: 100, bytes: 5 },
+        ];
+        let table = table_bytes(&frames);
+        let len = 17 + table.len() as u64;
+        assert_eq!(table_len(&table[table.len() - 9..], len).unwrap(), table.len() as u64);
+        assert_eq!(parse_table(&table, len).unwrap(), frames);
+        for at in 0..table.len() {
+            for bit in 0..8 {
+                let mut changed = table.clone();
+                changed[at] ^= 1 << bit;
+                if let Ok(read) = parse_table(&changed, len) {
+                    assert_ne!(read, frames, "byte {at} bit {bit}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What a crash may leave behind the newest head, and what may be cut of it.
+//!
+//! The tail from the head to the end of the last segment is read by the rules of normal reading. INVARIANT(torn): bytes
+//! are cut only where all of this holds, so that nothing that was acknowledged can be among them (`docs/format.md` section 5):
+//! the first bad line is at or beyond what `durable` and the head say; no line behind it belongs to a later batch (a later
+//! batch is written only after the one before is synced); they are no more than a batch may be.
+//! Anything else is evidence: it is reported, and the log is not opened for writing.
+
+use indelible_core::{
+    entry::{Line, MAX_LINE_BYTES},
+    time::Micros,
+    tree::{Frontier, Hash, leaf_hash},
+};
+use indelible_store::{
+    disk::{Open, SharedDisk},
+    store::{MAX_BATCH_BYTES, StoreError},
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    layout::{Durable, Layout},
+    segments::{self, Kind, OpenSegment, Segment, Trust},
+};
+
+/// Says whether a line of the tail is the log's own: origin, key and MAC. Chain and order are checked here.
+pub trait TailCheck {
+    /// What is wrong with the line; `None` where nothing is.
+    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<String>;
+}
+
+/// The state in which a log was found and left.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// Entries that are there.
+    pub size: u64,
+    /// Position behind them.
+    pub position: u64,
+    /// Leaf hash of the last.
+    pub last_leaf: Hash,
+    /// Its time.
+    pub last_recorded_at: Option<Micros>,
+    /// What was cut, if anything.
+    pub cut: Option<Cut>,
+    /// Whether the writer before ended cleanly.
+    pub clean: bool,
+    /// Whether bounded acknowledgements may have been open.
+    pub bounded: bool,
+}
+
+/// Bytes that were cut and kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Name of the file under `aside/`.
+    pub aside: String,
+    /// How many.
+    pub bytes: u64,
+    /// Their SHA-256.
+    pub sha256: [u8; 32],
+}
+
+/// The active segment, where appending goes on.
+pub(crate) struct Active {
+    pub(crate) segment: Segment,
+    pub(crate) base: u64,
+    pub(crate) len: u64,
+    pub(crate) begun: Option<Micros>,
+}
+
+/// Where the tail begins: behind the entries of the newest head.
+pub(crate) struct Anchor<'a> {
+    pub(crate) frontier: &'a Frontier,
+    pub(crate) position: u64,
+    pub(crate) base: u64,
+    pub(crate) segment: u64,
+    pub(crate) last_leaf: Hash,
+}
+
+struct Tail {
+    index: u64,
+    position: u64,
+    leaf: Hash,
+    batch: Option<u64>,
+    recorded_at: Option<Micros>,
+}
+
+pub(crate) fn recover(
+    disk: &SharedDisk,
+    layout: &Layout,
+    anchor: &Anchor<'_>,
+    check: &dyn TailCheck,
+) -> Result<(Recovered, Active), StoreError> {
+    let durable = Durable::read(&**disk, layout)?;
+    let bounded = disk.meta(&layout.at("bounded")).map_err(StoreError::io("read", &layout.at("bounded")))?.is_some();
+    let list = segments::list(&**disk, layout)?;
+    let mut tail = Tail {
+        index: anchor.frontier.size().0,
+        position: anchor.position,
+        leaf: anchor.last_leaf,
+        batch: None,
+        recorded_at: None,
+    };
+    let mut base = anchor.base;
+    let mut cut = None;
+    let mut begun = None;
+    let from = list.partition_point(|s| s.first < anchor.segment);
+    let mut last = None;
+    for (n, segment) in list.iter().enumerate().skip(from) {
+        if segment.first > anchor.segment && segment.first != tail.index {
+            return Err(evidence(tail.index, &format!("the next segment begins with entry {}", segment.first)));
+        }
+        let open = OpenSegment::open(disk, layout, *segment, Trust::Table)?;
+        if segment.first > anchor.segment {
+            base = tail.position;
+        }
+        begun = first_time(&open)?;
+        let bad = read_tail(&open, base, &mut tail, check)?;
+        let len = tail.position - base;
+        if let Some(why) = bad {
+            if n + 1 < list.len() {
+                return Err(evidence(tail.index, &why));
+            }
+            let bytes = torn(&open, len, tail.index, tail.position, durable, &why)?;
+            cut = Some(set_aside(disk, layout, &open, &tail, len, &bytes)?);
+        }
+        last = Some(Active { segment: *segment, base, len, begun });
+    }
+    if let Some(durable) = durable.filter(|durable| durable.size > tail.index) {
+        let why = format!("the log ends here, but {} entries were synced: it was cut at its end", durable.size);
+        return Err(evidence(tail.index, &why));
+    }
+    let recovered = Recovered {
+        size: tail.index,
+        position: tail.position,
+        last_leaf: tail.leaf,
+        last_recorded_at: tail.recorded_at,
+        clean: durable.is_some_and(|durable| durable.done && durable.size == tail.index),
+        cut,
+        bounded,
+    };
+    let active = match last {
+        Some(active) if active.segment.kind == Kind::Plain => active,
+        // The last segment was closed and compressed: the next batch begins a new one.
+        _ => Active { segment: Segment { first: tail.index, kind: Kind::Plain }, base: tail.position, len: 0, begun },
+    };
+    Ok((recovered, active))
+}
+
+fn evidence(index: u64, detail: &str) -> StoreError {
+    StoreError::Evidence { index, detail: detail.to_owned() }
+}
+
+fn first_time(open: &OpenSegment) -> Result<Option<Micros>, StoreError> {
+    let head = open.read(0, MAX_LINE_BYTES)?;
+    let line = head.split(|b| *b == b'\n').next().unwrap_or_default();
+    Ok(Line::parse(line).ok().and_then(|line| line.entry.recorded()))
+}
+
+/// Reads lines from `tail.position` to the end of a segment; returns why the first bad one is bad.
+fn read_tail(
+    open: &OpenSegment,
+    base: u64,
+    tail: &mut Tail,
+    check: &dyn TailCheck,
+) -> Result<Option<String>, StoreError> {
+    const WINDOW: usize = 1 << 20;
+    let end = open.len()?;
+    while tail.position - base < end {
+        let bytes = open.read(tail.position - base, WINDOW)?;
+        if memchr::memchr(b'\n', &bytes).is_none() {
+            return Ok(Some("its line does not end".to_owned()));
+        }
+        for line in bytes.split_inclusive(|b| *b == b'\n') {
+            let Some(text) = line.strip_suffix(b"\n") else { break };
+            match next_line(text, tail, check) {
+                Ok(next) => *tail = Tail { position: tail.position + line.len() as u64, ..next },
+                Err(why) => return Ok(Some(why)),
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn next_line(text: &[u8], tail: &Tail, check: &dyn TailCheck) -> Result<Tail, String> {
+    let line = Line::parse(text).map_err(|error| error.to_string())?;
+    let leaf = leaf_hash(line.entry.bytes);
+    if line.entry.index.0 != tail.index {
+        return Err(format!("it says that it is entry {}", line.entry.index));
+    }
+    if line.entry.prev != tail.leaf {
+        return Err("it does not continue the chain".to_owned());
+    }
+    let own = line.batch.0 == tail.index;
+    if !own && tail.batch.is_some_and(|batch| batch != line.batch.0) {
+        return Err("its batch is neither its own nor that of the line before".to_owned());
+    }
+    if let Some(fault) = check.fault(&line, &leaf) {
+        return Err(fault);
+    }
+    Ok(Tail {
+        index: tail.index + 1,
+        position: tail.position,
+        leaf,
+        batch: Some(line.batch.0),
+        recorded_at: line.entry.recorded(),
+    })
+}
+
+/// The bytes from the first bad line on, if they can be a torn write.
+fn torn(
+    open: &OpenSegment,
+    offset: u64,
+    index: u64,
+    position: u64,
+    durable: Option<Durable>,
+    why: &str,
+) -> Result<Vec<u8>, StoreError> {
+    let rest = open.len()? - offset;
+    if durable.is_some_and(|durable| index < durable.size || position < durable.bytes) {
+        return Err(evidence(index, &format!("{why}, and it was synced: this is no torn write")));
+    }
+    if rest > MAX_BATCH_BYTES as u64 {
+        return Err(evidence(index, &format!("{why}, and {rest} bytes follow: no torn write is so long")));
+    }
+    let bytes = open.read(offset, usize::try_from(rest).unwrap_or(usize::MAX))?;
+    let later = bytes
+        .split(|b| *b == b'\n')
+        .filter_map(|line| Line::parse(line).ok())
+        .find(|line| line.batch.0 > index && line.entry.index.0 > index);
+    if let Some(line) = later {
+        let then = line.entry.index;
+        return Err(evidence(index, &format!("{why}, and entry {then} of a later batch follows: this is no torn write")));
+    }
+    Ok(bytes)
+}
+
+fn set_aside(
+    disk: &SharedDisk,
+    layout: &Layout,
+    open: &OpenSegment,
+    tail: &Tail,
+    offset: u64,
+    bytes: &[u8],
+) -> Result<Cut, StoreError> {
+    let dir = layout.at("aside");
+    let mut serial = 0;
+    let aside = loop {
+        let name = format!("{:020}-{serial:04}.torn", tail.index);
+        if disk.meta(&dir.join(&name)).map_err(StoreError::io("read", &dir))?.is_none() {
+            break name;
+        }
+        serial += 1;
+    };
+    let path = dir.join(&aside);
+    let file = disk.open(&path, Open::CreateNew).map_err(StoreError::io("create", &path))?;
+    file.write_at(bytes, 0).map_err(StoreError::io("write", &path))?;
+    file.sync().map_err(StoreError::io("sync", &path))?;
+    disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
+    let segment = open.segment.path(layout);
+    let file = disk.open(&segment, Open::Write).map_err(StoreError::io("open", &segment))?;
+    file.set_len(offset).map_err(StoreError::io("cut", &segment))?;
+    file.sync().map_err(StoreError::io("sync", &segment))?;
+    Ok(Cut { aside, bytes: bytes.len() as u64, sha256: Sha256::digest(bytes).into() })
+}

@@ -1,0 +1,372 @@
+//! Segment files: which there are, and reading bytes of them by their uncompressed offset.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use indelible_store::{
+    disk::{Disk, DiskFile, Open, SharedDisk},
+    store::{Piece, StoreError},
+};
+
+use crate::{
+    frames::{self, Frame, FrameError},
+    layout::Layout,
+};
+
+/// The size of a piece of a plain segment.
+const PIECE_BYTES: u64 = 1 << 20;
+/// Four frames make a piece of a closed segment.
+const PIECE_FRAMES: usize = 4;
+
+/// How a segment is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `.jsonl`
+    Plain,
+    /// `.jsonl.zst`
+    Closed,
+}
+
+/// A segment by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Index of its first entry.
+    pub first: u64,
+    /// How it is stored. Where both forms exist the plain one counts, and the other is the leaving of an interrupted compression.
+    pub kind: Kind,
+}
+
+impl Segment {
+    /// Its file.
+    #[must_use]
+    pub fn path(&self, layout: &Layout) -> PathBuf {
+        match self.kind {
+            Kind::Plain => layout.segment(self.first),
+            Kind::Closed => layout.closed(self.first),
+        }
+    }
+}
+
+/// All segments, by first index. Names that are no segment's are left out (see [`strangers`]).
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn list(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Segment>, StoreError> {
+    let dir = layout.at("segments");
+    let names = disk.list(&dir).map_err(StoreError::io("list", &dir))?;
+    let mut segments: Vec<Segment> = names.iter().filter_map(|name| parse_name(name)).collect();
+    segments.sort_by_key(|s| (s.first, s.kind == Kind::Closed));
+    segments.dedup_by_key(|s| s.first);
+    Ok(segments)
+}
+
+/// Names in the segment folder that are no segment's: temporary files are told apart from what should not be there.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn strangers(disk: &dyn Disk, layout: &Layout) -> Result<Vec<String>, StoreError> {
+    let dir = layout.at("segments");
+    let names = disk.list(&dir).map_err(StoreError::io("list", &dir))?;
+    Ok(names.into_iter().filter(|name| parse_name(name).is_none()).collect())
+}
+
+fn parse_name(name: &str) -> Option<Segment> {
+    let (digits, kind) = match name.strip_suffix(".jsonl.zst") {
+        Some(digits) => (digits, Kind::Closed),
+        None => (name.strip_suffix(".jsonl")?, Kind::Plain),
+    };
+    let fits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    let first = if fits { digits.parse().ok()? } else { return None };
+    Some(Segment { first, kind })
+}
+
+/// An open segment.
+pub struct OpenSegment {
+    /// Which.
+    pub segment: Segment,
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+    frames: Vec<Frame>,
+    /// Why the seek table is not to be trusted, where that is so.
+    pub table_fault: Option<String>,
+    cached: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
+}
+
+/// How a closed segment finds its frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// By the seek table: one small read. For single entries.
+    Table,
+    /// By walking the frames themselves. For verification and repair.
+    Walk,
+}
+
+impl OpenSegment {
+    /// Opens a segment.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Damaged`] for a seek table that cannot be read under [`Trust::Table`].
+    pub fn open(disk: &SharedDisk, layout: &Layout, segment: Segment, trust: Trust) -> Result<Self, StoreError> {
+        let path = segment.path(layout);
+        let file = disk.open(&path, Open::Read).map_err(StoreError::io("open", &path))?;
+        let mut open =
+            Self { segment, path, file, frames: Vec::new(), table_fault: None, cached: Mutex::new(None) };
+        if segment.kind == Kind::Closed {
+            let table = open.read_table()?;
+            match (trust, table) {
+                (Trust::Table, Ok(frames)) => open.frames = frames,
+                (Trust::Table, Err(error)) => {
+                    return Err(StoreError::Damaged { place: open.place(), detail: error.to_string() });
+                }
+                (Trust::Walk, table) => open.walk(table)?,
+            }
+        }
+        Ok(open)
+    }
+
+    /// The file's name, for messages.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn read_table(&self) -> Result<Result<Vec<Frame>, FrameError>, StoreError> {
+        let len = self.file.len().map_err(StoreError::io("read", &self.path))?;
+        let footer = self.raw(len.saturating_sub(9), 9)?;
+        let table = match frames::table_len(&footer, len) {
+            Ok(table) => table,
+            Err(error) => return Ok(Err(error)),
+        };
+        let bytes = self.raw(len - table, usize::try_from(table).unwrap_or(usize::MAX))?;
+        Ok(frames::parse_table(&bytes, len))
+    }
+
+    /// Finds the frames by their own headers. A segment's compressed form fits memory: a segment is bounded.
+    fn walk(&mut self, table: Result<Vec<Frame>, FrameError>) -> Result<(), StoreError> {
+        let len = self.file.len().map_err(StoreError::io("read", &self.path))?;
+        let bytes = self.raw(0, usize::try_from(len).unwrap_or(usize::MAX))?;
+        let (walked, rest) = walk_frames(&bytes);
+        let whole = rest == frames::table_bytes(&walked);
+        match table {
+            Ok(table) if whole && table == walked => self.frames = table,
+            // The frames cannot be followed by themselves, but the table fits the file: one of them is damaged inside.
+            Ok(table) if !whole => self.frames = table,
+            Ok(_) | Err(_) => {
+                self.table_fault = Some("its seek table does not fit its frames".to_owned());
+                self.frames = walked;
+            }
+        }
+        Ok(())
+    }
+
+    fn raw(&self, at: u64, len: usize) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0; len];
+        let got = self.file.read_at(&mut bytes, at).map_err(StoreError::io("read", &self.path))?;
+        bytes.truncate(got);
+        Ok(bytes)
+    }
+
+    /// Uncompressed length.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn len(&self) -> Result<u64, StoreError> {
+        match self.segment.kind {
+            Kind::Plain => self.file.len().map_err(StoreError::io("read", &self.path)),
+            Kind::Closed => Ok(self.frames.last().map_or(0, |f| f.offset + u64::from(f.bytes))),
+        }
+    }
+
+    /// Whether there is nothing in it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Reads up to `max` bytes at an uncompressed offset; at least to the end of the frame there, in a closed segment.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; [`StoreError::Evidence`] for a frame that cannot be decompressed.
+    pub fn read(&self, offset: u64, max: usize) -> Result<Vec<u8>, StoreError> {
+        if self.segment.kind == Kind::Plain {
+            return self.raw(offset, max);
+        }
+        let mut out = Vec::new();
+        let from = self.frames.partition_point(|f| f.offset + u64::from(f.bytes) <= offset);
+        for frame in self.frames.iter().skip(from) {
+            let content = self.frame(frame)?;
+            let skip = usize::try_from(offset.saturating_sub(frame.offset)).unwrap_or(usize::MAX);
+            out.extend_from_slice(content.get(skip..).unwrap_or_default());
+            if out.len() >= max {
+                break;
+            }
+        }
+        out.truncate(max);
+        Ok(out)
+    }
+
+    fn frame(&self, frame: &Frame) -> Result<Arc<Vec<u8>>, StoreError> {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, content)) = &*cached
+            && *at == frame.at
+        {
+            return Ok(Arc::clone(content));
+        }
+        let content = Arc::new(self.decompress(frame)?);
+        *cached = Some((frame.at, Arc::clone(&content)));
+        Ok(content)
+    }
+
+    fn decompress(&self, frame: &Frame) -> Result<Vec<u8>, StoreError> {
+        let compressed = self.raw(frame.at, usize::try_from(frame.compressed).unwrap_or(usize::MAX))?;
+        frames::decompress(frame, &compressed).map_err(|error| StoreError::Evidence {
+            index: self.segment.first,
+            detail: format!("`{}`: {error}", self.place()),
+        })
+    }
+
+    /// Cuts the segment into pieces, up to the uncompressed offset `end`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn pieces(&self, end: u64) -> Result<Vec<Piece>, StoreError> {
+        if self.segment.kind == Kind::Closed {
+            let groups = self.frames.chunks(PIECE_FRAMES).enumerate();
+            return Ok(groups
+                .map(|(n, group)| Piece {
+                    offset: group.first().map_or(0, |f| f.offset),
+                    bytes: group.iter().map(|f| u64::from(f.bytes)).sum(),
+                    unit: (n * PIECE_FRAMES) as u64,
+                    units: group.len() as u64,
+                })
+                .collect());
+        }
+        let mut pieces = Vec::new();
+        let mut offset = 0;
+        while offset < end {
+            let bytes = PIECE_BYTES.min(end - offset);
+            pieces.push(Piece { offset, bytes, unit: 0, units: 0 });
+            offset += bytes;
+        }
+        Ok(pieces)
+    }
+
+    /// The lines that *begin* in the piece.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; [`StoreError::Evidence`] for a frame that cannot be decompressed.
+    pub fn read_piece(&self, piece: &Piece, end: u64) -> Result<Vec<u8>, StoreError> {
+        if self.segment.kind == Kind::Closed {
+            let mut out = Vec::new();
+            let (from, count) = (to_usize(piece.unit), to_usize(piece.units));
+            for frame in self.frames.iter().skip(from).take(count) {
+                out.extend_from_slice(&self.decompress(frame)?);
+            }
+            return Ok(out);
+        }
+        // One byte before, to see whether a line begins at the piece's first byte; one longest line behind, to end the last.
+        let from = piece.offset.saturating_sub(1);
+        let before = to_usize(piece.offset - from);
+        let longest = indelible_core::entry::MAX_LINE_BYTES as u64;
+        let until = (piece.offset + piece.bytes + longest).min(end);
+        let mut bytes = self.raw(from, to_usize(until - from))?;
+        let own = to_usize(piece.bytes) + before;
+        let tail_end = match bytes.get(own..) {
+            Some(rest) if bytes.get(own - 1) != Some(&b'\n') => {
+                memchr::memchr(b'\n', rest).map_or(bytes.len(), |at| own + at + 1)
+            }
+            _ => own.min(bytes.len()),
+        };
+        bytes.truncate(tail_end);
+        let start = match (piece.offset, bytes.first()) {
+            (0, _) => 0,
+            (_, Some(b'\n')) => 1,
+            _ => memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |at| at + 1),
+        };
+        // A line longer than a piece belongs to the piece where it begins; this one has then no line of its own.
+        if start > own {
+            return Ok(Vec::new());
+        }
+        bytes.drain(..start);
+        Ok(bytes)
+    }
+}
+
+fn to_usize(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+/// Follows the frames from the start; returns them and what stands behind the last.
+fn walk_frames(bytes: &[u8]) -> (Vec<Frame>, &[u8]) {
+    let mut frames = Vec::new();
+    let (mut at, mut offset) = (0_usize, 0_u64);
+    while let Some(rest) = bytes.get(at..) {
+        let Some((compressed, content)) = frame_sizes(rest) else { break };
+        frames.push(Frame { at: at as u64, compressed, offset, bytes: content });
+        at += usize::try_from(compressed).unwrap_or(usize::MAX);
+        offset += u64::from(content);
+    }
+    (frames, bytes.get(at..).unwrap_or_default())
+}
+
+fn frame_sizes(rest: &[u8]) -> Option<(u32, u32)> {
+    const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+    if !rest.starts_with(&MAGIC) {
+        return None;
+    }
+    let compressed = zstd::zstd_safe::find_frame_compressed_size(rest).ok()?;
+    let content = zstd::zstd_safe::get_frame_content_size(rest).ok()??;
+    let content = u32::try_from(content).ok().filter(|n| usize::try_from(*n).is_ok_and(|n| n <= frames::FRAME_BYTES))?;
+    Some((u32::try_from(compressed).ok()?, content))
+}
+
+/// Writes the closed form of a plain segment beside it (as `*.tmp`, synced), checked by decompressing it again.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn compress(disk: &dyn Disk, layout: &Layout, plain: &OpenSegment) -> Result<PathBuf, StoreError> {
+    let path = layout.closed(plain.segment.first);
+    let temporary = path.with_extension("zst.tmp");
+    let io = |step| StoreError::io(step, &temporary);
+    if disk.meta(&temporary).map_err(io("read"))?.is_some() {
+        disk.remove(&temporary).map_err(io("remove"))?;
+    }
+    let file = disk.open(&temporary, Open::CreateNew).map_err(io("create"))?;
+    let end = plain.len()?;
+    let mut list: Vec<Frame> = Vec::new();
+    let (mut at, mut offset) = (0_u64, 0_u64);
+    for piece in plain.pieces(end)? {
+        let lines = plain.read_piece(&piece, end)?;
+        for part in frames::parts(&lines) {
+            let compressed = frames::compress(part).map_err(io("compress"))?;
+            let too_large = || io("compress")(io::ErrorKind::FileTooLarge.into());
+            let frame = Frame {
+                at,
+                compressed: u32::try_from(compressed.len()).map_err(|_| too_large())?,
+                offset,
+                bytes: u32::try_from(part.len()).map_err(|_| too_large())?,
+            };
+            file.write_at(&compressed, at).map_err(io("write"))?;
+            let mut back = vec![0; compressed.len()];
+            file.read_at(&mut back, at).map_err(io("read back"))?;
+            let same = frames::decompress(&frame, &back).is_ok_and(|content| content == part);
+            if !same {
+                return Err(io("read back")(io::Error::new(io::ErrorKind::InvalidData, "it is not what was written")));
+            }
+            at += compressed.len() as u64;
+            offset += part.len() as u64;
+            list.push(frame);
+        }
+    }
+    if offset != end {
+        return Err(io("compress")(io::Error::new(io::ErrorKind::InvalidData, "the segment has bytes behind its last line")));
+    }
+    file.write_at(&frames::table_bytes(&list), at).map_err(io("write"))?;
+    file.sync().map_err(io("sync"))?;
+    Ok(temporary)
+}

@@ -1,0 +1,476 @@
+//! Writing a log directory: the lease, the commit, the derived files, the end.
+//!
+//! What a crash leaves: between write and sync, a torn tail that [`crate::recover`] cuts; between a checkpoint's steps, derived files that
+//! are longer than the head says and are cut and written again at open. A failed write or sync poisons the handle.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use indelible_core::{
+    entry::Line,
+    tile,
+    tree::{Hash, LeafIndex, TreeHead, TreeSize, leaf_hash},
+};
+use indelible_store::{
+    disk::{DiskFile, Lease, Open, Protection, SharedDisk, create_dirs, read_small, replace_small},
+    store::{
+        Appended, Batch, Chunk, DerivedFault, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Piece,
+        Reader, Run, Scanned, StoreError, StoredTree, Writer,
+    },
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    check,
+    ids::IdIndex,
+    layout::{Durable, Layout, Settings, marker_bytes},
+    reader::{FileReader, Live},
+    recover::{Active, Anchor, Recovered, TailCheck, recover},
+    segments::{self, Kind, OpenSegment, Segment, Trust},
+    tree_files::{BATCH_START, TreeWriter, lock},
+};
+
+/// Somebody who only looks whether there is a writer holds the lease for a moment.
+const LEASE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// A log directory, for writing.
+pub struct FileWriter {
+    reader: FileReader,
+    live: Arc<Live>,
+    active: Mutex<ActiveFile>,
+    durable: Box<dyn DiskFile>,
+    tree: Mutex<TreeWriter>,
+    ids: Arc<IdIndex>,
+    poisoned: Mutex<Option<String>>,
+    bounded: AtomicBool,
+    protection: Mutex<Option<Protection>>,
+    _lease: Box<dyn Lease>,
+}
+
+struct ActiveFile {
+    active: Active,
+    file: Option<Box<dyn DiskFile>>,
+}
+
+/// Creates an empty log directory: folders, marker, empty lock. Entry 0 is the caller's first append.
+///
+/// # Errors
+/// [`StoreError::Exists`], [`StoreError::NetworkFileSystem`], [`StoreError::Io`].
+pub fn create(disk: &SharedDisk, root: &Path, info: &LogInfo, settings: &Settings) -> Result<(), StoreError> {
+    let layout = Layout::new(root);
+    if disk.meta(root).map_err(StoreError::io("read", root))?.is_some() {
+        return Err(StoreError::Exists { place: root.display().to_string() });
+    }
+    for folder in layout.folders() {
+        create_dirs(&**disk, &folder).map_err(StoreError::io("create", &folder))?;
+    }
+    for (name, bytes) in [
+        ("lock", Vec::new()),
+        ("offsets", Vec::new()),
+        ("durable", Durable { size: 0, bytes: 0, done: false }.to_bytes().to_vec()),
+        ("log.json", marker_bytes(info, settings)),
+    ] {
+        let path = layout.at(name);
+        replace_small(&**disk, &path, &bytes).map_err(StoreError::io("create", &path))?;
+    }
+    Ok(())
+}
+
+impl FileWriter {
+    /// Takes the lease and opens a log that `head` is the newest known head of. Everything behind the head is read and
+    /// checked; a torn tail is cut and kept aside.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`]; [`StoreError::Damaged`] where a derived file has to be repaired first; [`StoreError::Evidence`]
+    /// where the log contradicts the head, `durable` or itself: then nothing was changed.
+    pub fn open(
+        disk: SharedDisk,
+        root: &Path,
+        head: &TreeHead,
+        check: &dyn TailCheck,
+    ) -> Result<(Self, Recovered), StoreError> {
+        let mut reader = FileReader::open(Arc::clone(&disk), root)?;
+        let layout = reader.layout.clone();
+        let lease = take_lease(&disk, &layout)?;
+        let (frontier, position, anchor_base, anchor_segment, last_leaf) = anchor(&reader, head)?;
+        let anchor = Anchor { frontier: &frontier, position, base: anchor_base, segment: anchor_segment, last_leaf };
+        let (recovered, active) = recover(&disk, &layout, &anchor, check)?;
+        let tree = TreeWriter::resume(Arc::clone(&disk), layout.clone(), frontier, position)?;
+        let live = Arc::new(Live::default());
+        live.size.store(recovered.size, Ordering::Release);
+        live.position.store(recovered.position, Ordering::Release);
+        reader.live = Some(Arc::clone(&live));
+        let ids = open_ids(&reader, recovered.size)?;
+        reader.set_ids(Arc::clone(&ids));
+        let durable = open_durable(&disk, &layout)?;
+        let state = Durable { size: recovered.size, bytes: recovered.position, done: false };
+        let path = layout.at("durable");
+        durable.write_at(&state.to_bytes(), 0).map_err(StoreError::io("write", &path))?;
+        let writer = Self {
+            reader,
+            live,
+            active: Mutex::new(ActiveFile { active, file: None }),
+            durable,
+            tree: Mutex::new(tree),
+            ids,
+            poisoned: Mutex::default(),
+            bounded: AtomicBool::new(recovered.bounded),
+            protection: Mutex::default(),
+            _lease: lease,
+        };
+        Ok((writer, recovered))
+    }
+
+    /// Opens a log that was just created and has no entry yet.
+    ///
+    /// # Errors
+    /// As [`FileWriter::open`].
+    pub fn open_empty(disk: SharedDisk, root: &Path) -> Result<Self, StoreError> {
+        struct Refuse;
+        impl TailCheck for Refuse {
+            fn fault(&self, _: &Line<'_>, _: &Hash) -> Option<String> {
+                Some("a new log has no entries".to_owned())
+            }
+        }
+        let head = TreeHead { size: TreeSize(0), root: indelible_core::tree::empty_root() };
+        Ok(Self::open(disk, root, &head, &Refuse)?.0)
+    }
+
+    /// The reading side.
+    #[must_use]
+    pub fn reader(&self) -> &FileReader {
+        &self.reader
+    }
+
+    /// How far the last closed segment could be protected; `None` where none was closed by this handle.
+    #[must_use]
+    pub fn protection(&self) -> Option<Protection> {
+        *lock(&self.protection)
+    }
+
+    fn guard(&self) -> Result<(), StoreError> {
+        match &*lock(&self.poisoned) {
+            Some(why) => Err(StoreError::Poisoned { why: why.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs a step after whose failure nothing is known of the disk's content.
+    fn poisoning<T>(&self, step: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.guard()?;
+        step().inspect_err(|error| {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(error);
+            while let Some(inner) = source {
+                text = format!("{text}: {inner}");
+                source = inner.source();
+            }
+            *lock(&self.poisoned) = Some(text);
+        })
+    }
+
+    fn disk(&self) -> &SharedDisk {
+        &self.reader.disk
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.reader.layout
+    }
+
+    /// Begins a new segment where the batch would make this one too long or too old.
+    fn rotate(&self, state: &mut ActiveFile, batch: &Batch) -> Result<bool, StoreError> {
+        let settings = self.reader.settings();
+        let active = &state.active;
+        let long = active.len + batch.bytes.len() as u64 > settings.segment_bytes;
+        let age = active.begun.map_or(0, |begun| batch.recorded_at.0.saturating_sub(begun.0));
+        let old = u64::try_from(age).unwrap_or(0) > settings.segment_seconds.saturating_mul(1_000_000);
+        let due = active.len > 0 && (long || old);
+        if due {
+            let base = active.base + active.len;
+            let segment = Segment { first: batch.first, kind: Kind::Plain };
+            *state = ActiveFile { active: Active { segment, base, len: 0, begun: None }, file: None };
+        }
+        Ok(due)
+    }
+
+    fn active_file<'a>(&self, state: &'a mut ActiveFile) -> Result<&'a dyn DiskFile, StoreError> {
+        let path = state.active.segment.path(self.layout());
+        if state.file.is_none() {
+            let exists = self.disk().meta(&path).map_err(StoreError::io("read", &path))?.is_some();
+            let how = if exists { Open::Write } else { Open::CreateNew };
+            state.file = Some(self.disk().open(&path, how).map_err(StoreError::io("open", &path))?);
+            // INVARIANT(named): a segment's name is durable before anything in it is acknowledged.
+            let dir = self.layout().at("segments");
+            self.disk().sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
+        }
+        state.file.as_deref().ok_or_else(|| StoreError::io("open", &path)(std::io::ErrorKind::NotFound.into()))
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<Appended, StoreError> {
+        let mut state = lock(&self.active);
+        let segment_closed = self.rotate(&mut state, batch)?;
+        let len = state.active.len;
+        let path = state.active.segment.path(self.layout());
+        let file = self.active_file(&mut state)?;
+        file.write_at(&batch.bytes, len).map_err(StoreError::io("write", &path))?;
+        file.sync().map_err(StoreError::io("sync", &path))?;
+        state.active.len += batch.bytes.len() as u64;
+        state.active.begun.get_or_insert(batch.recorded_at);
+        let size = batch.first + batch.entries.len() as u64;
+        let bytes = state.active.base + state.active.len;
+        // INVARIANT(durable): written only after the sync, so it never claims more than is durable; never synced itself.
+        let path = self.layout().at("durable");
+        let durable = Durable { size, bytes, done: false };
+        self.durable.write_at(&durable.to_bytes(), 0).map_err(StoreError::io("write", &path))?;
+        self.live.position.store(bytes, Ordering::Release);
+        self.live.size.store(size, Ordering::Release);
+        Ok(Appended { segment_closed })
+    }
+
+    /// Compresses one closed segment whose entries are all below a kept checkpoint. Returns whether there was one.
+    fn compress_one(&self, anchored: TreeSize) -> Result<bool, StoreError> {
+        let active = lock(&self.active).active.segment.first;
+        let list = segments::list(&**self.disk(), self.layout())?;
+        let ends = list.iter().skip(1).map(|s| s.first).chain([u64::MAX]);
+        let due = list
+            .iter()
+            .zip(ends)
+            .find(|(s, end)| s.kind == Kind::Plain && s.first != active && *end <= anchored.0)
+            .map(|(s, _)| *s);
+        let Some(segment) = due else { return Ok(false) };
+        self.finish_segment(segment)?;
+        Ok(true)
+    }
+
+    fn finish_segment(&self, segment: Segment) -> Result<(), StoreError> {
+        let (disk, layout) = (self.disk(), self.layout());
+        let plain = OpenSegment::open(disk, layout, segment, Trust::Walk)?;
+        let temporary = segments::compress(&**disk, layout, &plain)?;
+        drop(plain);
+        let closed = layout.closed(segment.first);
+        let dir = layout.at("segments");
+        disk.rename(&temporary, &closed).map_err(StoreError::io("rename", &closed))?;
+        disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
+        let protection = disk.protect(&closed, self.reader.settings().immutable);
+        *lock(&self.protection) = Some(protection.unwrap_or(Protection::None));
+        let path = segment.path(layout);
+        disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+        disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))
+    }
+}
+
+fn take_lease(disk: &SharedDisk, layout: &Layout) -> Result<Box<dyn Lease>, StoreError> {
+    let path = layout.at("lock");
+    if disk.meta(&path).map_err(StoreError::io("read", &path))?.is_none() {
+        replace_small(&**disk, &path, b"").map_err(StoreError::io("create", &path))?;
+    }
+    let begun = Instant::now();
+    loop {
+        if let Some(lease) = disk.lease(&path).map_err(StoreError::io("lock", &path))? {
+            return Ok(lease);
+        }
+        if begun.elapsed() > LEASE_PATIENCE {
+            return Err(StoreError::InUse { place: layout.root().display().to_string() });
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+type AnchorParts = (indelible_core::tree::Frontier, u64, u64, u64, Hash);
+
+/// Finds the end of the entries that the head covers and checks that the stored tree gives the head's root.
+fn anchor(reader: &FileReader, head: &TreeHead) -> Result<AnchorParts, StoreError> {
+    let size = head.size;
+    let frontier = tile::frontier_at(&StoredTree(reader), size)?;
+    if frontier.root() != head.root {
+        let place = reader.layout.at("tree").display().to_string();
+        let detail = "the stored tree does not give the root of the newest head; `indelible verify` tells whether the entries do".to_owned();
+        return Err(StoreError::Damaged { place, detail });
+    }
+    let Some(last) = size.0.checked_sub(1) else {
+        return Ok((frontier, 0, 0, 0, leaf_hash(b"")));
+    };
+    let want = reader.hashes(0, last, 1)?.first().copied().unwrap_or(head.root);
+    let position = reader.tree.offsets(last, 1)?.first().copied().unwrap_or(0) & !BATCH_START;
+    let segments = segments::list(&*reader.disk, &reader.layout)?;
+    let at = segments.partition_point(|s| s.first <= last);
+    let gone = |index| StoreError::Evidence {
+        index,
+        detail: "the newest head covers this entry, and its body is not there".to_owned(),
+    };
+    let segment = at.checked_sub(1).and_then(|at| segments.get(at)).ok_or_else(|| gone(last))?;
+    let base = reader.tree.offsets(segment.first, 1)?.first().copied().unwrap_or(0) & !BATCH_START;
+    let open = OpenSegment::open(&reader.disk, &reader.layout, *segment, Trust::Table)?;
+    let bytes = open.read(position.wrapping_sub(base), indelible_core::entry::MAX_LINE_BYTES)?;
+    let end = memchr::memchr(b'\n', &bytes).ok_or_else(|| gone(last))?;
+    let line = Line::parse(bytes.get(..end).unwrap_or_default())
+        .map_err(|source| StoreError::Line { index: last, source })?;
+    if leaf_hash(line.entry.bytes) != want {
+        let detail = "its bytes are not those that the newest head covers".to_owned();
+        return Err(StoreError::Evidence { index: last, detail });
+    }
+    Ok((frontier, position + end as u64 + 1, base, segment.first, want))
+}
+
+fn open_ids(reader: &FileReader, size: u64) -> Result<Arc<IdIndex>, StoreError> {
+    let ids = Arc::new(IdIndex::open(Arc::clone(&reader.disk), reader.layout.clone())?);
+    let covered = ids.covered();
+    if covered > size {
+        let place = reader.layout.at("ids").display().to_string();
+        let detail = format!("it covers {covered} entries, the log has {size}");
+        return Err(StoreError::Damaged { place, detail });
+    }
+    ids.insert(check::scan_ids(reader, covered, size)?, size);
+    Ok(ids)
+}
+
+fn open_durable(disk: &SharedDisk, layout: &Layout) -> Result<Box<dyn DiskFile>, StoreError> {
+    let path = layout.at("durable");
+    let have = read_small(&**disk, &path, 1 << 12).map_err(StoreError::io("read", &path))?;
+    if have.is_none_or(|bytes| bytes.len() != crate::layout::DURABLE_BYTES) {
+        let fresh = Durable { size: 0, bytes: 0, done: false }.to_bytes();
+        replace_small(&**disk, &path, &fresh).map_err(StoreError::io("create", &path))?;
+    }
+    disk.open(&path, Open::Write).map_err(StoreError::io("open", &path))
+}
+
+impl Reader for FileWriter {
+    fn info(&self) -> &LogInfo {
+        self.reader.info()
+    }
+    fn size(&self) -> Result<TreeSize, StoreError> {
+        self.reader.size()
+    }
+    fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
+        self.reader.read(from, max_bytes)
+    }
+    fn runs(&self) -> Result<Vec<Run>, StoreError> {
+        self.reader.runs()
+    }
+    fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
+        self.reader.pieces(run)
+    }
+    fn read_piece(&self, run: &Run, piece: &Piece) -> Result<Vec<u8>, StoreError> {
+        self.reader.read_piece(run, piece)
+    }
+    fn tree_size(&self) -> Result<TreeSize, StoreError> {
+        Ok(lock(&self.tree).size())
+    }
+    fn hashes(&self, level: u8, first: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        self.reader.hashes(level, first, count)
+    }
+    fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader.checkpoint()
+    }
+    fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader.kept(number)
+    }
+    fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
+        self.reader.lookup(id)
+    }
+    fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError> {
+        self.reader.check_derived(scanned)
+    }
+    fn has_writer(&self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+    fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader.attachment(digest)
+    }
+}
+
+impl Writer for FileWriter {
+    fn append(&self, batch: &Batch) -> Result<Appended, StoreError> {
+        if batch.bytes.len() > MAX_BATCH_BYTES {
+            let (bytes, limit) = (batch.bytes.len() as u64, MAX_BATCH_BYTES as u64);
+            return Err(StoreError::Limit { what: "a batch", bytes, limit });
+        }
+        self.poisoning(|| self.commit(batch))
+    }
+
+    fn claim(&self, ids: &[(Fingerprint, u64)], end: u64) {
+        self.ids.insert(ids.iter().copied(), end);
+    }
+
+    fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError> {
+        self.poisoning(|| lock(&self.tree).extend(leaves, lines))
+    }
+
+    fn sync_tree(&self) -> Result<(), StoreError> {
+        self.poisoning(|| lock(&self.tree).sync())
+    }
+
+    fn publish(&self, checkpoint: &[u8], keep: Option<u64>) -> Result<(), StoreError> {
+        self.guard()?;
+        if let Some(number) = keep {
+            let path = self.layout().kept(number);
+            replace_small(&**self.disk(), &path, checkpoint).map_err(StoreError::io("write", &path))?;
+            drop(self.disk().protect(&path, false));
+        }
+        let path = self.layout().at("checkpoint");
+        replace_small(&**self.disk(), &path, checkpoint).map_err(StoreError::io("write", &path))
+    }
+
+    fn put_attachment(&self, content: &[u8]) -> Result<[u8; 32], StoreError> {
+        self.guard()?;
+        if content.len() as u64 > MAX_ATTACHMENT_BYTES {
+            let (bytes, limit) = (content.len() as u64, MAX_ATTACHMENT_BYTES);
+            return Err(StoreError::Limit { what: "an attachment", bytes, limit });
+        }
+        let digest: [u8; 32] = Sha256::digest(content).into();
+        let path = self.layout().attachment(&digest);
+        if self.disk().meta(&path).map_err(StoreError::io("read", &path))?.is_none() {
+            if let Some(dir) = path.parent() {
+                create_dirs(&**self.disk(), dir).map_err(StoreError::io("create", dir))?;
+            }
+            replace_small(&**self.disk(), &path, content).map_err(StoreError::io("write", &path))?;
+            drop(self.disk().protect(&path, false));
+        }
+        Ok(digest)
+    }
+
+    fn mark_bounded(&self) -> Result<(), StoreError> {
+        if self.bounded.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let path = self.layout().at("bounded");
+        replace_small(&**self.disk(), &path, b"").map_err(StoreError::io("create", &path))?;
+        self.bounded.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn tend(&self, anchored: TreeSize) -> Result<bool, StoreError> {
+        self.guard()?;
+        let more = self.ids.tend(anchored.0, false)?;
+        Ok(self.compress_one(anchored)? || more)
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.guard()?;
+        let size = self.live.size.load(Ordering::Acquire);
+        // Twice: the generation that was waiting, then the one after it.
+        for _ in 0..2 {
+            while self.ids.tend(size, true)? {}
+        }
+        if self.bounded.load(Ordering::Acquire) {
+            let path = self.layout().at("bounded");
+            if self.disk().meta(&path).map_err(StoreError::io("read", &path))?.is_some() {
+                self.disk().remove(&path).map_err(StoreError::io("remove", &path))?;
+                self.disk().sync_dir(self.layout().root()).map_err(StoreError::io("sync", self.layout().root()))?;
+            }
+            self.bounded.store(false, Ordering::Release);
+        }
+        let path = self.layout().at("durable");
+        let bytes = self.live.position.load(Ordering::Acquire);
+        let durable = Durable { size, bytes, done: true };
+        self.durable.write_at(&durable.to_bytes(), 0).map_err(StoreError::io("write", &path))?;
+        self.durable.sync().map_err(StoreError::io("sync", &path))
+    }
+}
+

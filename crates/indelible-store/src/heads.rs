@@ -1,0 +1,146 @@
+//! The head store: the newest checkpoint of each log, compare-and-swap, apart from the logs that it guards.
+//!
+//! A record is replaced whole (temporary file, sync, rename, sync of the directory), under an exclusive lease, and only if it still is
+//! what the caller last saw. A crash leaves the old record or the new one. A missing record is never made up here: who
+//! creates a log writes the first one, and everybody else is told that it is missing.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use indelible_core::head::{HeadError, HeadRecord, file_name};
+use thiserror::Error;
+
+use crate::disk::{Lease, Open, SharedDisk, create_dirs, read_small, replace_small};
+
+/// A head record is a note and a few numbers; a note of a hundred signatures stays below this.
+const MAX_RECORD_BYTES: usize = 1 << 20;
+/// How long another process may hold the lease of a swap before we give up: 500 × 10 ms. A swap takes a few syncs.
+const LEASE_TRIES: u32 = 500;
+const LEASE_WAIT: Duration = Duration::from_millis(10);
+
+/// Why a head could not be read or moved.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HeadStoreError {
+    /// The file system refused.
+    #[error("cannot reach the head store at `{place}`")]
+    Io {
+        /// File.
+        place: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The record is damaged. That says nothing about the log.
+    #[error("the head record `{place}` is damaged, so the log cannot be compared with its newest head: restore this file from a copy, or go on with `indelible log succeed`")]
+    Damaged {
+        /// File.
+        place: String,
+        /// How.
+        #[source]
+        source: HeadError,
+    },
+    /// Somebody else moved the head: another writer, or a restored copy of the log.
+    #[error("the head of `{origin}` was moved by somebody else: another copy of this log is being written; stop one of them, and verify both")]
+    Conflict {
+        /// The log.
+        origin: String,
+    },
+    /// Another process holds the record for too long.
+    #[error("the head record `{place}` is held by another process")]
+    Busy {
+        /// File.
+        place: String,
+    },
+}
+
+/// Where the newest heads are kept.
+pub trait HeadStore: Send + Sync {
+    /// The newest head of a log; `None` where none was ever stored.
+    ///
+    /// # Errors
+    /// [`HeadStoreError::Io`], [`HeadStoreError::Damaged`].
+    fn load(&self, origin: &str) -> Result<Option<HeadRecord>, HeadStoreError>;
+
+    /// Replaces `expected` by `new`, durably, if `expected` is what is stored.
+    ///
+    /// # Errors
+    /// [`HeadStoreError::Conflict`] where something else is stored; then nothing changed. After [`HeadStoreError::Io`] either may be stored.
+    fn swap(&self, origin: &str, expected: Option<&HeadRecord>, new: &HeadRecord) -> Result<(), HeadStoreError>;
+
+    /// Where the record of a log is, for messages.
+    fn place(&self, origin: &str) -> String;
+}
+
+/// A directory with one file per log.
+pub struct FileHeads {
+    disk: SharedDisk,
+    dir: PathBuf,
+    suffix: String,
+}
+
+impl FileHeads {
+    /// Heads in `dir` (created when first written).
+    #[must_use]
+    pub fn new(disk: SharedDisk, dir: &Path) -> Self {
+        Self { disk, dir: dir.to_owned(), suffix: String::new() }
+    }
+
+    /// The same with `suffix` behind each file name: an auditor's heads are told apart by the public key that they were verified with.
+    #[must_use]
+    pub fn with_suffix(mut self, suffix: String) -> Self {
+        self.suffix = suffix;
+        self
+    }
+
+    fn path(&self, origin: &str) -> PathBuf {
+        self.dir.join(format!("{}{}", file_name(origin), self.suffix))
+    }
+
+    fn lease(&self, path: &Path) -> Result<Box<dyn Lease>, HeadStoreError> {
+        let io = |source| HeadStoreError::Io { place: path.display().to_string(), source };
+        create_dirs(&*self.disk, &self.dir).map_err(io)?;
+        let lock = path.with_file_name(format!("{}.lock", path.file_name().unwrap_or_default().to_string_lossy()));
+        match self.disk.open(&lock, Open::CreateNew) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(io(error)),
+        }
+        for _ in 0..LEASE_TRIES {
+            if let Some(lease) = self.disk.lease(&lock).map_err(io)? {
+                return Ok(lease);
+            }
+            std::thread::sleep(LEASE_WAIT);
+        }
+        Err(HeadStoreError::Busy { place: path.display().to_string() })
+    }
+}
+
+impl HeadStore for FileHeads {
+    fn load(&self, origin: &str) -> Result<Option<HeadRecord>, HeadStoreError> {
+        let path = self.path(origin);
+        let place = || path.display().to_string();
+        let bytes = read_small(&*self.disk, &path, MAX_RECORD_BYTES)
+            .map_err(|source| HeadStoreError::Io { place: place(), source })?;
+        bytes
+            .map(|bytes| HeadRecord::parse(&bytes).map_err(|source| HeadStoreError::Damaged { place: place(), source }))
+            .transpose()
+    }
+
+    fn swap(&self, origin: &str, expected: Option<&HeadRecord>, new: &HeadRecord) -> Result<(), HeadStoreError> {
+        let path = self.path(origin);
+        let _lease = self.lease(&path)?;
+        if self.load(origin)?.as_ref() != expected {
+            return Err(HeadStoreError::Conflict { origin: origin.to_owned() });
+        }
+        replace_small(&*self.disk, &path, &new.to_bytes())
+            .map_err(|source| HeadStoreError::Io { place: path.display().to_string(), source })
+    }
+
+    fn place(&self, origin: &str) -> String {
+        self.path(origin).display().to_string()
+    }
+}

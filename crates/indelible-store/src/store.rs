@@ -1,0 +1,345 @@
+//! The seam: append a batch durably, read a range, read the tree, look an id up, keep attachments.
+//!
+//! A store speaks of *lines* (`docs/format.md` section 5): the entry's exact bytes with batch and MAC around them. A store of
+//! another kind keeps the three parts however it likes and gives the same line back.
+
+use std::{io, ops::Range, path::Path};
+
+use indelible_core::{
+    entry::{EntryError, Line},
+    mac::LogId,
+    tile::LevelReader,
+    time::Micros,
+    tree::{Hash, LeafIndex, TreeSize},
+};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+/// The most bytes of lines in one batch: recovery never cuts more than this.
+pub const MAX_BATCH_BYTES: usize = 64 << 20;
+
+/// The longest attachment in bytes that a store takes in one piece.
+pub const MAX_ATTACHMENT_BYTES: u64 = 1 << 30;
+
+/// What went wrong in a store. Evidence, corruption and operation are told apart.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The file system refused a step.
+    #[error("cannot {step} `{place}`")]
+    Io {
+        /// The step, as a verb.
+        step: &'static str,
+        /// File or directory.
+        place: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no log here.
+    #[error("`{place}` is no log: {detail}")]
+    NotALog {
+        /// Directory.
+        place: String,
+        /// What is missing, and what to do.
+        detail: String,
+    },
+    /// A log, or something else, is here already.
+    #[error("`{place}` exists already: nothing was changed; choose a path that does not exist yet")]
+    Exists {
+        /// Directory.
+        place: String,
+    },
+    /// Written by a newer program.
+    #[error("the log at `{place}` has format {found}, this program reads up to format {known}: use a newer program")]
+    NewerFormat {
+        /// Directory.
+        place: String,
+        /// Its format.
+        found: u64,
+        /// The newest that is known here.
+        known: u32,
+    },
+    /// Another writer holds the lease.
+    #[error("the log at `{place}` has a writer already: stop it, or read beside it (verify, show, tail and export need no lease)")]
+    InUse {
+        /// Directory.
+        place: String,
+    },
+    /// The directory is on a network file system.
+    #[error("`{place}` is on a network file system, where locks and syncs are not to be relied on: use a local disk, or say that you accept it")]
+    NetworkFileSystem {
+        /// Directory.
+        place: String,
+    },
+    /// One of our own derived files is wrong. It can be rebuilt.
+    #[error("`{place}` is damaged: {detail}; `indelible log repair` rebuilds it from verified entries")]
+    Damaged {
+        /// File.
+        place: String,
+        /// How.
+        detail: String,
+    },
+    /// The primary data contradict what is known of them. Nothing was changed.
+    #[error("entry {index}: {detail}; nothing was changed; run `indelible verify` to see all findings")]
+    Evidence {
+        /// First index concerned.
+        index: u64,
+        /// What was found.
+        detail: String,
+    },
+    /// A line is no line.
+    #[error("the stored line of entry {index} cannot be read")]
+    Line {
+        /// Index.
+        index: u64,
+        /// Why.
+        #[source]
+        source: EntryError,
+    },
+    /// Nothing is stored at this index.
+    #[error("the log holds no entry {index}: it has {size} entries")]
+    NoEntry {
+        /// Index asked for.
+        index: u64,
+        /// How many there are.
+        size: u64,
+    },
+    /// The body is absent though its hash is there.
+    #[error("the body of entry {index} is absent")]
+    Absent {
+        /// Index asked for.
+        index: u64,
+    },
+    /// A batch or attachment is larger than its limit.
+    #[error("{what} of {bytes} bytes is larger than the {limit} that are allowed")]
+    Limit {
+        /// What.
+        what: &'static str,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A write or sync failed before: what is durable is not known until the log is opened again.
+    #[error("the log was closed to writing by an earlier failure ({why}): mend its cause and open the log again")]
+    Poisoned {
+        /// The earlier failure.
+        why: String,
+    },
+}
+
+impl StoreError {
+    /// Wraps an I/O error with its step and place.
+    pub fn io(step: &'static str, place: &Path) -> impl FnOnce(io::Error) -> Self {
+        let place = place.display().to_string();
+        move |source| Self::Io { step, place, source }
+    }
+}
+
+/// The first 16 bytes of the SHA-256 of an event id: what id lookups compare before they read the entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(pub [u8; 16]);
+
+impl Fingerprint {
+    /// The fingerprint of an event id.
+    #[must_use]
+    pub fn of(id: &str) -> Self {
+        let digest: [u8; 32] = Sha256::digest(id.as_bytes()).into();
+        Self(digest.first_chunk().copied().unwrap_or_default())
+    }
+}
+
+/// One entry of a batch.
+#[derive(Clone, Debug)]
+pub struct BatchEntry {
+    /// Where its line stands in [`Batch::bytes`], line feed included.
+    pub line: Range<usize>,
+    /// Where the entry's bytes stand.
+    pub entry: Range<usize>,
+    /// Leaf hash.
+    pub leaf: Hash,
+    /// Entry signature.
+    pub mac: [u8; 32],
+    /// Fingerprint of the event's id; `None` for control records.
+    pub id: Option<Fingerprint>,
+}
+
+/// Entries that become durable together.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Index of the first.
+    pub first: u64,
+    /// What the log's clock read; stores that close segments by age go by it.
+    pub recorded_at: Micros,
+    /// Their lines, one behind the other.
+    pub bytes: Vec<u8>,
+    /// What is where in `bytes`.
+    pub entries: Vec<BatchEntry>,
+}
+
+/// Whole lines of consecutive entries.
+#[derive(Clone, Debug, Default)]
+pub struct Chunk {
+    /// Index of the first.
+    pub first: u64,
+    /// The lines, each with its line feed.
+    pub bytes: Vec<u8>,
+}
+
+impl Chunk {
+    /// The lines without their line feeds.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes.split_inclusive(|b| *b == b'\n').map(|line| line.strip_suffix(b"\n").unwrap_or(line))
+    }
+}
+
+/// A log's settings as its store keeps them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogInfo {
+    /// The log's unique name.
+    pub origin: String,
+    /// Its random id.
+    pub log_id: LogId,
+    /// Format version.
+    pub format: u32,
+}
+
+/// A run of lines that the store keeps as one thing (a segment file, a block of rows).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Index of its first entry, by its name.
+    pub first: u64,
+    /// Where it is, for messages.
+    pub place: String,
+    /// Length in bytes, uncompressed, as far as it may be read.
+    pub bytes: u64,
+    /// Whether no more will come.
+    pub closed: bool,
+}
+
+/// A part of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Byte offset in the run, uncompressed.
+    pub offset: u64,
+    /// Length in bytes, uncompressed.
+    pub bytes: u64,
+    /// Ordinal of the store's own unit (a frame) that it begins with.
+    pub unit: u64,
+    /// How many units.
+    pub units: u64,
+}
+
+/// What a verification knows when the store checks its derived files.
+pub struct Scanned<'a> {
+    /// Number of entries below the newest checkpoint.
+    pub anchored: TreeSize,
+    /// Log id and origin by entry 0.
+    pub info: &'a LogInfo,
+    /// Number of the newest kept checkpoint.
+    pub kept: u64,
+    /// Sum over the event ids of all entries (see [`id_digest`]); only in a strict scan.
+    pub ids: Option<[u64; 4]>,
+}
+
+/// A derived file that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DerivedFault {
+    /// File.
+    pub place: String,
+    /// What is wrong.
+    pub detail: String,
+}
+
+/// The contribution of one (fingerprint, index) to the order-free sum that compares an id index with the entries.
+#[must_use]
+pub fn id_digest(id: Fingerprint, index: u64) -> [u64; 4] {
+    let digest: [u8; 32] = Sha256::new_with_prefix(id.0).chain_update(index.to_le_bytes()).finalize().into();
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(digest.chunks_exact(8)) {
+        *word = bytes.first_chunk().copied().map_or(0, u64::from_le_bytes);
+    }
+    words
+}
+
+/// Reading, beside a live writer or without one. Every method may be called from many threads.
+pub trait Reader: Send + Sync {
+    /// What log this is, by the store's own word.
+    fn info(&self) -> &LogInfo;
+    /// How many entries are durable. Never falls while the handle lives.
+    fn size(&self) -> Result<TreeSize, StoreError>;
+    /// Whole lines from entry `from` on: at least one, then as many as fit into `max_bytes`. Never past [`Reader::size`].
+    fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError>;
+    /// The stored runs of lines, in order of their names, for a scan that trusts nothing derived.
+    fn runs(&self) -> Result<Vec<Run>, StoreError>;
+    /// A run cut into pieces of about a mebibyte, each of which can be read by itself.
+    fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError>;
+    /// The bytes of a piece: whole lines where the store is whole, whatever stands there otherwise.
+    fn read_piece(&self, run: &Run, piece: &Piece) -> Result<Vec<u8>, StoreError>;
+    /// How many leaf hashes the stored tree covers: at least the published checkpoint's size.
+    fn tree_size(&self) -> Result<TreeSize, StoreError>;
+    /// Hashes `first .. first + count` of a level of the stored tree ([`indelible_core::tile`]).
+    fn hashes(&self, level: u8, first: u64, count: usize) -> Result<Vec<Hash>, StoreError>;
+    /// The published checkpoint.
+    fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError>;
+    /// A kept checkpoint.
+    fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Indices that an id may stand at: exact ones among them, strangers possible, none missing below [`Reader::size`].
+    fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError>;
+    /// Compares the derived files with what a scan of the entries says. Each difference is a line of text: file, what, where.
+    fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError>;
+    /// Whether a writer holds the lease now.
+    fn has_writer(&self) -> Result<bool, StoreError>;
+    /// An attachment by its SHA-256; not verified here.
+    fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError>;
+}
+
+/// Writing: held by one process at a time.
+pub trait Writer: Reader {
+    /// Appends a batch. At return it is durable. After an error the handle is poisoned and the batch may be there or not; opening again tells.
+    fn append(&self, batch: &Batch) -> Result<Appended, StoreError>;
+    /// Makes ids findable from now on, before their entries are durable. Called in the order of the entries; `end` is the index behind the last.
+    fn claim(&self, ids: &[(Fingerprint, u64)], end: u64);
+    /// Extends the stored tree by the leaf hashes of `lines` (already verified, starting at [`Reader::tree_size`]), with its derived
+    /// offsets. Not yet durable.
+    fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError>;
+    /// Makes the stored tree durable.
+    fn sync_tree(&self) -> Result<(), StoreError>;
+    /// Replaces the published checkpoint; with a number, keeps it as well. Durable at return.
+    fn publish(&self, checkpoint: &[u8], keep: Option<u64>) -> Result<(), StoreError>;
+    /// Stores an attachment durably under the SHA-256 of its content, which is returned.
+    fn put_attachment(&self, content: &[u8]) -> Result<[u8; 32], StoreError>;
+    /// Says that bounded acknowledgements may be open (until [`Writer::close`]). Durable at return.
+    fn mark_bounded(&self) -> Result<(), StoreError>;
+    /// Work that can wait: compresses closed segments below `anchored`, merges id files. Returns whether there is more.
+    fn tend(&self, anchored: TreeSize) -> Result<bool, StoreError>;
+    /// A clean end: everything was appended, checkpointed and published.
+    fn close(&self) -> Result<(), StoreError>;
+}
+
+/// What an append did besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// A segment was closed before this batch: a kept checkpoint is due.
+    pub segment_closed: bool,
+}
+
+/// The stored tree of a reader, for proofs.
+pub struct StoredTree<'a>(pub &'a dyn Reader);
+
+impl LevelReader for StoredTree<'_> {
+    type Error = StoreError;
+
+    fn hashes(&self, level: u8, first: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        self.0.hashes(level, first, count)
+    }
+}
+
+/// Parses the line of entry `index`.
+///
+/// # Errors
+/// [`StoreError::Line`].
+pub fn parse_line(line: &[u8], index: u64) -> Result<Line<'_>, StoreError> {
+    Line::parse(line).map_err(|source| StoreError::Line { index, source })
+}
