@@ -272,4 +272,19 @@ mod tests {
         let longer = runs(&[(1, 2000), (0, 500)]);
         assert_eq!(outcomes(Fate::Scattered, &old, &[], Some(2500)), [old, longer]);
     }
+
+    #[test]
+    fn a_write_copies_only_its_own_bytes() {
+        let mut content = Content::new(vec![0; 1 << 20]);
+        content.write(0, b"first");
+        let (live, durable) = (content.live().as_ptr(), content.durable().as_ptr());
+        for at in 0..100 {
+            content.write(at * 500, b"more");
+            if at % 10 == 0 {
+                content.sync();
+            }
+            assert_eq!(content.live().as_ptr(), live);
+        }
+        assert_eq!(content.durable().as_ptr(), durable);
+    }
 }

@@ -1,0 +1,3 @@
+//! Tests of the store seam from the outside.
+
+mod sim_disk;
