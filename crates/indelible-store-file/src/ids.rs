@@ -313,6 +313,8 @@ struct State {
     frozen: Arc<HashMap<Fingerprint, u64>>,
     frozen_end: u64,
     runs: Vec<Arc<Run>>,
+    /// How many generations were written out by this handle.
+    written: u64,
 }
 
 /// A generation in memory: 16 MiB of table at most.
@@ -354,6 +356,19 @@ impl IdIndex {
         state.current_end = state.current_end.max(end);
     }
 
+    /// Changes whenever a generation leaves memory.
+    #[must_use]
+    pub fn token(&self) -> u64 {
+        self.read().written
+    }
+
+    /// Candidates among the ids that are in no file yet.
+    #[must_use]
+    pub fn in_memory(&self, id: Fingerprint) -> Vec<u64> {
+        let state = self.read();
+        [state.current.get(&id), state.frozen.get(&id)].into_iter().flatten().copied().collect()
+    }
+
     /// Candidates for an id: all that there are, newest first; strangers are possible only by a collision of 128 bits.
     ///
     /// # Errors
@@ -392,6 +407,7 @@ impl IdIndex {
             let mut state = self.write();
             state.runs.push(run);
             state.frozen = Arc::default();
+            state.written += 1;
         }
         self.merge()
     }

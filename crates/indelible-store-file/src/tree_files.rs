@@ -179,11 +179,12 @@ impl TreeWriter {
             offsets.extend_from_slice(&(position | start).to_le_bytes());
             position += line.len() as u64;
         }
-        for (slot, bytes) in levels.iter().enumerate().filter(|(_, bytes)| !bytes.is_empty()) {
+        // Level 0 last: its length is what readers in other processes go by.
+        self.write(usize::from(LEVELS), &offsets, from.0 * 8)?;
+        for (slot, bytes) in levels.iter().enumerate().rev().filter(|(_, bytes)| !bytes.is_empty()) {
             let level = u8::try_from(slot).unwrap_or(LEVELS);
             self.write(slot, bytes, level_len(from, level) * 32)?;
         }
-        self.write(usize::from(LEVELS), &offsets, from.0 * 8)?;
         self.position = position;
         Ok(())
     }

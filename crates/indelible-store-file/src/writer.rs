@@ -398,6 +398,15 @@ impl Writer for FileWriter {
         self.ids.insert(ids.iter().copied(), end);
     }
 
+    fn id_token(&self) -> u64 {
+        self.ids.token()
+    }
+
+    fn lookup_recent(&self, id: Fingerprint, token: u64) -> Result<Vec<LeafIndex>, StoreError> {
+        let found = if token == self.ids.token() { self.ids.in_memory(id) } else { self.ids.lookup(id)? };
+        Ok(found.into_iter().map(LeafIndex).collect())
+    }
+
     fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError> {
         self.poisoning(|| lock(&self.tree).extend(leaves, lines))
     }

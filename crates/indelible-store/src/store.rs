@@ -301,6 +301,10 @@ pub trait Writer: Reader {
     fn append(&self, batch: &Batch) -> Result<Appended, StoreError>;
     /// Makes ids findable from now on, before their entries are durable. Called in the order of the entries; `end` is the index behind the last.
     fn claim(&self, ids: &[(Fingerprint, u64)], end: u64);
+    /// A token that changes whenever ids move from memory to where only [`Reader::lookup`] finds them.
+    fn id_token(&self) -> u64;
+    /// Like [`Reader::lookup`] for ids claimed since an earlier lookup that was made under `token`: cheap where the token still holds.
+    fn lookup_recent(&self, id: Fingerprint, token: u64) -> Result<Vec<LeafIndex>, StoreError>;
     /// Extends the stored tree by the leaf hashes of `lines` (already verified, starting at [`Reader::tree_size`]), with its derived
     /// offsets. Not yet durable.
     fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError>;
