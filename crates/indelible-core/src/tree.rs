@@ -1,4 +1,8 @@
 //! The RFC 6962 Merkle tree: hashes, positions, and the compact frontier.
+//!
+//! The tree over *n* leaves falls into complete subtrees, one for each bit that is set in *n*, the largest on the left.
+//! A [`Frontier`] is the list of their roots: enough to append leaves and to compute the root, in at most 64 hashes.
+//! How nodes are stored, and how proofs are made from them, is in [`tile`](crate::tile). `docs/format.md` section 2.
 
 use std::fmt;
 
@@ -79,4 +83,177 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
 #[must_use]
 pub fn empty_root() -> Hash {
     Hash(Sha256::digest([]).into())
+}
+
+/// The root of the tree over these leaf hashes alone (RFC 6962 section 2.1, MTH).
+#[must_use]
+pub fn range_root(leaves: &[Hash]) -> Hash {
+    let mut frontier = Frontier::new();
+    leaves.iter().for_each(|leaf| frontier.push(*leaf));
+    frontier.root()
+}
+
+/// Reads a number in decimal as every text of ours spells it: digits only, no leading zero, at most 64 bits.
+pub(crate) fn parse_decimal(text: &str) -> Option<u64> {
+    let canonical = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    canonical.then(|| text.parse().ok()).flatten()
+}
+
+/// Heights of the maximal complete subtrees that cover the leaves `from..to`, left to right; nothing if `from >= to`.
+pub(crate) fn right_heights(mut from: u64, to: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let height = from.trailing_zeros().min(to.checked_sub(from)?.checked_ilog2()?);
+        from = from.checked_add(1 << height)?;
+        Some(height)
+    })
+}
+
+/// The root over a run of subtrees that stand side by side, the largest first; `None` for no subtree.
+pub(crate) fn fold_tail(roots: &[Hash]) -> Option<Hash> {
+    roots.iter().rev().copied().reduce(|right, left| node_hash(&left, &right))
+}
+
+/// The roots of the maximal complete subtrees of a tree, left to right: all that appending needs (RFC 6962 section 2.1).
+///
+/// Invariant `frontier-count`: there is one hash for each bit set in the size, the highest bit first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frontier {
+    size: u64,
+    hashes: Vec<Hash>,
+}
+
+impl Frontier {
+    /// The frontier of the tree without entries.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the parts of a stored frontier; `None` where the number of hashes does not fit the size.
+    #[must_use]
+    pub fn from_parts(size: TreeSize, hashes: Vec<Hash>) -> Option<Self> {
+        let wanted = usize::try_from(size.0.count_ones()).ok()?;
+        (hashes.len() == wanted).then_some(Self { size: size.0, hashes })
+    }
+
+    /// How many leaves are in the tree.
+    #[must_use]
+    pub fn size(&self) -> TreeSize {
+        TreeSize(self.size)
+    }
+
+    /// The subtree roots, the largest subtree first.
+    #[must_use]
+    pub fn hashes(&self) -> &[Hash] {
+        &self.hashes
+    }
+
+    /// Appends one leaf hash.
+    pub fn push(&mut self, leaf: Hash) {
+        self.push_with(leaf, &mut |_, _| ());
+    }
+
+    /// Appends one leaf hash and hands over what it completes for the stored levels above the leaves.
+    ///
+    /// `emit(level, root)` is called, lowest level first, for each complete subtree of `256^level` leaves, `level >= 1`,
+    /// that ends at this leaf; the root is the next hash of the file `tree/<level>` (`docs/format.md` section 5). Nothing
+    /// is hashed twice: such a root is on the way of the append.
+    pub fn push_with(&mut self, leaf: Hash, emit: &mut impl FnMut(u8, Hash)) {
+        self.carry(0, leaf, emit);
+    }
+
+    /// Appends a complete subtree of `2^height` leaves by its root.
+    ///
+    /// Nothing is changed and `false` is returned where a subtree of that height cannot stand at the end of the tree.
+    #[must_use]
+    pub fn push_subtree(&mut self, height: u32, root: Hash) -> bool {
+        let fits = 1u64.checked_shl(height).and_then(|width| self.size.checked_add(width)).is_some();
+        if !fits || self.size.trailing_zeros() < height {
+            return false;
+        }
+        self.carry(height, root, &mut |_, _| ());
+        true
+    }
+
+    /// Appends the subtree roots that lead from here to `size`, as the `right` member of an export holds them.
+    ///
+    /// `None` where their number does not fit the two sizes (`docs/format.md` section 8).
+    #[must_use]
+    pub fn complete(mut self, right: &[Hash], size: TreeSize) -> Option<Self> {
+        let mut heights = right_heights(self.size, size.0);
+        for root in right {
+            if !self.push_subtree(heights.next()?, *root) {
+                return None;
+            }
+        }
+        (heights.next().is_none() && self.size == size.0).then_some(self)
+    }
+
+    /// The root hash.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        fold_tail(&self.hashes).unwrap_or_else(empty_root)
+    }
+
+    /// Size and root.
+    #[must_use]
+    pub fn head(&self) -> TreeHead {
+        TreeHead { size: self.size(), root: self.root() }
+    }
+
+    fn carry(&mut self, mut height: u32, mut node: Hash, emit: &mut impl FnMut(u8, Hash)) {
+        let added = 1 << height;
+        let mut occupied = self.size >> height;
+        while occupied & 1 == 1 {
+            // INVARIANT(frontier-count): a bit that is set has its hash, so `pop` cannot miss.
+            let Some(left) = self.hashes.pop() else { break };
+            node = node_hash(&left, &node);
+            occupied >>= 1;
+            height += 1;
+            if let (0, Ok(level)) = (height % 8, u8::try_from(height / 8)) {
+                emit(level, node);
+            }
+        }
+        self.hashes.push(node);
+        self.size = self.size.saturating_add(added);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_canonical_decimals_only() {
+        for (text, expect) in [
+            ("0", Some(0)),
+            ("7", Some(7)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("", None),
+            ("00", None),
+            ("01", None),
+            ("+1", None),
+            ("-1", None),
+            ("1 ", None),
+            ("\u{661}", None),
+        ] {
+            assert_eq!(parse_decimal(text), expect, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn heights_cover_the_range_from_left_to_right() {
+        for (from, to, expect) in [
+            (0, 0, vec![]),
+            (5, 5, vec![]),
+            (6, 5, vec![]),
+            (0, 7, vec![2, 1, 0]),
+            (1, 8, vec![0, 1, 2]),
+            (5, 13, vec![0, 1, 2, 0]),
+            (0, 1 << 63, vec![63]),
+        ] {
+            assert_eq!(right_heights(from, to).collect::<Vec<_>>(), expect, "{from}..{to}");
+        }
+    }
 }
