@@ -259,8 +259,7 @@ impl<'a> Line<'a> {
         let batch = read_number(digits).ok_or(EntryError::Envelope("batch"))?;
         let rest = rest.strip_prefix(b",\"entry\":").ok_or(EntryError::Envelope("entry"))?;
         let rest = rest.strip_suffix(b"\"}").ok_or_else(|| unsigned_or(line, "mac"))?;
-        let (rest, mac) =
-            rest.split_at_checked(rest.len().wrapping_sub(64)).ok_or_else(|| unsigned_or(line, "mac"))?;
+        let (rest, mac) = rest.split_at_checked(rest.len().wrapping_sub(64)).ok_or_else(|| unsigned_or(line, "mac"))?;
         let entry = rest.strip_suffix(b",\"mac\":\"").ok_or_else(|| unsigned_or(line, "mac"))?;
         let mac = hex::decode(mac).ok_or(EntryError::Envelope("mac"))?;
         Ok(Self { batch: LeafIndex(batch), entry: EntryRef::parse(entry)?, mac })

@@ -94,12 +94,17 @@ pub fn derive_bytes(secret: &[u8; 32], log_id: LogId, origin: &str, epoch: u64) 
     }
     let mut key = Zeroizing::new([0; 32]);
     // 32 bytes is far below the limit of 255 hashes; HKDF refuses nothing else.
-    drop(Hkdf::<Sha256>::new(Some(&log_id.0), secret).expand(&info, key.as_mut()));
+    let _ = Hkdf::<Sha256>::new(Some(&log_id.0), secret).expand(&info, key.as_mut());
     key
 }
 
+/// HMAC pads a key shorter than the block with zeros (RFC 2104 section 2); the library wants the whole block.
 fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
-    Hmac::new(key.into())
+    let mut block = Zeroizing::new([0; 64]);
+    for (slot, byte) in block.iter_mut().zip(key) {
+        *slot = *byte;
+    }
+    Hmac::new((&*block).into())
 }
 
 #[cfg(test)]

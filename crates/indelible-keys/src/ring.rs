@@ -10,7 +10,7 @@ use indelible_core::{
     hex,
     mac::{self, EntryKey, LogId},
 };
-use rand::RngCore as _;
+use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::{Zeroize as _, Zeroizing};
@@ -22,7 +22,9 @@ use crate::CheckpointSigner;
 #[non_exhaustive]
 pub enum KeyError {
     /// There is no ring in the directory.
-    #[error("there is no key ring at `{place}`: name the directory that `indelible init` made, with --keys or INDELIBLE_KEYS")]
+    #[error(
+        "there is no key ring at `{place}`: name the directory that `indelible init` made, with --keys or INDELIBLE_KEYS"
+    )]
     Missing {
         /// Directory.
         place: String,
@@ -55,7 +57,9 @@ pub enum KeyError {
         detail: String,
     },
     /// The bytes of a key do not fit its id: wrong key bytes, not tampering.
-    #[error("key `{id}` in `{place}` has not the bytes that its id was made from: the ring was damaged or mixed up; restore it from your copy")]
+    #[error(
+        "key `{id}` in `{place}` has not the bytes that its id was made from: the ring was damaged or mixed up; restore it from your copy"
+    )]
     WrongBytes {
         /// The id.
         id: String,
@@ -71,7 +75,9 @@ pub enum KeyError {
         held: String,
     },
     /// Keys and log are in one place.
-    #[error("the keys `{keys}` and the log `{log}` are in one place: whoever can change the log could sign the change; choose a keys directory outside of it")]
+    #[error(
+        "the keys `{keys}` and the log `{log}` are in one place: whoever can change the log could sign the change; choose a keys directory outside of it"
+    )]
     Beside {
         /// Keys directory.
         keys: String,
@@ -206,9 +212,9 @@ impl KeyRing {
             }
         };
         let bytes = |key: &KeyFile| {
-            hex::decode::<32>(key.secret.as_bytes())
-                .map(Zeroizing::new)
-                .ok_or_else(|| malformed(&format!("the secret of `{}` is not 64 lower-case hexadecimal digits", key.id)))
+            hex::decode::<32>(key.secret.as_bytes()).map(Zeroizing::new).ok_or_else(|| {
+                malformed(&format!("the secret of `{}` is not 64 lower-case hexadecimal digits", key.id))
+            })
         };
         let (entry, checkpoint) = (find("entry_signing")?, find("checkpoint_signing")?);
         let ring = Self {

@@ -3,10 +3,7 @@
 //! The scan itself (chain, MAC, tree) is `indelible::verify`'s; it compares `tree/0` as it goes. Here are the files that only this store has.
 
 use indelible_core::entry::{BodyKind, Line, top_level_string};
-use indelible_store::{
-    disk::read_small,
-    store::{DerivedFault, Fingerprint, Reader as _, Scanned, StoreError, id_digest},
-};
+use indelible_store::store::{DerivedFault, Fingerprint, Reader as _, Scanned, StoreError, id_digest};
 use std::sync::Arc;
 
 use crate::{
@@ -94,7 +91,9 @@ fn check_offsets(
         if let Some(detail) = &open.table_fault {
             faults.push(fault(&segment.path(&reader.layout), detail.clone()));
         }
-        if segment.kind == Kind::Closed && reader.disk.meta(&reader.layout.segment(segment.first)).is_ok_and(|m| m.is_some()) {
+        if segment.kind == Kind::Closed
+            && reader.disk.meta(&reader.layout.segment(segment.first)).is_ok_and(|m| m.is_some())
+        {
             faults.push(fault(&segment.path(&reader.layout), "its plain form was not removed"));
         }
         if let Some(index) = compare_offsets(reader, &open, scanned.anchored.0)? {
@@ -129,7 +128,8 @@ fn compare_offsets(reader: &FileReader, open: &OpenSegment, anchored: u64) -> Re
         }
     }
     // The next segment's base follows from this one's end.
-    let next = segments::list(&*reader.disk, &reader.layout)?.into_iter().find(|s| s.first == index && index < anchored);
+    let next =
+        segments::list(&*reader.disk, &reader.layout)?.into_iter().find(|s| s.first == index && index < anchored);
     match next {
         Some(next) if reader.tree.offsets(next.first, 1)?.first().map(|o| o & !BATCH_START) != Some(position) => {
             Ok(Some(next.first))
@@ -154,7 +154,9 @@ fn check_levels(
             continue;
         }
         let Some(below) = level.checked_sub(1) else { continue };
-        let fits = |from: u64| reader.disk.meta(&reader.layout.level(below)).is_ok_and(|m| m.is_some_and(|m| m.len >= from * 32));
+        let fits = |from: u64| {
+            reader.disk.meta(&reader.layout.level(below)).is_ok_and(|m| m.is_some_and(|m| m.len >= from * 32))
+        };
         if !fits(want * 256) {
             continue;
         }
@@ -200,7 +202,17 @@ fn check_folders(
         }
     };
     const OWN: [&str; 11] = [
-        "aside", "attachments", "bounded", "checkpoint", "checkpoints", "durable", "ids", "lock", "log.json", "offsets", "segments",
+        "aside",
+        "attachments",
+        "bounded",
+        "checkpoint",
+        "checkpoints",
+        "durable",
+        "ids",
+        "lock",
+        "log.json",
+        "offsets",
+        "segments",
     ];
     let temporary = |name: &str| held && name.ends_with(".tmp");
     for name in list(".")?.iter().filter(|name| !OWN.contains(&name.as_str()) && *name != "tree" && !temporary(name)) {

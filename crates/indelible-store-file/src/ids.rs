@@ -54,9 +54,8 @@ impl Run {
         let file = disk.open(&path, Open::Read).map_err(StoreError::io("open", &path))?;
         let mut header = [0; HEADER as usize];
         let got = file.read_at(&mut header, 0).map_err(StoreError::io("read", &path))?;
-        let word = |n: usize| {
-            header.get(n * 8..).and_then(|rest| rest.first_chunk()).copied().map_or(0, u64::from_le_bytes)
-        };
+        let word =
+            |n: usize| header.get(n * 8..).and_then(|rest| rest.first_chunk()).copied().map_or(0, u64::from_le_bytes);
         let run = Self { count: word(1), blocks: word(4), file, path, first, end };
         let len = run.file.len().map_err(StoreError::io("read", &run.path))?;
         let fits = got == header.len()

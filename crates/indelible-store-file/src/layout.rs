@@ -72,9 +72,8 @@ impl Layout {
     /// Folders of a new log, parents first.
     #[must_use]
     pub fn folders(&self) -> [PathBuf; 7] {
-        ["", "segments", "tree", "checkpoints", "ids", "attachments", "aside"].map(|name| {
-            if name.is_empty() { self.root.clone() } else { self.root.join(name) }
-        })
+        ["", "segments", "tree", "checkpoints", "ids", "attachments", "aside"]
+            .map(|name| if name.is_empty() { self.root.clone() } else { self.root.join(name) })
     }
 }
 
@@ -154,8 +153,7 @@ pub fn read_marker(disk: &dyn Disk, layout: &Layout) -> Result<(LogInfo, Setting
         Ok(_) => {}
         Err(_) => return Err(damaged("it is not the marker of a log")),
     }
-    let mut marker: Marker =
-        serde_json::from_slice(&bytes).map_err(|_| damaged("a member is missing or unknown"))?;
+    let mut marker: Marker = serde_json::from_slice(&bytes).map_err(|_| damaged("a member is missing or unknown"))?;
     let stated = marker.sha256.take();
     if stated != Some(hex::encode(&Sha256::digest(canonical(&marker)))) {
         return Err(damaged("its checksum does not fit"));
@@ -177,8 +175,12 @@ fn no_log(disk: &dyn Disk, layout: &Layout) -> StoreError {
     let place = layout.root().display().to_string();
     let detail = match (disk.meta(layout.root()), disk.meta(&layout.at("segments"))) {
         (Ok(None), _) => "there is nothing at that path; `indelible init` creates a log",
-        (_, Ok(Some(_))) => "`log.json` is missing though there are segments; `indelible log repair` writes it again from entry 0",
-        (Ok(Some(meta)), _) if !meta.is_dir => "it is a file, not a directory; to read foreign records use `indelible import`",
+        (_, Ok(Some(_))) => {
+            "`log.json` is missing though there are segments; `indelible log repair` writes it again from entry 0"
+        }
+        (Ok(Some(meta)), _) if !meta.is_dir => {
+            "it is a file, not a directory; to read foreign records use `indelible import`"
+        }
         _ => "the directory has no `log.json`; `indelible init` creates a log at a path that does not exist yet",
     };
     StoreError::NotALog { place, detail: detail.to_owned() }

@@ -14,9 +14,7 @@ use indelible_core::{
 };
 use indelible_store::{
     disk::{SharedDisk, read_small},
-    store::{
-        Chunk, DerivedFault, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, Piece, Reader, Run, Scanned, StoreError,
-    },
+    store::{Chunk, DerivedFault, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, Piece, Reader, Run, Scanned, StoreError},
 };
 
 use crate::{
@@ -301,7 +299,9 @@ impl Reader for FileReader {
         };
         let mut found: Vec<LeafIndex> = ids.lookup(id)?.into_iter().map(LeafIndex).collect();
         if self.live.is_none() {
-            found.extend(check::scan_ids(self, ids.covered(), self.size()?.0)?.filter(|r| r.0 == id).map(|r| LeafIndex(r.1)));
+            found.extend(
+                check::scan_ids(self, ids.covered(), self.size()?.0)?.filter(|r| r.0 == id).map(|r| LeafIndex(r.1)),
+            );
         }
         Ok(found)
     }

@@ -228,7 +228,10 @@ fn torn(
         .find(|line| line.batch.0 > index && line.entry.index.0 > index);
     if let Some(line) = later {
         let then = line.entry.index;
-        return Err(evidence(index, &format!("{why}, and entry {then} of a later batch follows: this is no torn write")));
+        return Err(evidence(
+            index,
+            &format!("{why}, and entry {then} of a later batch follows: this is no torn write"),
+        ));
     }
     Ok(bytes)
 }

@@ -112,8 +112,7 @@ impl OpenSegment {
     pub fn open(disk: &SharedDisk, layout: &Layout, segment: Segment, trust: Trust) -> Result<Self, StoreError> {
         let path = segment.path(layout);
         let file = disk.open(&path, Open::Read).map_err(StoreError::io("open", &path))?;
-        let mut open =
-            Self { segment, path, file, frames: Vec::new(), table_fault: None, cached: Mutex::new(None) };
+        let mut open = Self { segment, path, file, frames: Vec::new(), table_fault: None, cached: Mutex::new(None) };
         if segment.kind == Kind::Closed {
             let table = open.read_table()?;
             match (trust, table) {
@@ -321,7 +320,8 @@ fn frame_sizes(rest: &[u8]) -> Option<(u32, u32)> {
     }
     let compressed = zstd::zstd_safe::find_frame_compressed_size(rest).ok()?;
     let content = zstd::zstd_safe::get_frame_content_size(rest).ok()??;
-    let content = u32::try_from(content).ok().filter(|n| usize::try_from(*n).is_ok_and(|n| n <= frames::FRAME_BYTES))?;
+    let content =
+        u32::try_from(content).ok().filter(|n| usize::try_from(*n).is_ok_and(|n| n <= frames::FRAME_BYTES))?;
     Some((u32::try_from(compressed).ok()?, content))
 }
 
@@ -364,7 +364,10 @@ pub fn compress(disk: &dyn Disk, layout: &Layout, plain: &OpenSegment) -> Result
         }
     }
     if offset != end {
-        return Err(io("compress")(io::Error::new(io::ErrorKind::InvalidData, "the segment has bytes behind its last line")));
+        return Err(io("compress")(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the segment has bytes behind its last line",
+        )));
     }
     file.write_at(&frames::table_bytes(&list), at).map_err(io("write"))?;
     file.sync().map_err(io("sync"))?;

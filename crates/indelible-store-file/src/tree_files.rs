@@ -75,7 +75,11 @@ impl TreeReader {
         if got == bytes.len() {
             return Ok(());
         }
-        let detail = if file.is_none() { "it is missing".to_owned() } else { format!("it ends before byte {}", at + bytes.len() as u64) };
+        let detail = if file.is_none() {
+            "it is missing".to_owned()
+        } else {
+            format!("it ends before byte {}", at + bytes.len() as u64)
+        };
         Err(StoreError::Damaged { place: path.display().to_string(), detail })
     }
 
@@ -87,7 +91,8 @@ impl TreeReader {
             if self.disk.meta(&path).map_err(StoreError::io("read", &path))?.is_none() {
                 return Ok(None);
             }
-            *place = Some(std::sync::Arc::from(self.disk.open(&path, Open::Read).map_err(StoreError::io("open", &path))?));
+            *place =
+                Some(std::sync::Arc::from(self.disk.open(&path, Open::Read).map_err(StoreError::io("open", &path))?));
         }
         Ok(place.clone())
     }

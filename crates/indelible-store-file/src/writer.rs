@@ -309,8 +309,8 @@ fn anchor(reader: &FileReader, head: &TreeHead) -> Result<AnchorParts, StoreErro
     let open = OpenSegment::open(&reader.disk, &reader.layout, *segment, Trust::Table)?;
     let bytes = open.read(position.wrapping_sub(base), indelible_core::entry::MAX_LINE_BYTES)?;
     let end = memchr::memchr(b'\n', &bytes).ok_or_else(|| gone(last))?;
-    let line = Line::parse(bytes.get(..end).unwrap_or_default())
-        .map_err(|source| StoreError::Line { index: last, source })?;
+    let line =
+        Line::parse(bytes.get(..end).unwrap_or_default()).map_err(|source| StoreError::Line { index: last, source })?;
     if leaf_hash(line.entry.bytes) != want {
         let detail = "its bytes are not those that the newest head covers".to_owned();
         return Err(StoreError::Evidence { index: last, detail });
@@ -482,4 +482,3 @@ impl Writer for FileWriter {
         self.durable.sync().map_err(StoreError::io("sync", &path))
     }
 }
-

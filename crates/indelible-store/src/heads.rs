@@ -35,7 +35,9 @@ pub enum HeadStoreError {
         source: io::Error,
     },
     /// The record is damaged. That says nothing about the log.
-    #[error("the head record `{place}` is damaged, so the log cannot be compared with its newest head: restore this file from a copy, or go on with `indelible log succeed`")]
+    #[error(
+        "the head record `{place}` is damaged, so the log cannot be compared with its newest head: restore this file from a copy, or go on with `indelible log succeed`"
+    )]
     Damaged {
         /// File.
         place: String,
@@ -44,7 +46,9 @@ pub enum HeadStoreError {
         source: HeadError,
     },
     /// Somebody else moved the head: another writer, or a restored copy of the log.
-    #[error("the head of `{origin}` was moved by somebody else: another copy of this log is being written; stop one of them, and verify both")]
+    #[error(
+        "the head of `{origin}` was moved by somebody else: another copy of this log is being written; stop one of them, and verify both"
+    )]
     Conflict {
         /// The log.
         origin: String,

@@ -61,13 +61,17 @@ pub enum StoreError {
         known: u32,
     },
     /// Another writer holds the lease.
-    #[error("the log at `{place}` has a writer already: stop it, or read beside it (verify, show, tail and export need no lease)")]
+    #[error(
+        "the log at `{place}` has a writer already: stop it, or read beside it (verify, show, tail and export need no lease)"
+    )]
     InUse {
         /// Directory.
         place: String,
     },
     /// The directory is on a network file system.
-    #[error("`{place}` is on a network file system, where locks and syncs are not to be relied on: use a local disk, or say that you accept it")]
+    #[error(
+        "`{place}` is on a network file system, where locks and syncs are not to be relied on: use a local disk, or say that you accept it"
+    )]
     NetworkFileSystem {
         /// Directory.
         place: String,
