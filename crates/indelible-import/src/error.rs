@@ -48,7 +48,7 @@ pub enum ImportError {
         source: RecordError,
     },
     /// The input could not be read further. Nothing follows.
-    #[error("the input cannot be read after {place}; what came before it was read whole")]
+    #[error("the input cannot be read beyond {place}; the records before it were read whole")]
     Stream {
         /// The last place that was reached.
         place: Place,

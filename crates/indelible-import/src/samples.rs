@@ -37,7 +37,7 @@ const ATTACKERS: &str = "203.0.113";
 ///
 /// Each item is the JSON text of one event, about 500 bytes, with its own id. The same `seed` and `count` give the same bytes.
 pub fn samples(seed: u64, count: u64) -> impl Iterator<Item = Vec<u8>> {
-    let bad = if count < 8 { count / 4 } else { (count / INCIDENT_SHARE).max(4) };
+    let bad = if count < 20 { count / 4 } else { (count / INCIDENT_SHARE).max(5) };
     let week = Week { random: Random(seed), days: Days::default(), made: 0, count: count - bad };
     let incident = Incident { random: Random(seed ^ 0x5eed_0bad), made: 0, count: bad };
     Merged { week: week.peekable(), incident: incident.peekable() }
@@ -167,11 +167,7 @@ const PEOPLE: [Person; 12] = [
 ];
 
 const SERVICES: [&str; 6] = ["booking-api", "lab-gateway", "billing", "shop-site", "backup", "identity"];
-const BROWSERS: [&str; 3] = [
-    "Mozilla/5.0 (X11; Linux x86_64; rv:135.0) Gecko/20100101 Firefox/135.0",
-    "Mozilla/5.0 (Macintosh; Intel Mac OS X 14_7) AppleWebKit/605.1.15 Safari/605.1.15",
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/133.0 Safari/537.36",
-];
+const BROWSERS: [&str; 3] = ["Firefox/135.0 (Linux)", "Safari/18.3 (macOS)", "Chrome/133.0 (Windows)"];
 
 struct Week {
     random: Random,
@@ -237,7 +233,7 @@ impl Week {
 
     fn record(&mut self) -> (Target<'static>, String) {
         let number = self.random.between(1001, 1240);
-        (target("patient_record", format!("rec-{number}"), "Patient record"), format!("patient-{number}"))
+        (target("patient_record", format!("rec-{number}"), ""), format!("patient-{number}"))
     }
 
     fn read(&mut self) -> Event<'static> {
@@ -350,7 +346,6 @@ impl Week {
             source_ip: format!("{NETWORK}.{}", r.between(200, 210)).into(),
             request_id: format!("req-{:012x}", r.next() >> 16).into(),
             trace_id: format!("{:016x}{:016x}", r.next(), r.next()).into(),
-            span_id: format!("{:016x}", r.next()).into(),
             node: format!("fernhill-{}", r.between(1, 2)).into(),
             component: service.into(),
             ..Context::default()
@@ -468,8 +463,8 @@ impl Iterator for Incident {
         self.made += 1;
         let offset = u128::from(INCIDENT_MICROS) * u128::from(step) / u128::from(last.max(1));
         let at = INCIDENT_START + u64::try_from(offset).unwrap_or(0);
-        // Six in ten are guesses; then one fits.
-        let fits = (self.count * 6 / 10).min(last.saturating_sub(1));
+        // Half are guesses; then one fits.
+        let fits = self.count / 2;
         let mut event = match step {
             _ if step == last => self.cover_up(),
             _ if step < fits => self.guess(),
@@ -481,13 +476,13 @@ impl Iterator for Incident {
 }
 
 impl Incident {
-    fn from_afar(&mut self, person: Person) -> Event<'static> {
+    fn afar(&mut self, person: Person) -> Event<'static> {
         let r = &mut self.random;
         let context = Context {
             source_ip: format!("{ATTACKERS}.{}", r.between(2, 250)).into(),
             user_agent: "python-requests/2.32.3".into(),
             request_id: format!("req-{:012x}", r.next() >> 16).into(),
-            location: "KP".into(),
+            location: "AQ".into(),
             ..Context::default()
         };
         Event { actor: user(person), context, ..Event::default() }
@@ -495,7 +490,7 @@ impl Incident {
 
     fn guess(&mut self) -> Event<'static> {
         let person = self.random.pick(&PEOPLE);
-        let mut event = self.from_afar(person);
+        let mut event = self.afar(person);
         event.kind = "auth".into();
         event.action = "user.login".into();
         event.severity = "notice".into();
@@ -509,7 +504,7 @@ impl Incident {
     /// The account whose password fits, with the session that the rest of the night uses.
     fn stolen(&mut self) -> Event<'static> {
         let person = PEOPLE.into_iter().find(|p| p.login == "tomas.lindqvist").unwrap_or_default();
-        let mut event = self.from_afar(person);
+        let mut event = self.afar(person);
         event.context.source_ip = format!("{ATTACKERS}.77").into();
         event.actor.session = "s-0badcafe".into();
         event
@@ -534,7 +529,7 @@ impl Incident {
         event.action = "record.export".into();
         event.severity = "warning".into();
         event.outcome = "success".into();
-        event.targets.push(target("patient_record", format!("rec-{number}"), "Patient record"));
+        event.targets.push(target("patient_record", format!("rec-{number}"), ""));
         event.subjects.push(format!("patient-{number}").into());
         event.clearance = Some(3);
         event.details = Some(Details::Made(json!({"format": "csv", "bytes": self.random.between(9_000, 90_000)})));
