@@ -275,8 +275,8 @@ mod tests {
         });
         record.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         let text = record.to_string();
-        let (raw, value) = parse(text.as_bytes()).unwrap();
-        let event = event(&Object { raw, members: value.as_object().unwrap() }).unwrap();
+        let (raw, members) = parse(text.as_bytes()).unwrap();
+        let event = event(&Object { raw, members: &members }).unwrap();
         serde_json::to_value(event).unwrap()
     }
 

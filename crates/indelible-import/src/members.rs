@@ -17,10 +17,12 @@ pub(crate) struct Object<'a> {
 }
 
 /// Reads `text`, which must hold one JSON object.
-pub(crate) fn parse(text: &[u8]) -> Result<(&RawValue, Value), RecordError> {
+pub(crate) fn parse(text: &[u8]) -> Result<(&RawValue, Map<String, Value>), RecordError> {
     let raw: &RawValue = serde_json::from_slice(text).map_err(RecordError::Json)?;
-    let value: Value = serde_json::from_str(raw.get()).map_err(RecordError::Json)?;
-    if value.is_object() { Ok((raw, value)) } else { Err(wrong("the record", "an object", &value)) }
+    match serde_json::from_str(raw.get()).map_err(RecordError::Json)? {
+        Value::Object(members) => Ok((raw, members)),
+        other => Err(wrong("the record", "an object", &other)),
+    }
 }
 
 /// The text of a member; empty where it is absent or null.

@@ -212,13 +212,8 @@ fn made_from(
     text: &[u8],
     make: impl for<'a> FnOnce(&Object<'a>) -> Result<Event<'a>, RecordError>,
 ) -> Result<Vec<u8>, RecordError> {
-    let (raw, value) = parse(text)?;
-    let members = value.as_object().ok_or(RecordError::WrongType {
-        member: "the record".to_owned(),
-        expected: "an object",
-        found: "something else",
-    })?;
-    written(&make(&Object { raw, members })?)
+    let (raw, members) = parse(text)?;
+    written(&make(&Object { raw, members: &members })?)
 }
 
 fn written(event: &Event<'_>) -> Result<Vec<u8>, RecordError> {
