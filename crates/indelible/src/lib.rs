@@ -1,1 +1,51 @@
-//! indelible
+//! Indelible: an audit log that cannot be quietly changed.
+//!
+//! ```
+//! use indelible::{Actor, Event, KeyRing, Log, Options, Target};
+//! # let dir = tempfile::tempdir()?;
+//! # let (log_path, keys_path) = (dir.path().join("log"), dir.path().join("keys"));
+//! let keys = KeyRing::load_or_create(&keys_path, "2026-01-01T00:00:00.000000Z")?;
+//! let log = Log::create(&log_path, "example.com/audit", &keys, Options::default())?;
+//! let receipt = log.append(&Event::data_access(
+//!     Actor::user("mara"),
+//!     "document.read",
+//!     Target::new("document", "42"),
+//! ))?;
+//! assert_eq!(receipt.index.0, 1); // entry 0 says what the log is
+//! log.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`log`] | [`Log`]: create, open, append, read, checkpoint, prove, close |
+//! | [`verify`] | [`verify::verify`]: the verdict on a log, from its stored bytes |
+//! | [`bundle`] | proofs that leave the log: bundles and exports |
+//! | [`keeper`] | the thread that publishes checkpoints, for any number of logs |
+//! | [`clock`] | clock and randomness, as parameters |
+//!
+//! The writing engine is in three parts that a caller does not see: `queue` (who leads), `sequencer` (a turn: index, chain, MAC)
+//! and `publisher` (read back, extend the tree, sign, swap the head, show).
+
+pub mod bundle;
+pub mod clock;
+pub mod error;
+pub mod keeper;
+pub mod log;
+pub mod manage;
+pub mod options;
+pub mod receipt;
+pub mod verify;
+
+mod open;
+mod publisher;
+mod queue;
+mod sequencer;
+
+pub use error::{AppendError, LogError};
+pub use indelible_core::event::{Actor, Event, Kind, Outcome, Severity, Target};
+pub use indelible_keys::KeyRing;
+pub use keeper::Keeper;
+pub use log::{Bounded, Log, Stored};
+pub use options::{OnFull, Options};
+pub use receipt::Receipt;

@@ -1,0 +1,156 @@
+//! What can go wrong with a log. Each says what happened, where, and what to do.
+
+use std::sync::Arc;
+
+use indelible_core::{checkpoint::CheckpointError, control::ControlError, event::EventError, proof::ProofError};
+use indelible_keys::KeyError;
+use indelible_store::{heads::HeadStoreError, store::StoreError};
+use thiserror::Error;
+
+/// Why an event was not recorded, or not known to be.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The event is not in order. Nothing was recorded.
+    #[error("the event was refused")]
+    Event(#[source] EventError),
+    /// The id is in the log with other content. Nothing was recorded.
+    #[error("id `{id}` was recorded before, as entry {index}, with other content: give this event an id of its own, or none")]
+    IdConflict {
+        /// The id.
+        id: String,
+        /// Where it stands.
+        index: u64,
+    },
+    /// The queue is full and the log was asked to refuse. Nothing was recorded.
+    #[error("the log's queue is full ({events} events): try again, or open the log so that callers wait")]
+    Full {
+        /// How many events are waiting.
+        events: usize,
+    },
+    /// The log was closed. Nothing was recorded.
+    #[error("the log is closed")]
+    Closed,
+    /// An earlier failure ended writing: whether this event is durable is known when the log is opened again.
+    #[error("the log cannot be written to: {why}; mend the cause and open the log again; send the event once more with the same id")]
+    Failed {
+        /// The failure.
+        why: String,
+    },
+    /// Writing this event failed: whether it is durable is known when the log is opened again.
+    #[error("the event could not be made durable; send it once more with the same id when the log is open again")]
+    Store(#[source] Arc<StoreError>),
+    /// A bounded acknowledgement was not made good in time. The event may still have been recorded, late.
+    #[error("the event was not durable within {limit_ms} ms after its bounded acknowledgement")]
+    DeadlineMissed {
+        /// The limit.
+        limit_ms: u64,
+    },
+    /// The event is durable, but no checkpoint over it could be published.
+    #[error("the event is recorded, but no checkpoint over it could be published: {why}")]
+    NotAnchored {
+        /// The failure.
+        why: String,
+    },
+}
+
+/// Why a log could not be created, opened, read or checkpointed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The head store.
+    #[error(transparent)]
+    Heads(#[from] HeadStoreError),
+    /// A checkpoint.
+    #[error("a checkpoint cannot be made or read")]
+    Checkpoint(#[from] CheckpointError),
+    /// A control record.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// A proof.
+    #[error("the proof does not hold")]
+    Proof(#[from] ProofError),
+    /// An origin that a log cannot have.
+    #[error("`{origin}` is no origin: use 1 to 128 of `A-Z a-z 0-9 . _ ~ / : @ -`, best a name that you own, like `example.com/audit`")]
+    Origin {
+        /// What was given.
+        origin: String,
+    },
+    /// The head store has no record of this log.
+    #[error("the head store has no record of `{origin}` at `{place}`: without it a rolled-back log cannot be told from a whole one, so nothing is written; restore that file, or go on under a new name with `indelible log succeed`")]
+    HeadMissing {
+        /// The log.
+        origin: String,
+        /// Where the record should be.
+        place: String,
+    },
+    /// The head store already knows a log of this name.
+    #[error("these keys have signed a log `{origin}` already (`{place}`): a log's name is unique; choose another origin, or go on from the old log with `indelible log succeed`")]
+    OriginTaken {
+        /// The name.
+        origin: String,
+        /// Where the record is.
+        place: String,
+    },
+    /// The head record is about another log.
+    #[error("the log at hand is not the one whose head is at `{place}`: it was replaced, or the keys are of another log")]
+    OtherLog {
+        /// Where the record is.
+        place: String,
+    },
+    /// The log is behind its newest head.
+    #[error("entry {index}: {detail}; nothing was changed; run `indelible verify`")]
+    Evidence {
+        /// First index concerned.
+        index: u64,
+        /// What was found.
+        detail: String,
+    },
+    /// An earlier failure ended writing.
+    #[error("the log cannot be written to: {why}; mend the cause and open the log again")]
+    Failed {
+        /// The failure.
+        why: String,
+    },
+    /// No entry carries this id.
+    #[error("no entry has the id `{id}`")]
+    NoSuchId {
+        /// The id.
+        id: String,
+    },
+    /// An append that a management command needs.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// A file that is not what it should be.
+    #[error("`{place}` cannot be read: {detail}")]
+    Malformed {
+        /// What.
+        place: String,
+        /// Why.
+        detail: String,
+    },
+    /// What was asked for cannot be had.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// An error with its causes, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,75 @@
+//! How a log is opened.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use indelible_store::{
+    disk::{OsDisk, SharedDisk},
+    heads::HeadStore,
+};
+use indelible_store_file::Settings;
+
+use crate::{
+    clock::{Clock, Entropy, SystemClock, SystemEntropy},
+    keeper::Keeper,
+};
+
+/// What happens to a caller who finds the queue full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// The caller waits until there is room.
+    #[default]
+    Wait,
+    /// The caller is refused at once ([`crate::AppendError::Full`]); nothing was recorded.
+    Refuse,
+}
+
+/// How a log is opened. The default is right for one log on a local disk.
+#[derive(Clone)]
+pub struct Options {
+    /// Segment sizes, for a new log.
+    pub settings: Settings,
+    /// The file system.
+    pub disk: SharedDisk,
+    /// Where the newest heads are kept; by default `heads/` beside the keys.
+    pub heads: Option<Arc<dyn HeadStore>>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where salts come from.
+    pub entropy: Arc<dyn Entropy>,
+    /// The thread that publishes checkpoints; by default one of the log's own, started when first needed.
+    pub keeper: Option<Keeper>,
+    /// How often a checkpoint is published while there is traffic.
+    pub publish_every: Duration,
+    /// How often a checkpoint is kept while there is traffic.
+    pub keep_every: Duration,
+    /// How long a bounded acknowledgement may stay undurable.
+    pub bounded_within: Duration,
+    /// What a full queue means.
+    pub on_full: OnFull,
+    /// Whether a network file system is accepted.
+    pub accept_network_disk: bool,
+    /// Of a new log: the log that it goes on from.
+    pub predecessor: Option<indelible_core::control::Predecessor>,
+    /// Further places that the keys must not be in.
+    pub keep_apart: Vec<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            settings: Settings::default(),
+            disk: OsDisk::shared(),
+            heads: None,
+            clock: Arc::new(SystemClock::default()),
+            entropy: Arc::new(SystemEntropy),
+            keeper: None,
+            publish_every: Duration::from_secs(1),
+            keep_every: Duration::from_secs(3600),
+            bounded_within: Duration::from_secs(1),
+            on_full: OnFull::Wait,
+            accept_network_disk: false,
+            predecessor: None,
+            keep_apart: Vec::new(),
+        }
+    }
+}
