@@ -175,10 +175,10 @@ fn is_digest(text: &[u8]) -> bool {
 fn wrong(shape: &'static Shape, value: &[u8], path: &Path<'_>) -> EventError {
     let names_value = matches!(shape, Shape::Word(_) | Shape::Time | Shape::Level | Shape::Size);
     let mut found = describe(value, names_value);
-    if let (Shape::Word(words), Some(word)) = (shape, text(value)) {
-        if let Some(near) = nearest(&String::from_utf8_lossy(word), words.iter().copied()) {
-            found = format!("{found}; did you mean `{near}`?");
-        }
+    if let (Shape::Word(words), Some(word)) = (shape, text(value))
+        && let Some(near) = nearest(&String::from_utf8_lossy(word), words.iter().copied())
+    {
+        found = format!("{found}; did you mean `{near}`?");
     }
     EventError::Wrong { pointer: path.pointer(), expected: shape.expected(), found }
 }

@@ -329,6 +329,7 @@ impl<'t, 'o> Writer<'t, 'o> {
             self.pos += 1;
         }
         self.flush(start);
+        self.run = self.pos;
     }
 
     #[inline]
@@ -346,13 +347,14 @@ impl<'t, 'o> Writer<'t, 'o> {
         if self.bytes.get(start..end) != Some(canonical.as_bytes()) {
             self.flush(start);
             self.out.extend_from_slice(canonical.as_bytes());
+            self.run = end;
         }
     }
 
-    /// Copies the run up to `end`; the next one begins here.
+    /// Copies the run up to `end`, where the next one begins.
     fn flush(&mut self, end: usize) {
         self.out.extend_from_slice(self.bytes.get(self.run..end).unwrap_or_default());
-        self.run = self.pos;
+        self.run = end;
     }
 
     /// How long the output is up to here, what is still in the run included.
