@@ -22,7 +22,7 @@ pub(super) fn check_event(object: &CanonicalObject) -> Result<(), EventError> {
 pub(super) fn check_new_id(id: &str) -> Result<(), EventError> {
     match is_id(id.as_bytes()) && !id.contains(['"', '\\']) {
         true => Ok(()),
-        false => Err(wrong(&Shape::Id, b"\"\"", &Path::Top.member(b"id"))),
+        false => Err(wrong(&Shape::Id, format!("\"{id}\"").as_bytes(), &Path::Top.member(b"id"))),
     }
 }
 
