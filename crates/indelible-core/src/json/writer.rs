@@ -52,8 +52,9 @@ impl Member {
     }
 }
 
-/// Room for the members of an event and of what stands in it, so that the table is allocated once.
-const USUAL_MEMBERS: usize = 32;
+/// Room for the open members of a usual event, so that the table is allocated once; 960 bytes, which allocators still
+/// hand out from a thread's own store.
+const USUAL_MEMBERS: usize = 20;
 
 pub(super) struct Writer<'t, 'o> {
     text: &'t str,
