@@ -15,7 +15,7 @@ const CANONICAL: &str = concat!(
     r#""tenant":"acme"}"#,
 );
 
-/// The same without an id and in the order in which people write it.
+/// The same in the order in which people write it.
 const SHUFFLED: &str = concat!(
     r#"{"occurred_at":"2026-01-31T08:00:00.123456Z","kind":"data_access","tenant":"acme","#,
     r#""actor":{"type":"user","id":"user-8842","name":"Ada Lovelace","session":"s-5f2c91"},"action":"document.read","#,

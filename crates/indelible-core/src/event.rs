@@ -112,7 +112,10 @@ fn insert_id(object: CanonicalObject, id: &str) -> Result<CanonicalEvent, EventE
     let place = before.last().map_or(1, |member| member.value().end);
     let lead = ",\"id\":\"";
     let member = [lead, id, "\""].concat();
-    bytes.splice(place..place, member.bytes());
+    bytes.extend_from_slice(member.as_bytes());
+    if let Some(moved) = bytes.get_mut(place..) {
+        moved.rotate_right(member.len());
+    }
     let start = place + lead.len();
     Ok(CanonicalEvent { bytes, id: start..start + id.len(), id_generated: true })
 }

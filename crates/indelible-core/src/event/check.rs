@@ -22,7 +22,7 @@ pub(super) fn check_event(object: &CanonicalObject) -> Result<(), EventError> {
 pub(super) fn check_new_id(id: &str) -> Result<(), EventError> {
     match is_id(id.as_bytes()) && !id.contains(['"', '\\']) {
         true => Ok(()),
-        false => Err(wrong(&Shape::Id, b"\"\"", &Path::Top.member(b"id"))),
+        false => Err(wrong(&Shape::Id, format!("\"{id}\"").as_bytes(), &Path::Top.member(b"id"))),
     }
 }
 
@@ -58,12 +58,11 @@ fn check_members<'b>(
 ) -> Result<(), EventError> {
     let mut rest = fields.iter();
     for (name, value) in members.clone() {
-        let Some(field) = rest.find(|field| field.required || field.name.as_bytes() >= name) else {
+        // Members are sorted and there are no two of a name: a field that was passed by cannot come any more.
+        let next = rest.find(|field| field.required || field.name.as_bytes() == name);
+        let Some(field) = next.filter(|field| field.name.as_bytes() == name) else {
             return Err(mismatch(fields, members, path));
         };
-        if field.name.as_bytes() != name {
-            return Err(mismatch(fields, members, path));
-        }
         check_value(&field.shape, value, &path.member(name))?;
     }
     if rest.any(|field| field.required) {
@@ -141,29 +140,58 @@ fn is_id(text: &[u8]) -> bool {
     (1..=MAX_ID_BYTES).contains(&text.len()) && (text.iter().all(plain) || printable())
 }
 
-/// RFC 3339, section 5.6: the spelling here, the calendar in [`Micros::parse`].
+/// RFC 3339, section 5.6. The calendar is checked here, but that far years and leap seconds are as
+/// [`Micros::parse`] has them.
 fn is_time(text: &[u8]) -> bool {
-    let Some((moment, rest)) = text.split_at_checked("2026-01-31T08:00:00".len()) else { return false };
-    let fits = |(byte, mark): (&u8, &u8)| match mark {
-        b'0' => byte.is_ascii_digit(),
-        b'T' => matches!(byte, b'T' | b't' | b' '),
-        _ => byte == mark,
-    };
-    let zone = match rest.strip_prefix(b".") {
-        Some(fraction) => {
-            let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            if digits == 0 { return false } else { fraction.get(digits..).unwrap_or_default() }
-        }
-        None => rest,
-    };
-    let zoned = match zone {
+    let Some((moment, rest)) = text.split_first_chunk::<19>() else { return false };
+    let (date, clock) = moment.split_at(11);
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T' | b't' | b' '] = date else { return false };
+    let [h1, h2, b':', n1, n2, b':', s1, s2] = clock else { return false };
+    let (Some(century), Some(years)) = (two_digits(*y1, *y2), two_digits(*y3, *y4)) else { return false };
+    let (Some(month), Some(day)) = (two_digits(*m1, *m2), two_digits(*d1, *d2)) else { return false };
+    let of_day = at_most(*h1, *h2, 23) && at_most(*n1, *n2, 59) && at_most(*s1, *s2, 60);
+    let leap = if years == 0 { century % 4 == 0 } else { years % 4 == 0 };
+    let in_calendar = of_day && (1..=days_in(month, leap)).contains(&day);
+    let unusual = !(1..=98).contains(&century) || *s1 == b'6';
+    is_zone(after_fraction(rest))
+        && in_calendar
+        && (!unusual || std::str::from_utf8(text).is_ok_and(|text| Micros::parse(text).is_some()))
+}
+
+fn days_in(month: u8, leap: bool) -> u8 {
+    match month {
+        2 => 28 + u8::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    }
+}
+
+/// What follows the seconds' fraction; a point without digits is left standing.
+fn after_fraction(rest: &[u8]) -> &[u8] {
+    match rest {
+        [b'.', fraction @ ..] => match fraction.iter().position(|byte| !byte.is_ascii_digit()) {
+            Some(digits @ 1..) => fraction.get(digits..).unwrap_or_default(),
+            _ => rest,
+        },
+        _ => rest,
+    }
+}
+
+fn is_zone(zone: &[u8]) -> bool {
+    match zone {
         b"Z" | b"z" => true,
-        [b'+' | b'-', offset @ ..] => offset.len() == 5 && offset.iter().zip(b"00:00").all(fits),
+        [b'+' | b'-', h1, h2, b':', m1, m2] => at_most(*h1, *h2, 23) && at_most(*m1, *m2, 59),
         _ => false,
-    };
-    zoned
-        && moment.iter().zip(b"0000-00-00T00:00:00").all(fits)
-        && std::str::from_utf8(text).is_ok_and(|text| Micros::parse(text).is_some())
+    }
+}
+
+fn at_most(tens: u8, ones: u8, most: u8) -> bool {
+    two_digits(tens, ones).is_some_and(|number| number <= most)
+}
+
+fn two_digits(tens: u8, ones: u8) -> Option<u8> {
+    (tens.is_ascii_digit() && ones.is_ascii_digit()).then(|| (tens - b'0') * 10 + (ones - b'0'))
 }
 
 fn is_digest(text: &[u8]) -> bool {
@@ -175,10 +203,10 @@ fn is_digest(text: &[u8]) -> bool {
 fn wrong(shape: &'static Shape, value: &[u8], path: &Path<'_>) -> EventError {
     let names_value = matches!(shape, Shape::Word(_) | Shape::Time | Shape::Level | Shape::Size);
     let mut found = describe(value, names_value);
-    if let (Shape::Word(words), Some(word)) = (shape, text(value)) {
-        if let Some(near) = nearest(&String::from_utf8_lossy(word), words.iter().copied()) {
-            found = format!("{found}; did you mean `{near}`?");
-        }
+    if let (Shape::Word(words), Some(word)) = (shape, text(value))
+        && let Some(near) = nearest(&String::from_utf8_lossy(word), words.iter().copied())
+    {
+        found = format!("{found}; did you mean `{near}`?");
     }
     EventError::Wrong { pointer: path.pointer(), expected: shape.expected(), found }
 }
@@ -214,6 +242,10 @@ mod tests {
             "2026-01-31t08:00:00z",
             "2026-01-31 08:00:00.5+01:00",
             "2026-01-31T08:00:00.123456789-23:59",
+            "2000-02-29T00:00:00Z",
+            "0001-01-01T00:00:00Z",
+            "2016-12-31T23:59:60Z",
+            "9899-12-31T23:59:59-23:59",
         ] {
             assert!(is_time(good.as_bytes()), "{good}");
         }
@@ -229,8 +261,26 @@ mod tests {
             "2026-01-31T08:00Z",
             "31 Jan 2026",
             "20260131T080000Z",
+            "2026-01-31T08:00:61Z",
+            "2026-01-31T08:60:00Z",
+            "2026-00-31T08:00:00Z",
+            "2026-13-31T08:00:00Z",
+            "2026-01-00T08:00:00Z",
+            "1900-02-29T08:00:00Z",
+            "2026-01-31T08:00:00.5",
+            "9999-12-31T23:59:59Z",
         ] {
             assert!(!is_time(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_day_is_judged_as_the_calendar_does() {
+        for year in [1900, 2000, 2023, 2024, 2100, 9999] {
+            for (month, day) in (0..=13).flat_map(|month| (0..=32).map(move |day| (month, day))) {
+                let text = format!("{year}-{month:02}-{day:02}T12:00:00Z");
+                assert_eq!(is_time(text.as_bytes()), Micros::parse(&text).is_some(), "{text}");
+            }
         }
     }
 

@@ -40,7 +40,8 @@ impl Member {
         self.name_end + 1..self.end
     }
 
-    fn name_in<'t>(&self, text: &'t str) -> Name<'t> {
+    #[inline]
+    fn name_in<'t>(&self, text: &'t [u8]) -> Name<'t> {
         let text = text.get(self.text_start + 1..self.text_end - 1).unwrap_or_default();
         Name { text, escaped: self.escaped }
     }
@@ -51,8 +52,9 @@ impl Member {
     }
 }
 
-/// Room for the members of an event and of what stands in it, so that the table is allocated once.
-const USUAL_MEMBERS: usize = 32;
+/// Room for the open members of a usual event, so that the table is allocated once; 960 bytes, which allocators still
+/// hand out from a thread's own store.
+const USUAL_MEMBERS: usize = 20;
 
 pub(super) struct Writer<'t, 'o> {
     text: &'t str,
@@ -93,9 +95,17 @@ impl<'t, 'o> Writer<'t, 'o> {
     }
 
     /// `depth` arrays and objects are open.
+    #[inline]
     fn value(&mut self, depth: usize) -> Result<(), Fault> {
         match self.peek() {
             Some(b'"') => self.string().map(|_escaped| ()),
+            _ => self.other_value(depth),
+        }
+    }
+
+    /// A value that is not a string.
+    fn other_value(&mut self, depth: usize) -> Result<(), Fault> {
+        match self.peek() {
             Some(b'{') => self.object(depth),
             Some(b'[') => self.array(depth),
             Some(b'-' | b'0'..=b'9') => self.number(),
@@ -151,7 +161,7 @@ impl<'t, 'o> Writer<'t, 'o> {
     fn follows(&self, base: usize, member: &Member) -> bool {
         match self.members.last() {
             Some(last) if self.members.len() > base => {
-                last.name_in(self.text).compare(member.name_in(self.text)) == Ordering::Less
+                last.name_in(self.bytes).compare(member.name_in(self.bytes)) == Ordering::Less
             }
             _ => true,
         }
@@ -199,16 +209,26 @@ impl<'t, 'o> Writer<'t, 'o> {
     }
 
     /// Brings the members from `base` on, just closed, into canonical order, in the table and in the output.
+    #[inline(never)]
     fn sort_members(&mut self, base: usize) -> Result<(), Fault> {
         self.flush(self.pos - 1);
-        let text = self.text;
+        let text = self.bytes;
         let members = self.members.get_mut(base..).unwrap_or_default();
         let Some(first) = members.first().map(|member| member.start) else { return Ok(()) };
-        members.sort_unstable_by(|a, b| a.name_in(text).compare(b.name_in(text)).then(a.text_start.cmp(&b.text_start)));
-        if let Some(twice) = duplicate(members, text) {
-            return Err(Fault::new(JsonErrorKind::DuplicateMember, twice));
+        let mut twice = false;
+        members.sort_unstable_by(|a, b| match a.name_in(text).compare(b.name_in(text)) {
+            // Any sort compares neighbours, so that no two of a name are missed.
+            Ordering::Equal => {
+                twice = true;
+                a.text_start.cmp(&b.text_start)
+            }
+            order => order,
+        });
+        if let Some(second) = twice.then(|| duplicate(members, text)).flatten() {
+            return Err(Fault::new(JsonErrorKind::DuplicateMember, second));
         }
         self.scratch.clear();
+        self.scratch.reserve(self.out.len() - first);
         for member in members {
             if !self.scratch.is_empty() {
                 self.scratch.push(b',');
@@ -225,20 +245,30 @@ impl<'t, 'o> Writer<'t, 'o> {
     /// Reads the string that begins here; whether there is a backslash in its text.
     #[inline]
     fn string(&mut self) -> Result<bool, Fault> {
-        let mut escaped = false;
-        self.pos += 1;
+        let end = plain_end(self.bytes, self.pos + 1);
+        if self.bytes.get(end) == Some(&b'"') {
+            self.pos = end + 1;
+            return Ok(false);
+        }
+        self.pos = end;
+        self.rest_of_string()?;
+        Ok(true)
+    }
+
+    /// Reads on from the first backslash of a string.
+    #[inline(never)]
+    fn rest_of_string(&mut self) -> Result<(), Fault> {
         loop {
-            self.pos = plain_end(self.bytes, self.pos);
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => self.escape()?,
                 Some(_) => return self.fail(JsonErrorKind::ControlCharacter),
                 None => return self.fail(JsonErrorKind::Unexpected),
             }
-            escaped = true;
+            self.pos = plain_end(self.bytes, self.pos);
         }
         self.pos += 1;
-        Ok(escaped)
+        Ok(())
     }
 
     /// Reads an escape and writes it as RFC 8785 wants it, or leaves it in the run where it already is.
@@ -323,12 +353,14 @@ impl<'t, 'o> Writer<'t, 'o> {
         }
     }
 
+    #[inline(never)]
     fn drop_space(&mut self) {
         let start = self.pos;
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.pos += 1;
         }
         self.flush(start);
+        self.run = self.pos;
     }
 
     #[inline]
@@ -346,13 +378,14 @@ impl<'t, 'o> Writer<'t, 'o> {
         if self.bytes.get(start..end) != Some(canonical.as_bytes()) {
             self.flush(start);
             self.out.extend_from_slice(canonical.as_bytes());
+            self.run = end;
         }
     }
 
-    /// Copies the run up to `end`; the next one begins here.
+    /// Copies the run up to `end`, where the next one begins.
     fn flush(&mut self, end: usize) {
         self.out.extend_from_slice(self.bytes.get(self.run..end).unwrap_or_default());
-        self.run = self.pos;
+        self.run = end;
     }
 
     /// How long the output is up to here, what is still in the run included.
@@ -373,7 +406,7 @@ impl<'t, 'o> Writer<'t, 'o> {
 }
 
 /// Where in the text the first member stands whose name came before, in sorted members.
-fn duplicate(members: &[Member], text: &str) -> Option<usize> {
+fn duplicate(members: &[Member], text: &[u8]) -> Option<usize> {
     let same = |[a, b]: &&[Member; 2]| a.name_in(text).compare(b.name_in(text)) == Ordering::Equal;
     members.array_windows().filter(same).map(|[_, b]| b.text_start).min()
 }
