@@ -7,6 +7,8 @@
 //! Nothing here trusts what it reads, nor can it: a wrong stored hash makes a wrong root or a proof that does not verify.
 //! Files are elsewhere; they come in as a [`LevelReader`].
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::str::FromStr;
 
@@ -144,15 +146,19 @@ pub fn prove_consistency<R: LevelReader>(
     Prover::new(reader, to).consistency(from)
 }
 
+/// How many runs a [`Prover`] keeps of each level above the leaves: 256 runs of up to 511 hashes are 4 MiB. The runs of level
+/// 1 in a tree of up to 16 million leaves all fit.
+pub const MAX_KEPT_RUNS: usize = 256;
+
 /// Makes proofs for one tree size, and keeps what they share.
 ///
-/// It holds the last run of each level (16 KiB each, at most eight) and the frontier, so that proofs of neighbours cost
-/// next to nothing, and proofs anywhere hash no more than the two lowest levels of a tree of 16 million leaves.
+/// It keeps the newest run of leaf hashes, up to [`MAX_KEPT_RUNS`] of each level above, and the frontier. A proof then hashes
+/// little more than the one run of leaf hashes that its index is in, and the proofs of neighbours next to nothing.
 #[derive(Debug)]
 pub struct Prover<R> {
     reader: R,
     size: TreeSize,
-    runs: [Option<Run>; 8],
+    runs: [HashMap<u64, Run>; 8],
     frontier: Option<Vec<Hash>>,
 }
 
@@ -248,12 +254,16 @@ impl<R: LevelReader> Prover<R> {
         let within = LEVEL_HEIGHT - row;
         let number = index >> within;
         // Heights are below 64, so levels are below 8 and each has its slot.
-        let Some((level, slot)) = (0..).zip(&mut self.runs).find(|(slot, _)| u32::from(*slot) == level) else {
+        let Some((level, kept)) = (0..).zip(&mut self.runs).find(|(slot, _)| u32::from(*slot) == level) else {
             return Ok(NOTHING);
         };
-        let run = match slot {
-            Some(run) if run.number == number => run,
-            _ => slot.insert(Run::read(&self.reader, self.size, level, number)?),
+        let limit = if level == 0 { 1 } else { MAX_KEPT_RUNS };
+        if kept.len() >= limit && !kept.contains_key(&number) {
+            kept.clear();
+        }
+        let run = match kept.entry(number) {
+            Entry::Occupied(run) => run.into_mut(),
+            Entry::Vacant(place) => place.insert(Run::read(&self.reader, self.size, level, number)?),
         };
         Ok(run.node(row, index & ((1 << within) - 1)))
     }
@@ -265,7 +275,6 @@ const NOTHING: Hash = Hash([0; 32]);
 /// Up to 256 hashes of one level and the complete nodes above them, below the next level.
 #[derive(Debug)]
 struct Run {
-    number: u64,
     /// How many hashes the level has here.
     width: usize,
     /// Rows from the level's hashes upwards; row *r* has `width >> r` nodes.
@@ -290,7 +299,7 @@ impl Run {
                 }
             }
         }
-        Ok(Self { number, width, nodes })
+        Ok(Self { width, nodes })
     }
 
     fn node(&self, row: u32, position: u64) -> Hash {

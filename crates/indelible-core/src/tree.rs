@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use sha2::{Digest as _, Sha256};
 
 /// A SHA-256 hash of a leaf or of a node of the tree.
@@ -74,9 +75,19 @@ pub fn leaf_hash(entry: &[u8]) -> Hash {
 }
 
 /// `SHA-256(0x01 ‖ left ‖ right)` (RFC 6962 section 2.1).
+///
+/// Proofs and recovery are made of this function, always over 65 bytes: the one-shot digest of `aws-lc-rs` takes three
+/// quarters of the time that the streaming one of `sha2` takes.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    Hash(Sha256::new_with_prefix([1]).chain_update(left.0).chain_update(right.0).finalize().into())
+    let mut input = [1; 65];
+    let [_, hashes @ ..] = &mut input;
+    let (input_left, input_right) = hashes.split_at_mut(left.0.len());
+    input_left.copy_from_slice(&left.0);
+    input_right.copy_from_slice(&right.0);
+    let mut hash = Hash([0; 32]);
+    hash.0.copy_from_slice(digest(&SHA256, &input).as_ref());
+    hash
 }
 
 /// The root of the tree without entries: the hash of the empty string.
@@ -222,6 +233,17 @@ impl Frontier {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn node_hash_is_sha256_of_its_65_bytes() {
+        let mut pair = (leaf_hash(b"left"), leaf_hash(b"right"));
+        for _ in 0..1000 {
+            let streamed = Sha256::new_with_prefix([1]).chain_update(pair.0.0).chain_update(pair.1.0).finalize();
+            let hash = node_hash(&pair.0, &pair.1);
+            assert_eq!(hash, Hash(streamed.into()));
+            pair = (pair.1, hash);
+        }
+    }
 
     #[test]
     fn reads_canonical_decimals_only() {

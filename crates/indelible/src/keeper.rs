@@ -1,0 +1,178 @@
+//! One thread that publishes checkpoints, makes bounded acknowledgements good and tends closed segments, for any number of logs;
+//! and a small pool on which async callers' commits run.
+//!
+//! A log without traffic costs nothing here: it is looked at only when its appends say that there is something to do.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, PoisonError, Weak},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    log::Inner,
+    publisher::Keep,
+    queue::lock,
+};
+
+/// How often logs with something to do are looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// Threads for async callers. Commits of one log go one after the other, so two serve a few busy logs.
+const WORKERS: usize = 2;
+/// Jobs that wait; each is one log's turn, and a log has at most one.
+const MAX_JOBS: usize = 4096;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The keeper of one or more logs. Cloning shares it; the threads end when the last clone and the last log are gone.
+#[derive(Clone, Default)]
+pub struct Keeper {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+    jobs: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    logs: Vec<Weak<Inner>>,
+    timer: bool,
+    workers: usize,
+    idle: usize,
+    jobs: VecDeque<Job>,
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper").finish_non_exhaustive()
+    }
+}
+
+impl Keeper {
+    /// A keeper without logs yet. Threads are started when there is work.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Looks after a log until it has nothing more to do.
+    pub(crate) fn watch(&self, log: &Arc<Inner>) {
+        let mut state = lock(&self.shared.state);
+        if state.logs.iter().any(|known| known.as_ptr() == Arc::as_ptr(log)) {
+            return;
+        }
+        state.logs.push(Arc::downgrade(log));
+        if state.timer {
+            self.shared.work.notify_one();
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        state.timer = thread::Builder::new().name("indelible-keeper".to_owned()).spawn(move || run(&shared)).is_ok();
+    }
+
+    /// Runs a job on the pool; on the calling thread where no thread can be had.
+    pub(crate) fn spawn(&self, job: Job) {
+        let mut state = lock(&self.shared.state);
+        if state.jobs.len() >= MAX_JOBS {
+            drop(state);
+            job();
+            return;
+        }
+        state.jobs.push_back(job);
+        if state.idle == 0 && state.workers < WORKERS {
+            let shared = Arc::clone(&self.shared);
+            let name = "indelible-commit".to_owned();
+            if thread::Builder::new().name(name).spawn(move || work(&shared)).is_ok() {
+                state.workers += 1;
+            } else if state.workers == 0 {
+                let job = state.jobs.pop_back();
+                drop(state);
+                job.into_iter().for_each(|job| job());
+                return;
+            }
+        }
+        drop(state);
+        self.shared.jobs.notify_one();
+    }
+}
+
+/// How long an idle thread stays.
+const LINGER: Duration = Duration::from_secs(5);
+
+fn work(shared: &Shared) {
+    let mut state = lock(&shared.state);
+    loop {
+        if let Some(job) = state.jobs.pop_front() {
+            drop(state);
+            job();
+            state = lock(&shared.state);
+            continue;
+        }
+        state.idle += 1;
+        let (next, waited) = shared.jobs.wait_timeout(state, LINGER).unwrap_or_else(PoisonError::into_inner);
+        state = next;
+        state.idle -= 1;
+        if waited.timed_out() && state.jobs.is_empty() {
+            state.workers -= 1;
+            return;
+        }
+    }
+}
+
+fn run(shared: &Shared) {
+    loop {
+        let logs = {
+            let mut state = lock(&shared.state);
+            if state.logs.is_empty() {
+                let (next, waited) = shared.work.wait_timeout(state, LINGER).unwrap_or_else(PoisonError::into_inner);
+                state = next;
+                if waited.timed_out() && state.logs.is_empty() {
+                    state.timer = false;
+                    return;
+                }
+            }
+            state.logs.clone()
+        };
+        let mut done = Vec::new();
+        for weak in &logs {
+            if weak.upgrade().is_none_or(|log| !log.tick()) {
+                done.push(weak.as_ptr());
+            }
+        }
+        let mut state = lock(&shared.state);
+        // A log that was used again while it ticked has said so to `busy` and stays.
+        state.logs.retain(|log| !done.contains(&log.as_ptr()) || log.upgrade().is_some_and(|log| log.busy()));
+        let wait = state.logs.is_empty();
+        drop(state);
+        if !wait {
+            thread::sleep(TICK);
+        }
+    }
+}
+
+impl Inner {
+    /// One look. Returns whether there will be more to do.
+    fn tick(self: &Arc<Self>) -> bool {
+        if self.healthy().is_err() {
+            return false;
+        }
+        if self.queue.bounded_for().is_some_and(|waited| waited * 2 >= self.bounded_within) && self.queue.claim_lead() {
+            self.lead();
+        }
+        let publisher_due = self.publish_due();
+        if publisher_due {
+            let keep = if self.keep_due() { Keep::Yes } else { Keep::No };
+            // A failure is told to whoever appends or asks for a checkpoint next.
+            if self.publish(keep).is_err() {
+                return self.busy();
+            }
+        }
+        let more = self.tend_once();
+        more || self.busy()
+    }
+}

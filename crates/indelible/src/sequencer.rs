@@ -1,0 +1,214 @@
+//! A turn: index, chain, time, signature, and what is to be said before the next entry.
+//!
+//! INVARIANT(turn): the sequencer is changed under one lock, in the order in which batches are written; nothing in it is taken back.
+//! A batch that could not be written poisons the log, because the entries behind it build on it.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use indelible_core::{
+    control::Control,
+    entry::{BodyKind, EntryStart, KeptHead, Tail},
+    mac::EntryKey,
+    time::Micros,
+    tree::{Hash, LeafIndex},
+};
+use indelible_store::store::{Batch, BatchEntry, Fingerprint};
+
+use crate::{
+    clock::{Clock, Entropy},
+    error::AppendError,
+    queue::{Outcome, Prepared},
+    receipt::Receipt,
+};
+
+/// A step of the clock that is worth an entry.
+const STEP_US: i64 = 1_000_000;
+
+/// What the next entry builds on.
+pub(crate) struct Sequencer {
+    pub(crate) next: u64,
+    pub(crate) prev: Hash,
+    pub(crate) clock: ClockWatch,
+}
+
+/// The two clocks at the last reading.
+pub(crate) struct ClockWatch {
+    pub(crate) wall: Micros,
+    pub(crate) monotonic: Duration,
+}
+
+impl ClockWatch {
+    /// Reads the clock; says what it would have read if it stepped since the last reading.
+    fn read(&mut self, clock: &dyn Clock) -> (Micros, Option<Micros>) {
+        let (wall, monotonic) = (clock.now(), clock.monotonic());
+        let passed = i64::try_from(monotonic.saturating_sub(self.monotonic).as_micros()).unwrap_or(i64::MAX);
+        let expected = Micros(self.wall.0.saturating_add(passed));
+        let stepped = wall.0.abs_diff(expected.0) > STEP_US.unsigned_abs();
+        (self.wall, self.monotonic) = (wall, monotonic);
+        (wall, stepped.then_some(expected))
+    }
+}
+
+/// What signs and names the entries of a log.
+pub(crate) struct Signing {
+    pub(crate) origin: Arc<str>,
+    pub(crate) key_id: Arc<str>,
+    pub(crate) key: EntryKey,
+}
+
+/// A batch in the making.
+pub(crate) struct Draft {
+    pub(crate) batch: Batch,
+    pub(crate) recorded_at: Arc<str>,
+    /// Ids in this batch, by the entry's place in it.
+    ids: HashMap<Fingerprint, usize>,
+}
+
+/// How an id that the caller chose stands to what is recorded.
+pub(crate) enum Known {
+    /// It is new.
+    New,
+    /// The same event is stored: this is its receipt.
+    Same(Box<Receipt>),
+    /// Another event has it.
+    Other(u64),
+}
+
+impl Sequencer {
+    /// Begins a batch; says so if the clock stepped.
+    pub(crate) fn begin(
+        &mut self,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+        signing: &Signing,
+        kept: &mut Option<KeptHead>,
+    ) -> Result<Draft, AppendError> {
+        let (now, stepped) = self.clock.read(clock);
+        let recorded_at: Arc<str> = now.to_string().into();
+        let batch = Batch { first: self.next, recorded_at: now, bytes: Vec::new(), entries: Vec::new() };
+        let mut draft = Draft { batch, recorded_at, ids: HashMap::new() };
+        if let Some(expected) = stepped {
+            let step = Control::ClockStep {
+                from: expected.to_string(),
+                to: now.to_string(),
+                step_us: now.0.saturating_sub(expected.0),
+            };
+            let start = control_start(&step, entropy)?;
+            self.push(&mut draft, &start, None, signing, kept);
+        }
+        Ok(draft)
+    }
+
+    /// Gives events their places. `known` answers for ids that callers chose and that are not in this draft.
+    pub(crate) fn add(
+        &mut self,
+        draft: &mut Draft,
+        events: &[Prepared],
+        signing: &Signing,
+        kept: &mut Option<KeptHead>,
+        mut known: impl FnMut(&Prepared) -> Result<Known, AppendError>,
+    ) -> Vec<Outcome> {
+        let bytes: usize = events.iter().map(|e| e.start.line_bound()).sum();
+        draft.batch.bytes.reserve(bytes);
+        draft.batch.entries.reserve(events.len());
+        let mut outcomes = Vec::with_capacity(events.len());
+        for event in events {
+            let conflict = |index| AppendError::IdConflict { id: event.id.clone(), index };
+            let in_draft = draft.ids.get(&event.fingerprint).copied();
+            let outcome = match (in_draft, &event.chosen) {
+                (Some(at), _) => draft.same(at, event, signing).map_or_else(
+                    || Outcome::Refused(conflict(draft.batch.first + at as u64)),
+                    |receipt| Outcome::Duplicate(Box::new(receipt)),
+                ),
+                (None, None) => self.push(draft, &event.start, Some(event.fingerprint), signing, kept),
+                (None, Some(_)) => match known(event) {
+                    Ok(Known::New) => self.push(draft, &event.start, Some(event.fingerprint), signing, kept),
+                    Ok(Known::Same(receipt)) => Outcome::Duplicate(receipt),
+                    Ok(Known::Other(index)) => Outcome::Refused(conflict(index)),
+                    Err(error) => Outcome::Refused(error),
+                },
+            };
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    /// Adds a control record.
+    pub(crate) fn add_control(
+        &mut self,
+        draft: &mut Draft,
+        control: &Control,
+        entropy: &dyn Entropy,
+        signing: &Signing,
+        kept: &mut Option<KeptHead>,
+    ) -> Result<u64, AppendError> {
+        let start = control_start(control, entropy)?;
+        let index = self.next;
+        self.push(draft, &start, None, signing, kept);
+        Ok(index)
+    }
+
+    fn push(
+        &mut self,
+        draft: &mut Draft,
+        start: &EntryStart,
+        id: Option<Fingerprint>,
+        signing: &Signing,
+        kept: &mut Option<KeptHead>,
+    ) -> Outcome {
+        let index = self.next;
+        let tail = Tail {
+            head: kept.take(),
+            index: LeafIndex(index),
+            key: &signing.key_id,
+            log: &signing.origin,
+            bounded: start.is_bounded(),
+            prev: self.prev,
+            recorded_at: &draft.recorded_at,
+        };
+        let from = draft.batch.bytes.len();
+        let first = LeafIndex(draft.batch.first);
+        let (leaf, mac, entry) = start.seal(&tail, first, |leaf| signing.key.sign(leaf), &mut draft.batch.bytes);
+        if let Some(id) = id {
+            draft.ids.insert(id, draft.batch.entries.len());
+        }
+        let line = from..draft.batch.bytes.len();
+        draft.batch.entries.push(BatchEntry { line, entry, leaf, mac, id });
+        self.next += 1;
+        self.prev = leaf;
+        Outcome::Stored { index, leaf, mac }
+    }
+}
+
+impl Draft {
+    /// The receipt of the draft's entry `at`, if it holds the same event.
+    fn same(&self, at: usize, event: &Prepared, signing: &Signing) -> Option<Receipt> {
+        let entry = self.batch.entries.get(at)?;
+        let bytes = self.batch.bytes.get(entry.entry.clone())?;
+        let body = event.start.body();
+        let stored = bytes.get(b"{\"event\":".len()..)?.get(..body.len())?;
+        let ends = bytes.get(b"{\"event\":".len() + body.len()) == Some(&b',');
+        (stored == body && ends).then(|| Receipt {
+            id: event.id.clone(),
+            index: LeafIndex(self.batch.first + at as u64),
+            leaf: entry.leaf,
+            mac: entry.mac,
+            key: Arc::clone(&signing.key_id),
+            origin: Arc::clone(&signing.origin),
+            recorded_at: Arc::clone(&self.recorded_at),
+            duplicate: true,
+        })
+    }
+
+    /// Ids with their indices, to be made findable.
+    pub(crate) fn claims(&self, from: usize) -> Vec<(Fingerprint, u64)> {
+        let numbered = self.batch.entries.iter().zip(self.batch.first..).skip(from);
+        numbered.filter_map(|(entry, index)| Some((entry.id?, index))).collect()
+    }
+}
+
+fn control_start(control: &Control, entropy: &dyn Entropy) -> Result<EntryStart, AppendError> {
+    let failed = |error: indelible_core::control::ControlError| AppendError::Failed { why: crate::error::chain(&error) };
+    let body = control.canonical().map_err(failed)?;
+    Ok(EntryStart::new(BodyKind::Control, &body, entropy.salt()))
+}
