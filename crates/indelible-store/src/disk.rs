@@ -63,6 +63,11 @@ pub trait Disk: Send + Sync + 'static {
     fn protect(&self, path: &Path, immutable: bool) -> io::Result<Protection>;
     /// The reverse of [`Disk::protect`].
     fn unprotect(&self, path: &Path) -> io::Result<()>;
+    /// Whether `path`, or the nearest parent that exists, is on a network file system.
+    fn is_network(&self, path: &Path) -> io::Result<bool> {
+        let _ = path;
+        Ok(false)
+    }
 }
 
 /// An open file. Reads and writes name their offset, so that one handle serves several threads.
@@ -230,6 +235,17 @@ impl Disk for OsDisk {
             permissions.set_mode(permissions.mode() | 0o200);
         }
         fs::set_permissions(path, permissions)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_network(&self, path: &Path) -> io::Result<bool> {
+        // statfs(2): NFS, SMB, CIFS, SMB2, AFS, Ceph, 9p.
+        const NETWORK: [u32; 7] =
+            [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x5346_414F, 0x00C3_6400, 0x0102_1997];
+        let absolute = std::path::absolute(path)?;
+        let there = absolute.ancestors().find(|at| at.exists()).unwrap_or(Path::new("/"));
+        let kind = rustix::fs::statfs(there)?.f_type;
+        Ok(u32::try_from(kind & 0xFFFF_FFFF).is_ok_and(|kind| NETWORK.contains(&kind)))
     }
 }
 

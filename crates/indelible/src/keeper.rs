@@ -40,6 +40,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
+    manual: bool,
     logs: Vec<Weak<Inner>>,
     timer: bool,
     workers: usize,
@@ -60,10 +61,19 @@ impl Keeper {
         Self::default()
     }
 
+    /// A keeper that does nothing by itself: whoever holds the log calls [`crate::Log::checkpoint`] and [`crate::Log::tend`]. For
+    /// simulations, and for processes that want no thread; bounded acknowledgements are then made good by `settle` only.
+    #[must_use]
+    pub fn manual() -> Self {
+        let keeper = Self::default();
+        lock(&keeper.shared.state).manual = true;
+        keeper
+    }
+
     /// Looks after a log until it has nothing more to do.
     pub(crate) fn watch(&self, log: &Arc<Inner>) {
         let mut state = lock(&self.shared.state);
-        if state.logs.iter().any(|known| known.as_ptr() == Arc::as_ptr(log)) {
+        if state.manual || state.logs.iter().any(|known| known.as_ptr() == Arc::as_ptr(log)) {
             return;
         }
         state.logs.push(Arc::downgrade(log));
@@ -78,7 +88,7 @@ impl Keeper {
     /// Runs a job on the pool; on the calling thread where no thread can be had.
     pub(crate) fn spawn(&self, job: Job) {
         let mut state = lock(&self.shared.state);
-        if state.jobs.len() >= MAX_JOBS {
+        if state.manual || state.jobs.len() >= MAX_JOBS {
             drop(state);
             job();
             return;

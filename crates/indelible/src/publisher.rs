@@ -148,3 +148,14 @@ fn trim(chunk: &mut Chunk, lines: usize) {
     let end = chunk.bytes.split_inclusive(|b| *b == b'\n').take(lines).map(<[u8]>::len).sum();
     chunk.bytes.truncate(end);
 }
+
+impl Inner {
+    /// The record of a log's first checkpoint, not yet swapped in.
+    pub(crate) fn first_record(&self, publisher: &mut Publisher) -> Result<HeadRecord, LogError> {
+        let durable = self.store.size()?;
+        self.read_back(publisher, durable)?;
+        let checkpoint = Checkpoint::new(self.signing.origin.to_string(), publisher.tree);
+        let note = checkpoint.sign(&[&self.signer as &dyn NoteSigner])?.to_string();
+        Ok(HeadRecord { checkpoint: note, kept: publisher.head.kept, log_id: self.log_id, signed_at: self.clock.now() })
+    }
+}

@@ -188,6 +188,12 @@ impl Queue {
         free
     }
 
+    /// Whether nothing waits and nobody is on the way to drain.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = lock(&self.state);
+        state.pending.is_empty() && !state.led
+    }
+
     /// How long the oldest bounded event has been waiting.
     pub(crate) fn bounded_for(&self) -> Option<Duration> {
         lock(&self.state).oldest_bounded.map(|since| since.elapsed())

@@ -1,0 +1,195 @@
+//! Proofs that leave the log (`docs/format.md` section 8): bundles that anybody checks offline, and exports.
+
+use indelible_core::{
+    checkpoint::Checkpoint,
+    entry::{EntryRef, Line},
+    hex, json,
+    note::VerifyingKey,
+    proof::TlogProof,
+    tile::{self, ProveError, Prover},
+    tree::{Hash, LeafIndex, TreeHead, TreeSize, leaf_hash},
+};
+use indelible_store::store::{Reader, StoreError, StoredTree};
+use serde::{Deserialize, Serialize};
+
+use crate::error::LogError;
+
+const FORMAT: &str = "indelible-proof/1";
+
+/// An entry with everything that proves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    /// The entry's exact bytes.
+    pub entry: Vec<u8>,
+    /// The entry signature.
+    pub mac: [u8; 32],
+    /// Inclusion proof and checkpoint (C2SP tlog-proof).
+    pub proof: TlogProof,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    entry: String,
+    format: String,
+    mac: String,
+    proof: String,
+}
+
+/// What a checked bundle says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Origin of the log.
+    pub origin: String,
+    /// Position of the entry.
+    pub index: LeafIndex,
+    /// Leaf hash of the entry.
+    pub leaf: Hash,
+    /// The tree head that it is proven under.
+    pub head: TreeHead,
+    /// The log's clock at recording.
+    pub recorded_at: String,
+}
+
+impl Bundle {
+    /// The file form: canonical JSON and a line feed.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let wire = Wire {
+            entry: String::from_utf8_lossy(&self.entry).into_owned(),
+            format: FORMAT.to_owned(),
+            mac: hex::encode(&self.mac),
+            proof: self.proof.to_string(),
+        };
+        // Strings only: writing cannot fail.
+        let text = serde_json::to_vec(&wire).unwrap_or_default();
+        let mut bytes = json::canonicalise(&text).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// Reads the file form.
+    ///
+    /// # Errors
+    /// [`LogError::Malformed`], [`LogError::Proof`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, LogError> {
+        let malformed = |detail: String| LogError::Malformed { place: "the proof bundle".to_owned(), detail };
+        let wire: Wire = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+        if wire.format != FORMAT {
+            return Err(malformed(format!("its format is `{}`, not `{FORMAT}`", wire.format)));
+        }
+        let mac = hex::decode(wire.mac.as_bytes()).ok_or_else(|| malformed("`mac` is not 64 lower-case hexadecimal digits".to_owned()))?;
+        let bundle = Self { entry: wire.entry.into_bytes(), mac, proof: TlogProof::parse(&wire.proof)? };
+        if bundle.to_bytes() == bytes { Ok(bundle) } else { Err(malformed("it is not in canonical form".to_owned())) }
+    }
+
+    /// Checks the bundle with nothing but the log's public key.
+    ///
+    /// # Errors
+    /// [`LogError::Checkpoint`] for a wrong key or signature; [`LogError::Proof`] where the entry is not in that tree;
+    /// [`LogError::Malformed`] where entry, proof and checkpoint speak of different things.
+    pub fn check(&self, key: &VerifyingKey) -> Result<Checked, LogError> {
+        let malformed = |detail: &str| LogError::Malformed { place: "the proof bundle".to_owned(), detail: detail.to_owned() };
+        let checkpoint = Checkpoint::open(self.proof.checkpoint.as_bytes(), key)?;
+        let entry = EntryRef::parse(&self.entry).map_err(|error| malformed(&error.to_string()))?;
+        entry.check_strict().map_err(|detail| malformed(&detail))?;
+        if entry.log != checkpoint.origin {
+            return Err(malformed("the entry is of another log than the checkpoint"));
+        }
+        if entry.index != self.proof.index {
+            return Err(malformed("the entry stands at another index than the proof"));
+        }
+        let leaf = leaf_hash(&self.entry);
+        self.proof.inclusion().verify(&leaf, &checkpoint.head)?;
+        Ok(Checked {
+            origin: checkpoint.origin,
+            index: entry.index,
+            leaf,
+            head: checkpoint.head,
+            recorded_at: entry.recorded_at.to_owned(),
+        })
+    }
+}
+
+pub(crate) fn prove_error(error: ProveError<StoreError>) -> LogError {
+    match error {
+        ProveError::Read(error) => error.into(),
+        ProveError::IndexOutsideTree { index, size } => StoreError::NoEntry { index: index.0, size: size.0 }.into(),
+        error => LogError::Refused(error.to_string()),
+    }
+}
+
+/// Proves one entry under a checkpoint.
+///
+/// # Errors
+/// [`LogError`]; [`LogError::Evidence`] where the proof made from the stored tree does not hold for the stored entry.
+pub fn prove(store: &dyn Reader, index: LeafIndex, head: TreeHead, note: &str) -> Result<Bundle, LogError> {
+    let mut prover = Prover::new(StoredTree(store), head.size);
+    prove_with(store, &mut prover, index, head, note)
+}
+
+/// The same with a prover that is used for many.
+///
+/// # Errors
+/// As [`prove`].
+pub fn prove_with(
+    store: &dyn Reader,
+    prover: &mut Prover<StoredTree<'_>>,
+    index: LeafIndex,
+    head: TreeHead,
+    note: &str,
+) -> Result<Bundle, LogError> {
+    let stored = crate::log::get(store, index)?;
+    let inclusion = prover.inclusion(index).map_err(prove_error)?;
+    // A proof that does not hold is never handed out.
+    inclusion.verify(&leaf_hash(&stored.entry), &head).map_err(|_| LogError::Evidence {
+        index: index.0,
+        detail: "its bytes are not those that the checkpoint covers".to_owned(),
+    })?;
+    let proof = TlogProof { extra: None, index, hashes: inclusion.hashes, checkpoint: note.to_owned() };
+    Ok(Bundle { entry: stored.entry, mac: stored.mac, proof })
+}
+
+/// One line of an export.
+///
+/// # Errors
+/// [`StoreError::Line`].
+pub fn export_line(line: &[u8], index: u64, out: &mut Vec<u8>) -> Result<Hash, LogError> {
+    let parsed = Line::parse(line).map_err(|source| StoreError::Line { index, source })?;
+    let leaf = leaf_hash(parsed.entry.bytes);
+    out.extend_from_slice(b"{\"entry\":");
+    out.extend_from_slice(parsed.entry.bytes);
+    out.extend_from_slice(format!(",\"index\":{index},\"leaf_hash\":\"{leaf}\",\"mac\":\"").as_bytes());
+    hex::push(out, &parsed.mac);
+    out.extend_from_slice(format!("\",\"prev\":\"{}\"}}\n", parsed.entry.prev).as_bytes());
+    Ok(leaf)
+}
+
+#[derive(Serialize)]
+struct ExportEnd<'a> {
+    checkpoint: &'a str,
+    from: u64,
+    left: Vec<String>,
+    right: Vec<String>,
+    to: u64,
+}
+
+/// The last line of an export of entries `from .. to`: the checkpoint and the subtrees on both sides.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn export_end(store: &dyn Reader, from: u64, to: u64, size: TreeSize, note: &str) -> Result<Vec<u8>, LogError> {
+    let tree = StoredTree(store);
+    let hex = |hashes: Vec<Hash>| hashes.iter().map(Hash::to_hex).collect();
+    let end = ExportEnd {
+        checkpoint: note,
+        from,
+        left: hex(tile::compact_left(&tree, from)?),
+        right: hex(tile::compact_right(&tree, to, size)?),
+        to,
+    };
+    let text = serde_json::to_vec(&end).map_err(|error| LogError::Refused(error.to_string()))?;
+    let mut bytes = json::canonicalise(&text).map_err(|error| LogError::Refused(error.to_string()))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}

@@ -1,0 +1,771 @@
+//! [`Log`]: what an application holds.
+//!
+//! States: *open* → *closed* (by [`Log::close`], or when the last handle goes) or *failed* (a write, sync or read-back went wrong). A failed log
+//! refuses everything but reading; opening it again finds out what is durable.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Condvar, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use indelible_core::{
+    control::Control,
+    entry::{BodyKind, EntryStart, KeptHead, Line},
+    event::{self, Event},
+    head::HeadRecord,
+    mac::LogId,
+    note::{NoteSigner as _, VerifyingKey},
+    tree::{LeafIndex, TreeHead},
+};
+use indelible_keys::CheckpointSigner;
+use indelible_store::{
+    heads::HeadStore,
+    store::{Chunk, Fingerprint, Reader, StoreError, Writer, parse_line},
+};
+
+use crate::{
+    clock::{Clock, Entropy, new_id},
+    error::{AppendError, LogError, chain},
+    keeper::Keeper,
+    options::OnFull,
+    publisher::{Keep, Publisher},
+    queue::{Batched, Cell, NoRoom, Outcome, Prepared, Queue, Ticket, lock},
+    receipt::Receipt,
+    sequencer::{Known, Sequencer, Signing},
+};
+
+/// Most events of [`Log::append_all`] that are queued at a time.
+const GROUP: usize = 4096;
+/// Most bytes of them; half of what may wait.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// An open log. Cloning shares it.
+#[derive(Clone)]
+pub struct Log {
+    pub(crate) inner: Arc<Inner>,
+    _last: Arc<LastHandle>,
+}
+
+/// Closes the log when the last clone of its handle goes.
+struct LastHandle(Arc<Inner>);
+
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        // Who wants to know calls `close`. A log that could not be closed is opened as after a crash.
+        drop(self.0.close());
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) me: Weak<Self>,
+    pub(crate) store: Arc<dyn Writer>,
+    pub(crate) heads: Arc<dyn HeadStore>,
+    pub(crate) log_id: LogId,
+    pub(crate) signing: Signing,
+    pub(crate) signer: CheckpointSigner,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) queue: Queue,
+    pub(crate) sequencer: Mutex<Sequencer>,
+    /// Held while a batch is written and synced: batch n + 1 is written only when batch n is synced.
+    pub(crate) io: Mutex<()>,
+    /// The kept checkpoint that the next entry has to name.
+    pub(crate) kept: Mutex<Option<KeptHead>>,
+    pub(crate) publisher: Mutex<Publisher>,
+    pub(crate) published: Condvar,
+    pub(crate) keeper: Keeper,
+    pub(crate) failed: OnceLock<String>,
+    pub(crate) closed: AtomicBool,
+    pub(crate) segment_closed: AtomicBool,
+    /// When the first entry that no checkpoint covers became durable.
+    pub(crate) unpublished_since: Mutex<Option<Instant>>,
+    pub(crate) publish_every: Duration,
+    pub(crate) keep_every: Duration,
+    pub(crate) bounded_within: Duration,
+    pub(crate) on_full: OnFull,
+    pub(crate) tending: Mutex<bool>,
+}
+
+/// An event as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The entry's exact bytes: the leaf data.
+    pub entry: Vec<u8>,
+    /// The entry signature.
+    pub mac: [u8; 32],
+    /// Position.
+    pub index: LeafIndex,
+}
+
+impl Stored {
+    /// Takes a line apart.
+    ///
+    /// # Errors
+    /// [`StoreError::Line`].
+    pub fn of_line(line: &[u8], index: u64) -> Result<Self, StoreError> {
+        let line = parse_line(line, index)?;
+        Ok(Self { entry: line.entry.bytes.to_vec(), mac: line.mac, index: line.entry.index })
+    }
+}
+
+impl Log {
+    pub(crate) fn from_inner(inner: Arc<Inner>) -> Self {
+        Self { _last: Arc::new(LastHandle(Arc::clone(&inner))), inner }
+    }
+
+    /// The log's unique name.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.inner.signing.origin
+    }
+
+    /// Its random id.
+    #[must_use]
+    pub fn log_id(&self) -> LogId {
+        self.inner.log_id
+    }
+
+    /// The public key that verifies its checkpoints.
+    #[must_use]
+    pub fn public_key(&self) -> &VerifyingKey {
+        self.inner.signer.verifying_key()
+    }
+
+    /// How many entries are durable.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn size(&self) -> Result<u64, LogError> {
+        Ok(self.inner.store.size()?.0)
+    }
+
+    /// Records an event; returns when it is durable.
+    ///
+    /// # Errors
+    /// [`AppendError`]; see there for what is known of the event after each.
+    pub fn append(&self, event: &Event) -> Result<Receipt, AppendError> {
+        self.append_json(&event.to_json())
+    }
+
+    /// Records an event given as JSON text; returns when it is durable.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub fn append_json(&self, event: &[u8]) -> Result<Receipt, AppendError> {
+        let prepared = self.inner.prepare(event, Ack::Durable)?;
+        self.inner.append_one(prepared)
+    }
+
+    /// Records events that were given as JSON texts, in their order; returns when all of them are durable or refused. Good ones are recorded whatever
+    /// becomes of the others.
+    pub fn append_all<T: AsRef<[u8]>>(&self, events: &[T]) -> Vec<Result<Receipt, AppendError>> {
+        let mut results = Vec::with_capacity(events.len());
+        let mut group = Group::default();
+        for event in events {
+            match self.inner.prepare(event.as_ref(), Ack::Durable) {
+                Ok(prepared) => group.push(prepared, results.len()),
+                Err(error) => {
+                    results.push(Err(error));
+                    continue;
+                }
+            }
+            // Replaced when its group is flushed.
+            results.push(Err(AppendError::Closed));
+            if group.is_full() {
+                self.inner.flush_group(&mut group, &mut results);
+            }
+        }
+        self.inner.flush_group(&mut group, &mut results);
+        results
+    }
+
+    /// Records an event given as JSON text without blocking the calling task: the commit runs on the keeper's small pool. Needs no runtime; works in any.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub fn append_async(&self, event: &[u8]) -> impl Future<Output = Result<Receipt, AppendError>> + Send + use<> {
+        let prepared = self.inner.prepare(event, Ack::Durable);
+        Appending { log: Arc::clone(&self.inner), step: Step::Queue(prepared.map(|p| vec![p])), id: String::new() }
+    }
+
+    /// Records an event and waits until a checkpoint covers it.
+    ///
+    /// # Errors
+    /// [`AppendError`]; [`AppendError::NotAnchored`] where it is recorded but no checkpoint could be published.
+    pub fn append_anchored(&self, event: &[u8]) -> Result<(Receipt, crate::bundle::Bundle), AppendError> {
+        let receipt = self.append_json(event)?;
+        let anchored = self.checkpoint().and_then(|_| self.prove(receipt.index));
+        let bundle = anchored.map_err(|error| AppendError::NotAnchored { why: chain(&error) })?;
+        Ok((receipt, bundle))
+    }
+
+    /// Accepts an event at once; it will be durable within [`crate::Options::bounded_within`], or [`Bounded::settle`] says that it was not. Until then a crash loses it, and
+    /// the log will say that some may be missing.
+    ///
+    /// # Errors
+    /// [`AppendError`]; then nothing was accepted.
+    pub fn append_bounded(&self, event: &[u8]) -> Result<Bounded, AppendError> {
+        let inner = &self.inner;
+        inner.store.mark_bounded().map_err(|error| AppendError::Store(Arc::new(error)))?;
+        let prepared = inner.prepare(event, Ack::Bounded)?;
+        let id = prepared.id.clone();
+        let ticket = match inner.queue.push(vec![prepared], inner.on_full, true, None) {
+            Ok(ticket) => ticket,
+            Err(NoRoom::Refused(error)) => return Err(error),
+            Err(NoRoom::Later(_)) => return Err(AppendError::Closed),
+        };
+        let accepted = Instant::now();
+        inner.keeper.watch(inner);
+        Ok(Bounded { id, accepted, deadline: accepted + inner.bounded_within, ticket, log: Arc::clone(inner) })
+    }
+
+    /// Records that the caller had to drop events.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn record_gap(&self, count: u64, reason: &str, since: Option<&str>) -> Result<u64, LogError> {
+        let control = Control::Gap { count, reason: reason.to_owned(), since: since.map(str::to_owned) };
+        Ok(self.inner.append_control(|_| Ok(control.clone()))?)
+    }
+
+    /// Publishes a checkpoint over everything that is durable.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn checkpoint(&self) -> Result<HeadRecord, LogError> {
+        self.inner.publish(Keep::No)
+    }
+
+    /// Publishes and keeps a checkpoint.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn keep_checkpoint(&self) -> Result<HeadRecord, LogError> {
+        self.inner.publish(Keep::Yes)
+    }
+
+    /// The newest published head.
+    #[must_use]
+    pub fn head(&self) -> (HeadRecord, TreeHead) {
+        let publisher = lock(&self.inner.publisher);
+        (publisher.head.clone(), publisher.tree)
+    }
+
+    /// Reads one entry.
+    ///
+    /// # Errors
+    /// [`StoreError::NoEntry`], [`StoreError`].
+    pub fn get(&self, index: LeafIndex) -> Result<Stored, LogError> {
+        get(&*self.inner.store, index)
+    }
+
+    /// Reads entries from `from` on, as many as fit into `max_bytes` and at least one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, LogError> {
+        Ok(self.inner.store.read(from, max_bytes)?)
+    }
+
+    /// Finds the entry with an event id.
+    ///
+    /// # Errors
+    /// [`LogError::NoSuchId`], [`StoreError`].
+    pub fn find(&self, id: &str) -> Result<Stored, LogError> {
+        find(&*self.inner.store, id)
+    }
+
+    /// Proves one entry against the newest published checkpoint that covers it.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn prove(&self, index: LeafIndex) -> Result<crate::bundle::Bundle, LogError> {
+        let (head, tree) = self.head();
+        let (head, tree) = if index.0 < tree.size.0 { (head, tree) } else { (self.checkpoint()?, self.head().1) };
+        crate::bundle::prove(&*self.inner.store, index, tree, &head.checkpoint)
+    }
+
+    /// Keeps an attachment durably and returns its digest; name it in the event's `attachments`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_attachment(&self, content: &[u8]) -> Result<[u8; 32], LogError> {
+        Ok(self.inner.store.put_attachment(content)?)
+    }
+
+    /// The store, for reading and verifying beside this writer.
+    #[must_use]
+    pub fn store(&self) -> &dyn Reader {
+        &*self.inner.store
+    }
+
+    /// Compresses closed segments and merges id files until nothing is left to do.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn tend(&self) -> Result<(), LogError> {
+        let anchored = self.head().0.kept.size;
+        while self.inner.store.tend(anchored)? {}
+        Ok(())
+    }
+
+    /// Ends: what is queued is recorded, a checkpoint is published and kept, and the lease is freed when the last handle goes.
+    ///
+    /// # Errors
+    /// [`LogError`]; then the next opening recovers as after a crash.
+    pub fn close(&self) -> Result<(), LogError> {
+        self.inner.close()
+    }
+}
+
+/// Reads one entry of any store.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn get(store: &dyn Reader, index: LeafIndex) -> Result<Stored, LogError> {
+    let chunk = store.read(index, 0)?;
+    let line = chunk.lines().next().unwrap_or_default();
+    let stored = Stored::of_line(line, index.0)?;
+    if stored.index != index {
+        let detail = format!("entry {} stands in its place", stored.index);
+        return Err(LogError::Evidence { index: index.0, detail });
+    }
+    Ok(stored)
+}
+
+/// Finds the entry with an event id, in any store. The index only proposes; the entry is read and its id compared.
+///
+/// # Errors
+/// [`LogError::NoSuchId`], [`StoreError`].
+pub fn find(store: &dyn Reader, id: &str) -> Result<Stored, LogError> {
+    let size = store.size()?;
+    for index in store.lookup(Fingerprint::of(id))? {
+        if index.0 >= size.0 {
+            continue;
+        }
+        let stored = get(store, index)?;
+        if id_of(&stored.entry) == Some(id) {
+            return Ok(stored);
+        }
+    }
+    Err(LogError::NoSuchId { id: id.to_owned() })
+}
+
+/// The event id of an entry.
+#[must_use]
+pub fn id_of(entry: &[u8]) -> Option<&str> {
+    let entry = indelible_core::entry::EntryRef::parse(entry).ok()?;
+    (entry.kind == BodyKind::Event)
+        .then(|| indelible_core::entry::top_level_string(entry.body, "id"))
+        .flatten()
+}
+
+/// How an event is acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ack {
+    Durable,
+    Bounded,
+}
+
+/// Events of one caller that are queued together, with their places among the results.
+#[derive(Default)]
+struct Group {
+    events: Vec<Prepared>,
+    places: Vec<usize>,
+    bytes: usize,
+}
+
+impl Group {
+    fn push(&mut self, event: Prepared, place: usize) {
+        self.bytes += event.start.line_bound();
+        self.events.push(event);
+        self.places.push(place);
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.len() >= GROUP || self.bytes >= GROUP_BYTES
+    }
+}
+
+/// An acknowledgement with a promise.
+pub struct Bounded {
+    /// The event's id.
+    pub id: String,
+    accepted: Instant,
+    deadline: Instant,
+    ticket: Ticket,
+    log: Arc<Inner>,
+}
+
+impl Bounded {
+    /// When the promise falls due.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Waits until the event is durable.
+    ///
+    /// # Errors
+    /// [`AppendError::DeadlineMissed`] where it became durable too late; [`AppendError`] where it did not.
+    pub fn settle(self) -> Result<Receipt, AppendError> {
+        if self.ticket.cell.get().is_none() && self.log.queue.claim_lead() {
+            self.log.lead();
+        }
+        let batched = self.ticket.cell.wait().as_ref().map_err(Clone::clone)?;
+        if batched.durable_at > self.deadline {
+            let limit = self.deadline.duration_since(self.accepted);
+            return Err(AppendError::DeadlineMissed { limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) });
+        }
+        self.log.receipt(batched, self.ticket.at, &self.id)
+    }
+}
+
+/// The future of an append.
+struct Appending {
+    log: Arc<Inner>,
+    step: Step,
+    id: String,
+}
+
+enum Step {
+    Queue(Result<Vec<Prepared>, AppendError>),
+    Wait(Arc<Cell>, usize),
+    Done,
+}
+
+impl Future for Appending {
+    type Output = Result<Receipt, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match std::mem::replace(&mut self.step, Step::Done) {
+                Step::Queue(Err(error)) => return Poll::Ready(Err(error)),
+                Step::Queue(Ok(events)) => {
+                    self.id = events.first().map(|e| e.id.clone()).unwrap_or_default();
+                    match self.log.queue.push(events, self.log.on_full, false, Some(context.waker())) {
+                        Ok(ticket) => {
+                            if ticket.leads {
+                                let log = Arc::clone(&self.log);
+                                self.log.keeper.spawn(Box::new(move || log.lead()));
+                            }
+                            self.step = Step::Wait(ticket.cell, ticket.at);
+                        }
+                        Err(NoRoom::Refused(error)) => return Poll::Ready(Err(error)),
+                        Err(NoRoom::Later(events)) => {
+                            self.step = Step::Queue(Ok(events));
+                            return Poll::Pending;
+                        }
+                    }
+                }
+                Step::Wait(cell, at) => {
+                    if cell.get().is_none() {
+                        cell.wake_by(context.waker());
+                    }
+                    return match cell.get() {
+                        Some(Ok(batched)) => Poll::Ready(self.log.receipt(batched, at, &self.id)),
+                        Some(Err(error)) => Poll::Ready(Err(error.clone())),
+                        None => {
+                            self.step = Step::Wait(cell, at);
+                            Poll::Pending
+                        }
+                    };
+                }
+                Step::Done => return Poll::Ready(Err(AppendError::Closed)),
+            }
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn healthy(&self) -> Result<(), LogError> {
+        match self.failed.get() {
+            Some(why) => Err(LogError::Failed { why: why.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends writing. The first failure is the one that is told.
+    pub(crate) fn fail(&self, error: &dyn std::error::Error) {
+        let why = self.failed.get_or_init(|| chain(error)).clone();
+        self.queue.close(AppendError::Failed { why });
+    }
+
+    fn prepare(&self, text: &[u8], ack: Ack) -> Result<Prepared, AppendError> {
+        let event = event::parse(text, || new_id(self.clock.now(), self.entropy.salt())).map_err(AppendError::Event)?;
+        let start = EntryStart::new(BodyKind::Event, event.bytes(), self.entropy.salt());
+        let start = if ack == Ack::Bounded { start.bounded() } else { start };
+        let id = event.id().to_owned();
+        let fingerprint = Fingerprint::of(&id);
+        let chosen = if event.id_generated() {
+            None
+        } else {
+            let token = self.store.id_token();
+            let found = self.store.lookup(fingerprint).map_err(|error| AppendError::Store(Arc::new(error)))?;
+            Some((found.into_iter().map(|index| index.0).collect(), token))
+        };
+        Ok(Prepared { start, id, fingerprint, chosen })
+    }
+
+    fn append_one(&self, prepared: Prepared) -> Result<Receipt, AppendError> {
+        let id = prepared.id.clone();
+        let ticket = self.enqueue(vec![prepared])?;
+        let batched = ticket.cell.wait().as_ref().map_err(Clone::clone)?;
+        self.receipt(batched, ticket.at, &id)
+    }
+
+    fn enqueue(&self, events: Vec<Prepared>) -> Result<Ticket, AppendError> {
+        match self.queue.push(events, self.on_full, false, None) {
+            Ok(ticket) => {
+                if ticket.leads {
+                    self.lead();
+                }
+                Ok(ticket)
+            }
+            Err(NoRoom::Refused(error)) => Err(error),
+            Err(NoRoom::Later(_)) => Err(AppendError::Closed),
+        }
+    }
+
+    fn flush_group(&self, group: &mut Group, results: &mut [Result<Receipt, AppendError>]) {
+        let Group { events, places, .. } = std::mem::take(group);
+        if events.is_empty() {
+            return;
+        }
+        let ids: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
+        let ticket = self.enqueue(events);
+        for (n, (place, id)) in places.into_iter().zip(ids).enumerate() {
+            let result = match &ticket {
+                Ok(ticket) => match ticket.cell.wait() {
+                    Ok(batched) => self.receipt(batched, ticket.at + n, &id),
+                    Err(error) => Err(error.clone()),
+                },
+                Err(error) => Err(error.clone()),
+            };
+            if let Some(slot) = results.get_mut(place) {
+                *slot = result;
+            }
+        }
+    }
+
+    fn receipt(&self, batched: &Batched, at: usize, id: &str) -> Result<Receipt, AppendError> {
+        match batched.outcomes.get(at) {
+            Some(Outcome::Stored { index, leaf, mac }) => Ok(Receipt {
+                id: id.to_owned(),
+                index: LeafIndex(*index),
+                leaf: *leaf,
+                mac: *mac,
+                key: Arc::clone(&self.signing.key_id),
+                origin: Arc::clone(&self.signing.origin),
+                recorded_at: Arc::clone(&batched.recorded_at),
+                duplicate: false,
+            }),
+            Some(Outcome::Duplicate(receipt)) => Ok((**receipt).clone()),
+            Some(Outcome::Refused(error)) => Err(error.clone()),
+            None => Err(AppendError::Closed),
+        }
+    }
+
+    /// One commit as leader: a turn, a write, a sync, the answers.
+    pub(crate) fn lead(&self) {
+        let mut sequencer = lock(&self.sequencer);
+        let (early, early_cell) = self.queue.drain(false);
+        let draft = {
+            let mut kept = lock(&self.kept);
+            sequencer.begin(&*self.clock, &*self.entropy, &self.signing, &mut kept)
+        };
+        let mut draft = match draft {
+            Ok(draft) => draft,
+            Err(error) => {
+                self.fail(&error);
+                let (_, late_cell) = self.queue.drain(true);
+                early_cell.set(Err(error.clone()));
+                late_cell.set(Err(error));
+                return;
+            }
+        };
+        let early = self.sequence(&mut sequencer, &mut draft, &early);
+        // Batch n may still be syncing: whoever comes in meanwhile goes into this batch.
+        let io = lock(&self.io);
+        let (late, late_cell) = self.queue.drain(true);
+        let late = self.sequence(&mut sequencer, &mut draft, &late);
+        drop(sequencer);
+        let result = if draft.batch.entries.is_empty() { Ok(()) } else { self.commit(&draft) };
+        drop(io);
+        let durable_at = Instant::now();
+        for (cell, outcomes) in [(early_cell, early), (late_cell, late)] {
+            if outcomes.is_empty() {
+                continue;
+            }
+            let recorded_at = Arc::clone(&draft.recorded_at);
+            cell.set(result.clone().map(|()| Batched { outcomes, recorded_at, durable_at }));
+        }
+    }
+
+    fn sequence(
+        &self,
+        sequencer: &mut Sequencer,
+        draft: &mut crate::sequencer::Draft,
+        events: &[Prepared],
+    ) -> Vec<Outcome> {
+        if events.is_empty() {
+            return Vec::new();
+        }
+        let from = draft.batch.entries.len();
+        let first = draft.batch.first;
+        let mut kept = lock(&self.kept);
+        let outcomes =
+            sequencer.add(draft, events, &self.signing, &mut kept, |event| self.known(event, first));
+        drop(kept);
+        let claims = draft.claims(from);
+        self.store.claim(&claims, sequencer.next);
+        outcomes
+    }
+
+    /// Looks for the id that a caller chose. Everything below `first` is written or about to be.
+    fn known(&self, event: &Prepared, first: u64) -> Result<Known, AppendError> {
+        let Some((found, token)) = &event.chosen else { return Ok(Known::New) };
+        let store = |error| AppendError::Store(Arc::new(error));
+        let recent = self.store.lookup_recent(event.fingerprint, *token).map_err(store)?;
+        let mut candidates: Vec<u64> = found.iter().copied().chain(recent.into_iter().map(|i| i.0)).collect();
+        candidates.sort_unstable();
+        candidates.dedup();
+        for index in candidates.into_iter().filter(|index| *index < first) {
+            if index >= self.store.size().map_err(store)?.0 {
+                // It is in the batch that is being synced: wait for that.
+                drop(lock(&self.io));
+            }
+            let stored = get(&*self.store, LeafIndex(index)).map_err(|error| AppendError::Failed { why: chain(&error) })?;
+            if let Some(known) = self.compare(&stored, event)? {
+                return Ok(known);
+            }
+        }
+        Ok(Known::New)
+    }
+
+    /// Compares a stored entry, after verifying it, with an event that has the fingerprint of its id.
+    fn compare(&self, stored: &Stored, event: &Prepared) -> Result<Option<Known>, AppendError> {
+        let failed = |why: String| AppendError::Failed { why: format!("entry {}: {why}; run `indelible verify`", stored.index) };
+        let entry = indelible_core::entry::EntryRef::parse(&stored.entry).map_err(|error| failed(error.to_string()))?;
+        if indelible_core::entry::top_level_string(entry.body, "id") != Some(&event.id) {
+            return Ok(None);
+        }
+        let line = Line { batch: entry.index, entry, mac: stored.mac };
+        let mut receipt = Receipt::of_line(&line);
+        if !self.signing.key.verify(&receipt.leaf, &receipt.mac) {
+            return Err(failed("its signature is wrong".to_owned()));
+        }
+        receipt.duplicate = true;
+        let same = line.entry.body == event.start.body();
+        Ok(Some(if same { Known::Same(Box::new(receipt)) } else { Known::Other(stored.index.0) }))
+    }
+
+    fn commit(&self, draft: &crate::sequencer::Draft) -> Result<(), AppendError> {
+        match self.store.append(&draft.batch) {
+            Ok(appended) => {
+                if appended.segment_closed {
+                    self.segment_closed.store(true, Ordering::Release);
+                }
+                self.note_unpublished();
+                Ok(())
+            }
+            Err(error) => {
+                self.fail(&error);
+                Err(AppendError::Store(Arc::new(error)))
+            }
+        }
+    }
+
+    fn note_unpublished(&self) {
+        let mut since = lock(&self.unpublished_since);
+        if since.is_none() {
+            *since = Some(Instant::now());
+            drop(since);
+            if let Some(me) = self.me.upgrade() {
+                self.keeper.watch(&me);
+            }
+        }
+    }
+
+    /// Appends a control record that is made for its index.
+    pub(crate) fn append_control(
+        &self,
+        make: impl Fn(LeafIndex) -> Result<Control, AppendError>,
+    ) -> Result<u64, AppendError> {
+        let mut sequencer = lock(&self.sequencer);
+        if let Some(why) = self.failed.get() {
+            return Err(AppendError::Failed { why: why.clone() });
+        }
+        let mut kept = lock(&self.kept);
+        let mut draft = sequencer.begin(&*self.clock, &*self.entropy, &self.signing, &mut kept)?;
+        let made = make(LeafIndex(sequencer.next)).and_then(|control| {
+            sequencer.add_control(&mut draft, &control, &*self.entropy, &self.signing, &mut kept)
+        });
+        drop(kept);
+        let io = lock(&self.io);
+        drop(sequencer);
+        // A clock step may stand in the draft even where the record itself failed.
+        let result = if draft.batch.entries.is_empty() { Ok(()) } else { self.commit(&draft) };
+        drop(io);
+        result?;
+        made
+    }
+
+    pub(crate) fn publish_due(&self) -> bool {
+        let since = *lock(&self.unpublished_since);
+        let due = since.is_some_and(|since| since.elapsed() >= self.publish_every) || self.segment_closed.load(Ordering::Acquire);
+        if due {
+            *lock(&self.unpublished_since) = None;
+        }
+        due
+    }
+
+    pub(crate) fn keep_due(&self) -> bool {
+        let kept_at = lock(&self.publisher).kept_at;
+        self.segment_closed.swap(false, Ordering::AcqRel) || self.clock.monotonic().saturating_sub(kept_at) >= self.keep_every
+    }
+
+    /// One step of work that can wait. Returns whether there is more.
+    pub(crate) fn tend_once(&self) -> bool {
+        let Ok(mut tending) = self.tending.try_lock() else { return false };
+        let anchored = lock(&self.publisher).head.kept.size;
+        *tending = self.store.tend(anchored).unwrap_or(false);
+        *tending
+    }
+
+    /// Whether the keeper will have something to do.
+    pub(crate) fn busy(&self) -> bool {
+        lock(&self.unpublished_since).is_some() || self.queue.bounded_for().is_some()
+    }
+
+    pub(crate) fn close(&self) -> Result<(), LogError> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.queue.close(AppendError::Closed);
+        // Who leads clears the flag in its last drain and holds the second lock until its batch is synced.
+        while !self.queue.is_idle() {
+            if self.queue.claim_lead() {
+                self.lead();
+            } else {
+                std::thread::yield_now();
+            }
+        }
+        drop(lock(&self.sequencer));
+        drop(lock(&self.io));
+        self.healthy()?;
+        self.publish(Keep::Yes)?;
+        let anchored = lock(&self.publisher).head.kept.size;
+        let _tending = self.tending.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.store.tend(anchored)? {}
+        self.store.close()?;
+        self.queue.close(AppendError::Closed);
+        Ok(())
+    }
+}

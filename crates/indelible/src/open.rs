@@ -1,0 +1,349 @@
+//! Creating and opening: the lease, the head, the tail, and what has to be said first.
+//!
+//! INVARIANT(known): a log is written to only where the head store has a record of it, the record's checkpoint verifies, and the
+//! stored log reaches at least to it. Nothing missing is made up.
+
+use std::{
+    path::Path,
+    sync::{Arc, Condvar, Mutex, OnceLock, atomic::AtomicBool},
+};
+
+use indelible_core::{
+    FORMAT_VERSION,
+    checkpoint::{Checkpoint, Origin},
+    control::{Control, EntryKeyInfo, LogCreated, SignaturePolicy},
+    entry::{KeptHead, Line},
+    head::{HeadRecord, none_kept},
+    hex,
+    mac::{self, EntryKey, LogId},
+    note::{NoteSigner as _, VerifyingKey},
+    time::Micros,
+    tree::{Hash, LeafIndex, TreeHead, TreeSize, empty_root, leaf_hash},
+};
+use indelible_keys::{CheckpointSigner, KeyError, KeyRing, check_apart};
+use indelible_store::{
+    heads::{FileHeads, HeadStore},
+    store::{LogInfo, Reader, StoreError, Writer, parse_line},
+};
+use indelible_store_file::{FileReader, FileWriter, Recovered, TailCheck, writer};
+
+use crate::{
+    error::{AppendError, LogError},
+    keeper::Keeper,
+    log::{Inner, Log, get},
+    options::Options,
+    publisher::{Keep, Publisher},
+    queue::{Queue, lock},
+    sequencer::{ClockWatch, Sequencer, Signing},
+};
+
+impl Log {
+    /// Creates a log at a path where nothing is yet, with its entry 0, and publishes and keeps its first checkpoint.
+    ///
+    /// # Errors
+    /// [`LogError`]. Nothing that existed is changed.
+    pub fn create(path: &Path, origin: &str, keys: &KeyRing, options: Options) -> Result<Self, LogError> {
+        let refused = || LogError::Origin { origin: origin.to_owned() };
+        let _: Origin = origin.parse().map_err(|_| refused())?;
+        check_places(path, keys, &options)?;
+        let heads = heads_of(keys, &options);
+        if heads.load(origin)?.is_some() {
+            return Err(LogError::OriginTaken { origin: origin.to_owned(), place: heads.place(origin) });
+        }
+        let log_id = LogId(options.entropy.salt());
+        let info = LogInfo { origin: origin.to_owned(), log_id, format: FORMAT_VERSION };
+        writer::create(&options.disk, path, &info, &options.settings)?;
+        let store = FileWriter::open_empty(Arc::clone(&options.disk), path)?;
+        let first = HeadRecord {
+            checkpoint: String::new(),
+            kept: none_kept(),
+            log_id,
+            signed_at: options.clock.now(),
+        };
+        let parts = Parts {
+            store: Arc::new(store),
+            heads: Arc::clone(&heads),
+            signer: keys.checkpoint_signer(origin)?,
+            signing: signing(keys, log_id, origin),
+            log_id,
+            head: first,
+            tree: TreeHead { size: TreeSize(0), root: empty_root() },
+            next: 0,
+            prev: leaf_hash(b""),
+            anchored_leaf: leaf_hash(b""),
+            last_time: None,
+            kept: None,
+        };
+        let predecessor = options.predecessor.clone();
+        let log = start(parts, options);
+        let inner = &log.inner;
+        let created = Control::LogCreated(LogCreated {
+            checkpoint_keys: vec![inner.signer.verifying_key().to_string()],
+            entry_key: EntryKeyInfo {
+                algorithm: mac::ALGORITHM.to_owned(),
+                epoch: 1,
+                id: keys.entry_key_id(),
+                version: keys.entry_key_version(),
+            },
+            format: FORMAT_VERSION,
+            log_id: log_id.to_string(),
+            origin: origin.to_owned(),
+            policy: SignaturePolicy { checkpoint_algorithms: vec!["ed25519".to_owned()], require: "all".to_owned() },
+            predecessor,
+        });
+        inner.append_control(|_| Ok(created.clone()))?;
+        inner.publish_first(origin)?;
+        Ok(log)
+    }
+
+    /// Opens a log for writing. What a crash left is recovered first, and said in the log.
+    ///
+    /// # Errors
+    /// [`LogError`]: without the lease, without the head record, or where the log contradicts it, nothing is changed.
+    pub fn open(path: &Path, keys: &KeyRing, options: Options) -> Result<Self, LogError> {
+        check_places(path, keys, &options)?;
+        let reader = FileReader::open(Arc::clone(&options.disk), path)?;
+        let info = reader.info().clone();
+        let origin = info.origin.clone();
+        let heads = heads_of(keys, &options);
+        let signer = keys.checkpoint_signer(&origin)?;
+        let (head, tree) = load_head(&*heads, &info, signer.verifying_key())?;
+        let created = entry_zero(&reader)?;
+        if created.entry_key.id != keys.entry_key_id() {
+            let (wanted, held) = (created.entry_key.id, keys.entry_key_id());
+            return Err(KeyError::NotThisLog { wanted, held }.into());
+        }
+        let signing = signing(keys, info.log_id, &origin);
+        let check = OwnLines { signing: &signing };
+        let (store, recovered) = FileWriter::open(Arc::clone(&options.disk), path, &tree, &check)?;
+        let anchored = get(&store, LeafIndex(tree.size.0.saturating_sub(1)))?;
+        let last_time = match recovered.last_recorded_at {
+            Some(time) => Some(time),
+            None => indelible_core::entry::EntryRef::parse(&anchored.entry).ok().and_then(|entry| entry.recorded()),
+        };
+        let kept = unnamed_kept(&store, head.kept, recovered.size)?;
+        let parts = Parts {
+            store: Arc::new(store),
+            heads,
+            signer,
+            signing,
+            log_id: info.log_id,
+            head,
+            tree,
+            next: recovered.size,
+            prev: recovered.last_leaf,
+            anchored_leaf: leaf_hash(&anchored.entry),
+            last_time,
+            kept,
+        };
+        let log = start(parts, options);
+        log.inner.resume(&recovered)?;
+        Ok(log)
+    }
+}
+
+fn check_places(path: &Path, keys: &KeyRing, options: &Options) -> Result<(), LogError> {
+    check_apart(keys.dir(), path)?;
+    for other in &options.keep_apart {
+        check_apart(keys.dir(), other)?;
+    }
+    if !options.accept_network_disk && options.disk.is_network(path).map_err(StoreError::io("look at", path))? {
+        return Err(StoreError::NetworkFileSystem { place: path.display().to_string() }.into());
+    }
+    Ok(())
+}
+
+/// The head store that options name, or the one beside the keys.
+pub(crate) fn heads_of(keys: &KeyRing, options: &Options) -> Arc<dyn HeadStore> {
+    match &options.heads {
+        Some(heads) => Arc::clone(heads),
+        None => Arc::new(FileHeads::new(Arc::clone(&options.disk), &keys.heads_dir())),
+    }
+}
+
+fn signing(keys: &KeyRing, log_id: LogId, origin: &str) -> Signing {
+    let key: EntryKey = keys.entry_key(log_id, origin, 1);
+    Signing { origin: origin.into(), key_id: key.id().into(), key }
+}
+
+/// The newest head, verified; refused where it is missing or about another log.
+fn load_head(
+    heads: &dyn HeadStore,
+    info: &LogInfo,
+    key: &VerifyingKey,
+) -> Result<(HeadRecord, TreeHead), LogError> {
+    let place = heads.place(&info.origin);
+    let Some(head) = heads.load(&info.origin)? else {
+        return Err(LogError::HeadMissing { origin: info.origin.clone(), place });
+    };
+    if head.log_id != info.log_id {
+        return Err(LogError::OtherLog { place });
+    }
+    let checkpoint = Checkpoint::open(head.checkpoint.as_bytes(), key)?;
+    Ok((head, checkpoint.head))
+}
+
+/// Entry 0, which says what the log is.
+///
+/// # Errors
+/// [`LogError::Evidence`] where it does not say so.
+pub(crate) fn entry_zero(reader: &dyn Reader) -> Result<LogCreated, LogError> {
+    let stored = get(reader, LeafIndex(0))?;
+    let entry = indelible_core::entry::EntryRef::parse(&stored.entry)
+        .map_err(|source| StoreError::Line { index: 0, source })?;
+    match Control::parse(entry.body) {
+        Ok(Control::LogCreated(created)) => Ok(created),
+        _ => Err(LogError::Evidence { index: 0, detail: "it does not say what the log is".to_owned() }),
+    }
+}
+
+/// The kept checkpoint that no entry names yet.
+fn unnamed_kept(store: &dyn Reader, kept: KeptHead, size: u64) -> Result<Option<KeptHead>, LogError> {
+    if kept.number == 0 {
+        return Ok(None);
+    }
+    let mut next = kept.size.0;
+    while next < size {
+        let chunk = store.read(LeafIndex(next), 1 << 16)?;
+        for line in chunk.lines() {
+            let line = parse_line(line, next)?;
+            if line.entry.head.is_some_and(|head| head.number == kept.number) {
+                return Ok(None);
+            }
+            next += 1;
+        }
+    }
+    Ok(Some(kept))
+}
+
+struct OwnLines<'a> {
+    signing: &'a Signing,
+}
+
+impl TailCheck for OwnLines<'_> {
+    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<String> {
+        if line.entry.log != &*self.signing.origin || line.entry.key != &*self.signing.key_id {
+            return Some("it names another log or key".to_owned());
+        }
+        (!self.signing.key.verify(leaf, &line.mac)).then(|| "its signature is wrong".to_owned())
+    }
+}
+
+struct Parts {
+    store: Arc<dyn Writer>,
+    heads: Arc<dyn HeadStore>,
+    signer: CheckpointSigner,
+    signing: Signing,
+    log_id: LogId,
+    head: HeadRecord,
+    tree: TreeHead,
+    next: u64,
+    prev: Hash,
+    anchored_leaf: Hash,
+    last_time: Option<Micros>,
+    kept: Option<KeptHead>,
+}
+
+fn start(parts: Parts, options: Options) -> Log {
+    let monotonic = options.clock.monotonic();
+    let now = options.clock.now();
+    // A log that was closed for a while finds the clock ahead; only a clock behind its last entry is a step.
+    let wall = parts.last_time.filter(|last| last.0 > now.0).unwrap_or(now);
+    let inner = Arc::new_cyclic(|me| Inner {
+        me: me.clone(),
+        store: parts.store,
+        heads: parts.heads,
+        log_id: parts.log_id,
+        signing: parts.signing,
+        signer: parts.signer,
+        clock: options.clock,
+        entropy: options.entropy,
+        queue: Queue::default(),
+        sequencer: Mutex::new(Sequencer {
+            next: parts.next,
+            prev: parts.prev,
+            clock: ClockWatch { wall, monotonic },
+        }),
+        io: Mutex::new(()),
+        kept: Mutex::new(parts.kept),
+        publisher: Mutex::new(Publisher {
+            head: parts.head,
+            tree: parts.tree,
+            last_leaf: parts.anchored_leaf,
+            kept_at: monotonic,
+        }),
+        published: Condvar::new(),
+        keeper: options.keeper.unwrap_or_else(Keeper::new),
+        failed: OnceLock::new(),
+        closed: AtomicBool::new(false),
+        segment_closed: AtomicBool::new(false),
+        unpublished_since: Mutex::new(None),
+        publish_every: options.publish_every,
+        keep_every: options.keep_every,
+        bounded_within: options.bounded_within,
+        on_full: options.on_full,
+        tending: Mutex::new(false),
+    });
+    Log::from_inner(inner)
+}
+
+impl Inner {
+    /// The first checkpoint of a new log: the head store learns of the log here.
+    fn publish_first(&self, origin: &str) -> Result<(), LogError> {
+        {
+            let mut publisher = lock(&self.publisher);
+            let placeholder = publisher.head.clone();
+            // INVARIANT(known): the record appears only with a checkpoint over entry 0 in it; until then there is no log.
+            let first = self.first_record(&mut publisher)?;
+            self.heads.swap(origin, None, &first)?;
+            publisher.head = HeadRecord { kept: placeholder.kept, ..first };
+            self.store.publish(publisher.head.checkpoint.as_bytes(), None)?;
+        }
+        self.publish(Keep::Yes)?;
+        Ok(())
+    }
+
+    /// After opening: shows what a crash kept from being shown, says what was cut, and covers the tail.
+    fn resume(&self, recovered: &Recovered) -> Result<(), LogError> {
+        self.show_again()?;
+        if let Some(cut) = &recovered.cut {
+            let record = Control::Recovered {
+                aside: cut.aside.clone(),
+                cut_bytes: cut.bytes,
+                cut_sha256: hex::encode(&cut.sha256),
+                size: recovered.size,
+            };
+            self.append_control(|_| Ok(record.clone()))?;
+        }
+        if recovered.bounded && !recovered.clean {
+            let since = recovered.size;
+            self.append_control(|_| Ok(Control::BoundedGap { since }))?;
+        }
+        if self.store.size()?.0 > lock(&self.publisher).tree.size.0 {
+            self.publish(Keep::No)?;
+        }
+        Ok(())
+    }
+
+    /// The head is swapped before its checkpoint is shown: a crash between the two is made good here.
+    fn show_again(&self) -> Result<(), LogError> {
+        let publisher = lock(&self.publisher);
+        let (head, tree) = (&publisher.head, publisher.tree);
+        let note = head.checkpoint.as_bytes();
+        let newest_is_kept = head.kept.number > 0 && head.kept.size == tree.size;
+        let kept_missing = newest_is_kept && self.store.kept(head.kept.number)?.is_none();
+        if kept_missing || self.store.checkpoint()?.as_deref() != Some(note) {
+            self.store.publish(note, kept_missing.then_some(head.kept.number))?;
+        }
+        Ok(())
+    }
+}
+
+impl From<LogError> for AppendError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Append(error) => error,
+            error => Self::Failed { why: crate::error::chain(&error) },
+        }
+    }
+}

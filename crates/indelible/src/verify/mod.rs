@@ -1,0 +1,23 @@
+//! The verdict on a log, from its stored bytes.
+//!
+//! [`verify`] re-reads every stored line, checks grammar, order, chain, keys and MACs, folds the Merkle tree, and compares its roots with the
+//! newest head that is known, with every kept checkpoint, and with what the caller kept. It trusts nothing derived; what it finds wrong in derived
+//! files is told as *damaged*. Memory does not grow with the log; pieces are read and hashed on all cores and merged in order.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`report`] | verdicts, findings, the report |
+//! | `piece` | the part that needs no order: lines of one piece, on any thread |
+//! | `merge` | the part that needs order: expected index, roots, locating |
+//! | `anchors` | checkpoints: which are known, which are kept, which are missing |
+//!
+//! What each verdict rests on is in `docs/verification.md`.
+
+mod anchors;
+mod merge;
+mod piece;
+pub mod report;
+mod scan;
+
+pub use report::{Finding, Kind, Macs, Report, Verdict};
+pub use scan::{Request, Verified, VerifyError, verify};
