@@ -936,6 +936,14 @@ def plain_lines(file: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
+def digest_of(lines: Iterator[bytes]) -> bytes:
+    """SHA-256 of all lines."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line)
+    return digest.digest()
+
+
 # --------------------------------------------------------------------------- fixed-size records
 
 
@@ -952,6 +960,11 @@ class RecordFile:
         self.count, self.odd_bytes = divmod(length, record)
         self._first = 0
         self._window = b""
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._file is not None:
+            self._file.close()
 
     def get(self, index: int) -> Optional[bytes]:
         """The record at `index`, if there is one."""
@@ -1159,6 +1172,8 @@ class LogVerifier:
         self._check_signers()
         self._check_attachments()
         self._conclude_keys()
+        for file in (self.tree0, self.offsets, *self.levels.values()):
+            file.close()
         return self.report
 
     def _segments(self) -> List[Segment]:
@@ -1184,13 +1199,8 @@ class LogVerifier:
 
     def _compare_twins(self, plain: Segment, closed: Segment) -> None:
         try:
-            digests = []
-            for lines in (plain_lines(open(plain.path, "rb")), ClosedSegment(closed.path).lines()):
-                digest = hashlib.sha256()
-                for line in lines:
-                    digest.update(line)
-                digests.append(digest.digest())
-            same = digests[0] == digests[1]
+            with open(plain.path, "rb") as file:
+                same = digest_of(plain_lines(file)) == digest_of(ClosedSegment(closed.path).lines())
         except Malformed:
             same = False
         self.report.add(NOTE if same else DAMAGED, "segment_twice", plain.first,
@@ -1702,21 +1712,15 @@ class LogVerifier:
                 continue
             left = first
             for excuse in sorted(excuses, key=lambda item: item.first):
-                if excuse.first <= left <= excuse.last:
-                    covered = min(excuse.last + 1, end)
-                    self.report.add(NOTE, excuse.kind, left, "entries %d to %d are absent; entry %d accounts for it" % (
-                        left, covered - 1, excuse.index))
-                    left = covered
+                if left >= end or excuse.first >= end or excuse.last < left:
+                    continue
                 if excuse.first > left:
-                    self._report_gap(left, min(excuse.first, end))
-                    left = min(excuse.first, end)
-                    if left < end:
-                        covered = min(excuse.last + 1, end)
-                        self.report.add(NOTE, excuse.kind, left, "entries %d to %d are absent; entry %d accounts for it"
-                                        % (left, covered - 1, excuse.index))
-                        left = covered
-                if left >= end:
-                    break
+                    self._report_gap(left, excuse.first)
+                    left = excuse.first
+                covered = min(excuse.last + 1, end)
+                self.report.add(NOTE, excuse.kind, left, "entries %d to %d are absent; entry %d accounts for it" % (
+                    left, covered - 1, excuse.index))
+                left = covered
             if left < end:
                 self._report_gap(left, end)
 
@@ -1767,7 +1771,7 @@ class LogVerifier:
             return
         for key in self.signers:
             if str(key) not in self.created.checkpoint_keys:
-                self.report.add(TAMPERED, "key", None, "the checkpoint key %s is not one of entry 0" % key)
+                self.report.add(TAMPERED, "key", None, "the checkpoint key %s is not one of entry 0" % str(key))
 
     def _check_attachments(self) -> None:
         """Attachments are named by their SHA-256."""
