@@ -641,6 +641,15 @@ class CouldNotCheck(LogTest):
         self.check(log, CANNOT)
         self.check(log, CANNOT, "--head", self.base / "none")
 
+    def test_head_record_of_another_log(self) -> None:
+        log = self.make()
+        value = json.loads(log.head_path.read_bytes())
+        del value["sha256"]
+        log.head_path.write_bytes(with_digest(dict(value, log_id="ff" * 16)))
+        self.check(log, TAMPERED, kind="log_replaced")
+        log.head_path.write_bytes(with_digest(dict(value, checkpoint=note(log.leaves[:26], OTHER_SEED).decode())))
+        self.check(log, CANNOT)
+
 
 class Unverifiable(LogTest):
     def test_no_checkpoint(self) -> None:

@@ -806,6 +806,7 @@ class ClosedSegment:
         self.path = path
         self.frames: List[Frame] = []
         self.defects: List[str] = []  # derived parts only: the lines themselves can be read
+        self._by_frame = True  # whether decoding yields one frame at a time
         self._walk()
 
     def _walk(self) -> None:
@@ -835,7 +836,7 @@ class ClosedSegment:
         for chunk in self._chunks():
             pieces = split_lines(rest + chunk)
             rest = b"" if not pieces or pieces[-1].endswith(b"\n") else pieces.pop()
-            if rest:
+            if rest and self._by_frame:
                 self.defects.append("a frame does not end with a line")
             if len(rest) > MAX_LINE:
                 raise Malformed("a line that is too long")
@@ -864,7 +865,7 @@ class ClosedSegment:
         feeder.start()
         try:
             sizes = [frame.content for frame in self.frames]
-            regular = all(size is not None and size <= MAX_FRAME for size in sizes)
+            regular = self._by_frame = all(size is not None and size <= MAX_FRAME for size in sizes)
             for size in sizes if regular else iter(lambda: 1 << 16, 0):
                 chunk = process.stdout.read(size)
                 if chunk:
@@ -1351,7 +1352,10 @@ class LogVerifier:
         """Kept checkpoints: numbered without a hole, of growing size, as the head record says."""
         count = max([*self.kept, self.head.kept if self.head else 0, 0])
         size = -1
-        for number in range(1, count + 1) if count <= len(self.kept) + 1000 else sorted(self.kept):
+        few_missing = count <= len(self.kept) + 1000
+        if not few_missing:
+            self.report.add(TAMPERED, "kept_checkpoint", None, "%d are due, %d are there" % (count, len(self.kept)))
+        for number in range(1, count + 1) if few_missing else sorted(self.kept):
             kept = self.kept.get(number)
             if kept is None:
                 self._kept_missing(number)
