@@ -163,6 +163,11 @@ impl<'a> Merger<'a> {
         self.leaves.get(index, end, |first, count| store.hashes(0, first, count))
     }
 
+    fn stored_position(&mut self, index: u64) -> Result<Option<u64>, StoreError> {
+        let (store, end) = (self.setup.store, self.tree_size);
+        self.positions.get(index, end, |first, count| Ok(store.positions(first, count)?.unwrap_or_default()))
+    }
+
     fn add(&mut self, finding: Finding) {
         if let Some(index) = finding.index {
             self.reported.insert(index);
@@ -255,7 +260,11 @@ impl<'a> Merger<'a> {
             self.add(found);
             return Ok(());
         }
-        let whole_run = first_of_run && run.first == entry.index && self.loose.is_empty();
+        // A batch never spans two files: what is gone from the middle of one was cut out of a file that is there.
+        let whole_run = first_of_run
+            && run.first == entry.index
+            && self.loose.is_empty()
+            && self.stored_position(self.expected)?.is_none_or(|position| position & BATCH_START != 0);
         self.skip_to(entry.index, whole_run)?;
         self.accept(piece, seen, entry)
     }
