@@ -29,6 +29,7 @@ usage: cargo xtask <command>
 
   test [-- ARGS]      all tests, Rust and Python; ARGS go to the Rust test programs
   lint                formatting, clippy, cargo-deny, sweeps over the sources
+  sweeps              the sweeps alone, which take no building
   dist                a stripped binary with checksums and a bill of materials, in target/dist
   soak [--minutes N]  the long versions of the fault and kill tests, then the benchmark with ten million events
   vectors             writes the golden vectors in testdata/vectors anew
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(&[]),
         ["test", "--", rest @ ..] => test::run(rest),
         ["lint"] => lint::run(),
+        ["sweeps"] => sweeps::run(&shell::Skips::default()),
         ["dist"] => dist::run(),
         ["soak"] => soak::run(soak::DEFAULT_MINUTES),
         ["soak", "--minutes", minutes] => soak::parse_minutes(minutes).and_then(soak::run),

@@ -103,3 +103,28 @@ fn untested_rows(tests: &BTreeSet<u32>) -> Result<Vec<String>> {
     let untested = rows.filter(|row| !tests.contains(row));
     Ok(untested.map(|row| format!("{name}: row A{row} has no test `a{row:02}_…`")).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_to_files_are_followed() {
+        assert!(broken_links("docs/a.md", "[x](format.md#keys) [y](https://example.org) [z](#here)").is_empty());
+        assert_eq!(broken_links("docs/a.md", "[x](no-such.md)").len(), 1);
+    }
+
+    #[test]
+    fn numbers_of_tests_are_read() {
+        assert_eq!(adversarial_tests("    fn a07_reset()\nfn append_x()\nfn a13(\nasync fn b()"), [7]);
+        assert_eq!(adversarial_tests("fn a40_one_id()"), [40]);
+    }
+
+    #[test]
+    fn words_and_white_space_are_found() {
+        let mut findings = Vec::new();
+        look_at("a.rs", &["// ", "TO", "DO\nx \n"].concat(), &mut findings);
+        look_at("a.txt", &["TO", "DO \n"].concat(), &mut findings);
+        assert_eq!(findings.len(), 2, "{findings:?}");
+    }
+}
