@@ -150,3 +150,24 @@ fn shown(command: &Command) -> String {
     let name = Path::new(words.first().map_or("", AsRef::as_ref)).file_name().unwrap_or_default().to_string_lossy();
     [&[name], words.get(1..).unwrap_or_default()].concat().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skipped_lines_are_remembered_once_and_all_are_passed_on() {
+        let skips = Skips::default();
+        let text = b"test a ... ok\nSKIPPED (aloud): no vectors\n  SKIPPED (aloud): no vectors\nno newline: SKIPPED: x";
+        let mut shown = Vec::new();
+        pass_on(&text[..], &mut shown, &skips);
+        assert_eq!(shown, text);
+        let lines = skips.0.into_inner().unwrap();
+        assert_eq!(lines, ["SKIPPED (aloud): no vectors", "SKIPPED: x"]);
+    }
+
+    #[test]
+    fn commands_are_shown_without_the_folder_of_the_program() {
+        assert_eq!(shown(Command::new("/a/b/cargo").args(["test", "--workspace"])), "cargo test --workspace");
+    }
+}
