@@ -27,6 +27,10 @@ struct World {
     kept: u64,
     published: Option<Vec<u8>>,
     attachments: BTreeSet<[u8; 32]>,
+    /// Contents whose folder may show without ever becoming durable: nothing but its rename could mend that.
+    ghosts: BTreeSet<u8>,
+    ghost_mark: bool,
+    fault: Option<Fault>,
     /// `bounded` must be found, must not be found, or may be either.
     bounded: Option<bool>,
 }
@@ -50,6 +54,9 @@ impl World {
             kept: 0,
             published: None,
             attachments: BTreeSet::new(),
+            ghosts: BTreeSet::new(),
+            ghost_mark: false,
+            fault: None,
             bounded: Some(false),
         };
         world.writer = Some(world.open().unwrap().0);
@@ -100,17 +107,22 @@ impl World {
         self.head = self.scribe.head(to);
         let note = self.head.root.to_hex().into_bytes();
         let keep = self.random.coin().then_some(self.kept + 1);
-        // Until it is replaced, the one before is what readers see.
-        let before = self.published.take();
         let done = self.writer().publish(&note, keep);
-        self.published = done.is_ok().then_some(note).or(before.filter(|_| false));
+        self.published = done.is_ok().then_some(note);
         self.kept = keep.filter(|_| done.is_ok()).unwrap_or(self.kept);
         done
     }
 
     fn attach(&mut self) -> Result<(), StoreError> {
-        let content = [self.random.below(4).to_le_bytes()[0]; 700];
-        self.attachments.insert(self.writer().put_attachment(&content)?);
+        let kind = self.random.below(4).to_le_bytes()[0];
+        let stored = self.writer().put_attachment(&[kind; 700]);
+        if stored.is_err() && self.fault == Some(Fault::FailedSync) {
+            self.ghosts.insert(kind);
+        }
+        let digest = stored?;
+        if !self.ghosts.contains(&kind) {
+            self.attachments.insert(digest);
+        }
         Ok(())
     }
 
@@ -118,14 +130,20 @@ impl World {
         self.bounded = self.bounded.filter(|bounded| *bounded);
         self.writer().mark_bounded()?;
         self.bounded = Some(true);
+        self.ghost_mark = false;
         Ok(())
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
         self.checkpoint()?;
         self.bounded = self.bounded.filter(|bounded| !*bounded);
-        self.writer().close()?;
-        self.bounded = Some(false);
+        let closed = self.writer().close();
+        if closed.is_err() && self.fault == Some(Fault::FailedSync) {
+            // A mark may come back that no longer shows: that says too much, never too little.
+            self.ghost_mark = true;
+        }
+        closed?;
+        self.bounded = (!self.ghost_mark).then_some(false);
         let writer = self.writer.take();
         drop(writer);
         let (writer, recovered) = self.open()?;
@@ -136,7 +154,8 @@ impl World {
 
     fn plan(&mut self, within: u64) {
         let fault = Fault::REPORTED[self.random.index(Fault::REPORTED.len())].clone();
-        self.disk.plan(self.disk.operations() + self.random.below(within), fault);
+        self.disk.plan(self.disk.operations() + self.random.below(within), fault.clone());
+        self.fault = Some(fault);
     }
 
     /// The end of the process, of the power, or of the writer alone.
@@ -167,6 +186,7 @@ impl World {
         let beside = FileReader::open(self.disk.shared(), root()).unwrap();
         let seen = beside.size().unwrap();
         assert!(seen.0 >= self.head.size.0, "a reader sees {seen} of {}", self.head.size);
+        assert_eq!(beside.lookup(id(0)).unwrap().len(), usize::from(seen.0 > 0));
         let (writer, recovered) = self.open().unwrap_or_else(|error| panic!("{}", chain(&error)));
         let (size, handed) = (recovered.size, self.scribe.size());
         assert!((self.acknowledged..=handed).contains(&size), "{size}, acknowledged {}", self.acknowledged);
@@ -176,7 +196,6 @@ impl World {
         if let Some(bounded) = self.bounded {
             assert_eq!(recovered.bounded, bounded);
         }
-        self.bounded = Some(recovered.bounded);
         self.check();
     }
 

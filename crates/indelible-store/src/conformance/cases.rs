@@ -160,12 +160,19 @@ fn check_scan(reader: &dyn Reader, scribe: &Scribe) {
 
 #[track_caller]
 fn check_ids(reader: &dyn Reader, scribe: &Scribe) {
-    for at in 0..scribe.size() {
-        assert!(reader.lookup(id(at)).unwrap().contains(&LeafIndex(at)), "the id of entry {at}");
+    // A reader may have to scan what no index covers yet: not every id, but the last of all.
+    let step = scribe.lines.len() / 40 + 1;
+    for at in (0..scribe.size()).rev().step_by(step) {
+        check_id(reader, at);
     }
-    for at in scribe.size()..scribe.size() + 200 {
+    for at in scribe.size()..scribe.size() + 10 {
         assert_eq!(reader.lookup(id(at)).unwrap(), []);
     }
+}
+
+#[track_caller]
+fn check_id(reader: &dyn Reader, at: u64) {
+    assert!(reader.lookup(id(at)).unwrap().contains(&LeafIndex(at)), "the id of entry {at}");
 }
 
 fn an_empty_log(harness: &mut dyn Harness) {
@@ -318,6 +325,7 @@ fn ids_are_found_from_their_claim_on(harness: &mut dyn Harness) {
         }
         harness.writer().claim(&claims, scribe.size());
         let writer = harness.writer();
+        (0..scribe.size()).for_each(|at| check_id(writer, at));
         check_ids(writer, &scribe);
         for (id, at) in &claims {
             assert!(writer.lookup_recent(*id, token).unwrap().contains(&LeafIndex(*at)));
@@ -332,6 +340,7 @@ fn ids_are_found_from_their_claim_on(harness: &mut dyn Harness) {
         let leaving = if round % 2 == 0 { Leaving::Closed } else { Leaving::Dropped };
         harness.reopen(&head, leaving);
         sides(harness, |reader| check_ids(reader, &scribe));
+        (0..scribe.size()).for_each(|at| check_id(harness.writer(), at));
     }
 }
 
