@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod basics;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod flips;
+#[cfg(test)]
+mod support;
 #[cfg(test)]
 mod world;

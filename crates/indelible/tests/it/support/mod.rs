@@ -1,0 +1,4 @@
+//! What several modules of tests need: a log on a simulated disk, a clock that is set by hand.
+
+pub(crate) mod sim;
+pub(crate) mod time;
