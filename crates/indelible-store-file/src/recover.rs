@@ -128,12 +128,16 @@ pub(crate) fn recover(
         let why = format!("the log ends here, but {} entries were synced: it was cut at its end", durable.size);
         return Err(evidence(tail.index, &why));
     }
+    let clean = cut.is_none() && durable.is_some_and(|durable| durable.done && durable.size == tail.index);
+    if let Some(active) = last.as_ref().filter(|active| !clean && active.segment.kind == Kind::Plain) {
+        make_durable(disk, layout, active, anchor.position.saturating_sub(active.base))?;
+    }
     let recovered = Recovered {
         size: tail.index,
         position: tail.position,
         last_leaf: tail.leaf,
         last_recorded_at: tail.recorded_at,
-        clean: durable.is_some_and(|durable| durable.done && durable.size == tail.index),
+        clean,
         cut,
         bounded,
     };
@@ -143,6 +147,29 @@ pub(crate) fn recover(
         _ => Active { segment: Segment { first: tail.index, kind: Kind::Plain }, base: tail.position, len: 0, begun },
     };
     Ok((recovered, active))
+}
+
+/// Writes what was found behind the anchor once more and syncs it. A writer that ended between write and sync, or whose sync
+/// failed, leaves bytes that show and are not durable; after a failed sync another one proves nothing unless the bytes are written again.
+fn make_durable(disk: &SharedDisk, layout: &Layout, active: &Active, from: u64) -> Result<(), StoreError> {
+    const WINDOW: u64 = 1 << 20;
+    if from >= active.len {
+        return Ok(());
+    }
+    let path = active.segment.path(layout);
+    let file = disk.open(&path, Open::Write).map_err(StoreError::io("open", &path))?;
+    let mut at = from;
+    while at < active.len {
+        let mut bytes = vec![0; usize::try_from(WINDOW.min(active.len - at)).unwrap_or(0)];
+        let got = file.read_at(&mut bytes, at).map_err(StoreError::io("read", &path))?;
+        bytes.truncate(got);
+        if got == 0 {
+            break;
+        }
+        file.write_at(&bytes, at).map_err(StoreError::io("write", &path))?;
+        at += got as u64;
+    }
+    file.sync().map_err(StoreError::io("sync", &path))
 }
 
 fn evidence(index: u64, detail: &str) -> StoreError {
