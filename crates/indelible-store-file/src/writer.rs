@@ -100,7 +100,12 @@ impl FileWriter {
         let lease = take_lease(&disk, &layout)?;
         let (frontier, position, anchor_base, anchor_segment, last_leaf) = anchor(&reader, head)?;
         let anchor = Anchor { frontier: &frontier, position, base: anchor_base, segment: anchor_segment, last_leaf };
+        for folder in layout.folders() {
+            // A copy of a log may have come without its empty folders.
+            create_dirs(&*disk, &folder).map_err(StoreError::io("create", &folder))?;
+        }
         let (recovered, active) = recover(&disk, &layout, &anchor, check)?;
+        sweep(&disk, &layout)?;
         let tree = TreeWriter::resume(Arc::clone(&disk), layout.clone(), frontier, position)?;
         let live = Arc::new(Live::default());
         live.size.store(recovered.size, Ordering::Release);
@@ -202,7 +207,12 @@ impl FileWriter {
     fn active_file<'a>(&self, state: &'a mut ActiveFile) -> Result<&'a dyn DiskFile, StoreError> {
         let path = state.active.segment.path(self.layout());
         if state.file.is_none() {
-            let exists = self.disk().meta(&path).map_err(StoreError::io("read", &path))?.is_some();
+            let mut exists = self.disk().meta(&path).map_err(StoreError::io("read", &path))?.is_some();
+            if exists && state.active.len == 0 {
+                // Left by a writer that did not get to sync its name: a new file's name is synced below.
+                self.disk().remove(&path).map_err(StoreError::io("remove", &path))?;
+                exists = false;
+            }
             let how = if exists { Open::Write } else { Open::CreateNew };
             state.file = Some(self.disk().open(&path, how).map_err(StoreError::io("open", &path))?);
             // INVARIANT(named): a segment's name is durable before anything in it is acknowledged.
@@ -255,6 +265,10 @@ impl FileWriter {
         drop(plain);
         let closed = layout.closed(segment.first);
         let dir = layout.at("segments");
+        if disk.meta(&closed).map_err(StoreError::io("read", &closed))?.is_some() {
+            // The leaving of an interrupted compression, which may be protected already; the plain form counts.
+            disk.unprotect(&closed).map_err(StoreError::io("unprotect", &closed))?;
+        }
         disk.rename(&temporary, &closed).map_err(StoreError::io("rename", &closed))?;
         disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
         let protection = disk.protect(&closed, self.reader.settings().immutable);
@@ -301,6 +315,21 @@ pub fn rebuild(disk: &SharedDisk, root: &Path, reader: &FileReader, size: TreeSi
     }
     for segment in segments::list(&**disk, &layout)?.into_iter().filter(|s| s.kind == Kind::Closed) {
         segments::rewrite_table(&layout, disk, segment)?;
+    }
+    Ok(())
+}
+
+/// Removes what interrupted replacements left. Only for who holds the lease.
+fn sweep(disk: &SharedDisk, layout: &Layout) -> Result<(), StoreError> {
+    for dir in
+        ["segments", "tree", "checkpoints", "ids"].map(|name| layout.at(name)).iter().chain([&layout.root().to_owned()])
+    {
+        for name in disk.list(dir).map_err(StoreError::io("list", dir))? {
+            if name.ends_with(".tmp") {
+                let path = dir.join(name);
+                disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+            }
+        }
     }
     Ok(())
 }
