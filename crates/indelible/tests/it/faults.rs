@@ -19,7 +19,7 @@ use indelible_store_file::Settings;
 
 use crate::support::sim::SimWorld;
 
-const DEFAULT_SEEDS: u64 = 3000;
+const DEFAULT_SEEDS: u64 = 2400;
 /// Faults, each with its reopening, that one seed goes through.
 const ROUNDS: u64 = 3;
 
@@ -224,6 +224,7 @@ impl Sim {
                 let seed = self.random.next_u64();
                 self.say("power lost");
                 self.world.disk.crash_in_place(seed);
+                self.world.disk.clear_faults();
                 self.log = None;
                 self.tally.crashes += 1;
             }
@@ -361,8 +362,9 @@ fn a13_faults_at_random_moments_lose_nothing_and_raise_no_false_alarm() {
                     }
                     let template = &templates[usize::try_from(seed).unwrap() % templates.len()];
                     let mut sim = Sim::new(template, seed);
-                    if catch_unwind(AssertUnwindSafe(|| sim.run())).is_err() {
-                        failures.lock().unwrap().push(format!("seed {seed}:\n  {}", sim.trace.join("\n  ")));
+                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| sim.run())) {
+                        let said = panic.downcast_ref::<String>().map_or("", String::as_str);
+                        failures.lock().unwrap().push(format!("seed {seed}:\n  {}\n  {said}", sim.trace.join("\n  ")));
                     }
                     let mut total = total.lock().unwrap();
                     total.errors += sim.tally.errors;

@@ -17,10 +17,11 @@ use indelible_core::{
     tree::TreeHead,
 };
 use indelible_store::{
+    disk::create_dirs,
     fault::SimDisk,
     heads::{FileHeads, HeadStore as _},
 };
-use indelible_store_file::Settings;
+use indelible_store_file::{Settings, layout::Layout};
 
 use super::time::{HandClock, SeededEntropy};
 use crate::world::ORIGIN;
@@ -52,6 +53,9 @@ impl SimWorld {
     /// The same files on a disk of its own, with another seed.
     pub(crate) fn fork(&self, seed: u64) -> Self {
         let fork = Self::new(seed, self.settings);
+        for folder in Layout::new(Self::log_path()).folders() {
+            create_dirs(&*fork.disk.shared(), &folder).unwrap();
+        }
         for (path, bytes) in self.disk.snapshot() {
             fork.disk.put(path, bytes).unwrap();
         }
