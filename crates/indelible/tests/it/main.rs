@@ -7,6 +7,10 @@ mod faults;
 #[cfg(test)]
 mod flips;
 #[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod world;
