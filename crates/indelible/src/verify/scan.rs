@@ -116,6 +116,11 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let origin = request.key.name().to_owned();
     let head = load_head(request, &origin)?;
     let zero = entry_zero(store);
+    if let Some(ring) = request.ring
+        && let Some(detail) = foreign_ring(store, zero.as_ref(), ring)
+    {
+        return with_foreign_ring(store, request, detail);
+    }
     let log_id = head.as_ref().map(|(record, _)| record.log_id).or(zero.as_ref().map(|zero| zero.log_id));
     let log_id = log_id.unwrap_or(store.info().log_id);
     let key_id = match request.ring {
@@ -237,13 +242,43 @@ fn entry_zero(store: &dyn Reader) -> Option<Zero> {
 
 /// The entry key's id where no ring tells it: what two of entry 0's content, entry 0 and entry 1 agree on.
 fn common_key(store: &dyn Reader, zero: Option<&Zero>) -> String {
+    let names = named_keys(store, zero);
+    let twice = names.iter().find(|name| names.iter().filter(|other| other == name).count() > 1);
+    twice.or(names.first()).cloned().unwrap_or_default()
+}
+
+fn named_keys(store: &dyn Reader, zero: Option<&Zero>) -> Vec<String> {
     let named = |index| {
         let stored = crate::log::get(store, LeafIndex(index)).ok()?;
         EntryRef::parse(&stored.entry).ok().map(|entry| entry.key.to_owned())
     };
-    let names: Vec<String> = [zero.map(|zero| zero.key_id.clone()), named(0), named(1)].into_iter().flatten().collect();
-    let twice = names.iter().find(|name| names.iter().filter(|other| other == name).count() > 1);
-    twice.or(names.first()).cloned().unwrap_or_default()
+    [zero.map(|zero| zero.key_id.clone()), named(0), named(1)].into_iter().flatten().collect()
+}
+
+/// Says so where the log names other entry keys only than the ring holds.
+fn foreign_ring(store: &dyn Reader, zero: Option<&Zero>, ring: &KeyRing) -> Option<String> {
+    let (names, held) = (named_keys(store, zero), ring.entry_key_id());
+    let wanted = names.first().filter(|_| !names.contains(&held))?;
+    Some(format!("the log is signed with entry key `{wanted}`, the ring holds `{held}`"))
+}
+
+/// Either the ring is of another log, or the entries were rewritten with another key: the signed root tells, without the ring.
+fn with_foreign_ring(store: &dyn Reader, request: &Request<'_>, detail: String) -> Result<Report, VerifyError> {
+    let without = Request {
+        key: request.key.clone(),
+        ring: None,
+        heads: request.heads,
+        head_required: request.head_required,
+        checkpoint: request.checkpoint.clone(),
+        receipts: request.receipts.clone(),
+        from: request.from.clone(),
+        strict: request.strict,
+        threads: request.threads,
+        progress: request.progress,
+        now: request.now,
+    };
+    let report = verify(store, &without)?;
+    if report.status == Verdict::Tampered { Ok(report) } else { Err(VerifyError::WrongKey { detail }) }
 }
 
 /// The heads that the tree must meet, besides the kept ones.

@@ -18,8 +18,10 @@ type Model = Vec<Option<(String, u64)>>;
 
 fn event(id: &str, n: u64) -> Vec<u8> {
     let filler = "ä".repeat(usize::try_from(n % 300).unwrap());
-    format!(r#"{{ "id":"{id}", "action":"a.b", "actor":{{"type":"user","id":"m"}}, "details":{{"n":{n},"f":"{filler}"}} }}"#)
-        .into_bytes()
+    format!(
+        r#"{{ "id":"{id}", "action":"a.b", "actor":{{"type":"user","id":"m"}}, "details":{{"n":{n},"f":"{filler}"}} }}"#
+    )
+    .into_bytes()
 }
 
 fn number_in(entry: &[u8]) -> u64 {
@@ -68,7 +70,8 @@ impl Run {
     }
 
     fn known(&mut self) -> Option<(u64, String, u64)> {
-        let events: Vec<_> = (0..).zip(&self.model).filter_map(|(at, e)| e.clone().map(|(id, n)| (at, id, n))).collect();
+        let events: Vec<_> =
+            (0..).zip(&self.model).filter_map(|(at, e)| e.clone().map(|(id, n)| (at, id, n))).collect();
         let at = self.random.index(events.len());
         events.get(at).cloned()
     }
