@@ -9,7 +9,9 @@ use std::{
 };
 
 use indelible_core::{
+    checkpoint::Checkpoint,
     entry::MAX_LINE_BYTES,
+    note::Note,
     tree::{Hash, LeafIndex, TreeSize},
 };
 use indelible_store::{
@@ -114,13 +116,21 @@ impl FileReader {
             let size = live.size.load(Ordering::Acquire);
             return Ok(Durable { size, bytes: live.position.load(Ordering::Acquire), done: false });
         }
-        if let Some(durable) = Durable::read(&*self.disk, &self.layout)? {
+        if let Some(durable) = Durable::read(&*self.disk, &self.layout)?.filter(|durable| durable.size > 0) {
             return Ok(durable);
         }
-        // Never synced, so a power cut may take it: fall back to what the tree covers.
-        let size = self.tree.size()?;
-        let bytes = self.position_after(size.0)?;
-        Ok(Durable { size: size.0, bytes, done: false })
+        // Never synced, so a power cut may take it, or of a new log leave its first form: fall back to what the published checkpoint covers;
+        // before there is one, to what tree and offsets agree on.
+        let stored = self.tree.whole()?.0;
+        let size = self.shown()?.map_or(stored, |shown| shown.min(stored));
+        let bytes = self.position_after(size)?;
+        Ok(Durable { size, bytes, done: false })
+    }
+
+    /// The tree size that the published checkpoint names, by its own word.
+    fn shown(&self) -> Result<Option<u64>, StoreError> {
+        let note = self.checkpoint()?.and_then(|note| Note::parse(&note).ok());
+        Ok(note.and_then(|note| Checkpoint::parse(note.text()).ok()).map(|checkpoint| checkpoint.head.size.0))
     }
 
     /// Position behind entry `size - 1`, by the offsets and the line itself.

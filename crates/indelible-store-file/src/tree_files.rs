@@ -45,6 +45,16 @@ impl TreeReader {
         Ok(TreeSize(meta.map_or(0, |meta| meta.len / 32)))
     }
 
+    /// Number of entries of which leaf hash and offset are stored.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn whole(&self) -> Result<TreeSize, StoreError> {
+        let path = self.layout.at("offsets");
+        let meta = self.disk.meta(&path).map_err(StoreError::io("read", &path))?;
+        Ok(self.size()?.min(TreeSize(meta.map_or(0, |meta| meta.len / 8))))
+    }
+
     /// Hashes of a level.
     ///
     /// # Errors
