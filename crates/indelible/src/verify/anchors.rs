@@ -62,7 +62,7 @@ pub(super) struct Anchors<'a> {
     last_kept_size: u64,
     /// Kept checkpoints that no entry has named yet.
     unnamed: BTreeMap<u64, KeptHead>,
-    /// `None` until the first name that a resumed scan meets.
+    /// `None` until the next name that a scan meets: it was resumed, or entries are absent.
     last_named: Option<u64>,
     pub(super) verified_kept: u64,
 }
@@ -194,6 +194,11 @@ impl<'a> Anchors<'a> {
         let at = self.due.partition_point(|anchor| anchor.head.size < head.size);
         self.due.insert(at, Anchor { head, source: Source::Kept(number) });
         self.kept_waiting = true;
+    }
+
+    /// Entries are absent, and what they named with them.
+    pub(super) fn skipped(&mut self) {
+        self.last_named = None;
     }
 
     /// An entry names a kept checkpoint.
