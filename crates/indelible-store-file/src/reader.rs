@@ -274,12 +274,12 @@ impl Reader for FileReader {
         let mut runs = Vec::new();
         let mut position = 0;
         for (n, segment) in segments.iter().enumerate() {
-            let open = match OpenSegment::open(&self.disk, &self.layout, *segment, Trust::Table) {
-                Err(StoreError::Damaged { .. }) => OpenSegment::open(&self.disk, &self.layout, *segment, Trust::Walk)?,
+            let open = match self.open_either(*segment, Trust::Table) {
+                Err(StoreError::Damaged { .. }) => self.open_either(*segment, Trust::Walk)?,
                 open => open?,
             };
             let mut bytes = open.len()?;
-            let closed = segment.kind == Kind::Closed || n + 1 < segments.len();
+            let closed = open.segment.kind == Kind::Closed || n + 1 < segments.len();
             // Beside a live writer the newest segment is read only as far as it is known to be synced.
             if let (true, false, Some(durable)) = (held, closed, durable) {
                 bytes = bytes.min(durable.bytes.saturating_sub(position));
@@ -363,17 +363,30 @@ impl FileReader {
     /// A segment with its frames walked, kept open over the pieces of a scan.
     fn walked(&self, run: &Run) -> Result<Arc<OpenSegment>, StoreError> {
         let mut open = lock(&self.open);
-        if let Some(found) = open.iter().find(|o| o.segment.first == run.first && o.place() == run.place) {
+        if let Some(found) = open.iter().find(|o| o.segment.first == run.first) {
             return Ok(Arc::clone(found));
         }
         let segments = self.segments(false)?;
         let segment = segments.iter().find(|s| s.first == run.first).copied();
         let segment = segment.unwrap_or(Segment { first: run.first, kind: Kind::Plain });
-        let opened = Arc::new(OpenSegment::open(&self.disk, &self.layout, segment, Trust::Walk)?);
+        let opened = Arc::new(self.open_either(segment, Trust::Walk)?);
         if open.len() >= OPEN_SEGMENTS {
             open.remove(0);
         }
         open.push(Arc::clone(&opened));
         Ok(opened)
+    }
+
+    /// Opens a segment that a writer may close and compress under our eyes.
+    fn open_either(&self, segment: Segment, trust: Trust) -> Result<OpenSegment, StoreError> {
+        match OpenSegment::open(&self.disk, &self.layout, segment, trust) {
+            Err(StoreError::Io { source, .. })
+                if segment.kind == Kind::Plain && source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                let closed = Segment { kind: Kind::Closed, ..segment };
+                OpenSegment::open(&self.disk, &self.layout, closed, trust)
+            }
+            result => result,
+        }
     }
 }

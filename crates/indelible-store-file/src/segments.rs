@@ -255,12 +255,12 @@ impl OpenSegment {
         Ok(pieces)
     }
 
-    /// The lines that *begin* in the piece.
+    /// The lines that *begin* in the piece. A piece of the plain form can be read from the closed one, which holds the same bytes.
     ///
     /// # Errors
     /// [`StoreError::Io`]; [`StoreError::Evidence`] for a frame that cannot be decompressed.
     pub fn read_piece(&self, piece: &Piece, end: u64) -> Result<Vec<u8>, StoreError> {
-        if self.segment.kind == Kind::Closed {
+        if self.segment.kind == Kind::Closed && piece.units > 0 {
             let mut out = Vec::new();
             let (from, count) = (to_usize(piece.unit), to_usize(piece.units));
             for frame in self.frames.iter().skip(from).take(count) {
@@ -273,7 +273,7 @@ impl OpenSegment {
         let before = to_usize(piece.offset - from);
         let longest = indelible_core::entry::MAX_LINE_BYTES as u64;
         let until = (piece.offset + piece.bytes + longest).min(end);
-        let mut bytes = self.raw(from, to_usize(until - from))?;
+        let mut bytes = self.read(from, to_usize(until - from))?;
         let own = to_usize(piece.bytes) + before;
         let tail_end = match bytes.get(own..) {
             Some(rest) if bytes.get(own - 1) != Some(&b'\n') => {
