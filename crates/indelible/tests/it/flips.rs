@@ -345,9 +345,9 @@ fn closed(text: &[u8]) -> Vec<u8> {
         let compressed = compress(part).unwrap();
         frames.push(Frame {
             at: out.len() as u64,
-            compressed: compressed.len() as u32,
+            compressed: compressed.len().try_into().unwrap(),
             offset,
-            bytes: part.len() as u32,
+            bytes: part.len().try_into().unwrap(),
         });
         offset += part.len() as u64;
         out.extend_from_slice(&compressed);
