@@ -2,7 +2,10 @@
 //!
 //! The scan itself (chain, MAC, tree) is `indelible::verify`'s; it compares `tree/0` as it goes. Here are the files that only this store has.
 
-use indelible_core::entry::{BodyKind, Line, top_level_string};
+use indelible_core::{
+    entry::{BodyKind, Line, top_level_string},
+    tile::level_len,
+};
 use indelible_store::store::{DerivedFault, Fingerprint, Reader as _, Scanned, StoreError, id_digest};
 use std::sync::Arc;
 
@@ -11,7 +14,7 @@ use crate::{
     layout::{Durable, Layout, read_marker},
     reader::FileReader,
     segments::{self, Kind, OpenSegment, Trust},
-    tree_files::{BATCH_START, LEVELS, batch_of},
+    tree_files::LEVELS,
 };
 
 /// Bytes of lines that are read at a time.
@@ -46,8 +49,8 @@ pub(crate) fn check(reader: &FileReader, scanned: &Scanned<'_>) -> Result<Vec<De
     let held = reader.has_writer()?;
     let mut faults = Vec::new();
     check_marker(reader, scanned, &mut faults)?;
-    check_offsets(reader, scanned, held, &mut faults)?;
-    check_levels(reader, scanned, held, &mut faults)?;
+    check_lengths(reader, scanned, held, &mut faults)?;
+    check_segments(reader, held, &mut faults)?;
     check_folders(reader, scanned, held, &mut faults)?;
     if !held {
         check_durable(reader, &mut faults)?;
@@ -71,101 +74,37 @@ fn check_marker(reader: &FileReader, scanned: &Scanned<'_>, faults: &mut Vec<Der
     Ok(())
 }
 
-/// Offsets are compared line by line with the segments that are there.
-fn check_offsets(
+/// Lengths; the content of offsets and levels is compared by the scan as it goes.
+fn check_lengths(
     reader: &FileReader,
     scanned: &Scanned<'_>,
     held: bool,
     faults: &mut Vec<DerivedFault>,
 ) -> Result<(), StoreError> {
-    let path = reader.layout.at("offsets");
-    let len = reader.disk.meta(&path).map_err(StoreError::io("read", &path))?.map_or(0, |meta| meta.len);
-    let want = scanned.anchored.0 * 8;
-    if len < want || !held && len % 8 != 0 {
-        faults.push(fault(&path, format!("it has {len} bytes, {want} are needed")));
-        return Ok(());
-    }
-    let list = segments::list(&*reader.disk, &reader.layout)?;
-    for segment in list.iter().filter(|s| s.first < scanned.anchored.0) {
-        let open = OpenSegment::open(&reader.disk, &reader.layout, *segment, Trust::Walk)?;
-        if let Some(detail) = &open.table_fault {
-            faults.push(fault(&segment.path(&reader.layout), detail.clone()));
-        }
-        if segment.kind == Kind::Closed
-            && reader.disk.meta(&reader.layout.segment(segment.first)).is_ok_and(|m| m.is_some())
-        {
-            faults.push(fault(&segment.path(&reader.layout), "its plain form was not removed"));
-        }
-        if let Some(index) = compare_offsets(reader, &open, scanned.anchored.0)? {
-            faults.push(fault(&path, format!("the offset of entry {index} is wrong")));
-            return Ok(());
+    let levels = (0..LEVELS).map(|level| (reader.layout.level(level), level_len(scanned.anchored, level), 32));
+    for (path, count, unit) in levels.chain([(reader.layout.at("offsets"), scanned.anchored.0, 8)]) {
+        let len = reader.disk.meta(&path).map_err(StoreError::io("read", &path))?.map_or(0, |meta| meta.len);
+        let want = count * unit;
+        if len < want || !held && len % unit != 0 {
+            faults.push(fault(&path, format!("it has {len} bytes, {want} are needed")));
         }
     }
     Ok(())
 }
 
-/// The first entry of a segment whose offset is wrong.
-fn compare_offsets(reader: &FileReader, open: &OpenSegment, anchored: u64) -> Result<Option<u64>, StoreError> {
-    let end = open.len()?;
-    let mut index = open.segment.first;
-    let Some(base) = reader.tree.offsets(index, 1)?.first().map(|o| o & !BATCH_START) else { return Ok(Some(index)) };
-    if index == 0 && base != 0 {
-        return Ok(Some(0));
-    }
-    let mut position = base;
-    for piece in open.pieces(end)? {
-        let bytes = open.read_piece(&piece, end)?;
-        let count = memchr::memchr_iter(b'\n', &bytes).count();
-        let count = count.min(usize::try_from(anchored.saturating_sub(index)).unwrap_or(usize::MAX));
-        let stored = reader.tree.offsets(index, count)?;
-        for (line, stored) in bytes.split_inclusive(|b| *b == b'\n').zip(stored) {
-            let start = if batch_of(line) == Some(index) { BATCH_START } else { 0 };
-            if stored != position | start {
-                return Ok(Some(index));
+/// Seek tables against the frames, and the leavings of an interrupted compression.
+fn check_segments(reader: &FileReader, held: bool, faults: &mut Vec<DerivedFault>) -> Result<(), StoreError> {
+    for segment in segments::list(&*reader.disk, &reader.layout)? {
+        let closed = reader.layout.closed(segment.first);
+        if segment.kind == Kind::Plain {
+            if !held && reader.disk.meta(&closed).map_err(StoreError::io("read", &closed))?.is_some() {
+                faults.push(fault(&closed, "the plain form beside it was not removed"));
             }
-            position += line.len() as u64;
-            index += 1;
-        }
-    }
-    // The next segment's base follows from this one's end.
-    let next =
-        segments::list(&*reader.disk, &reader.layout)?.into_iter().find(|s| s.first == index && index < anchored);
-    match next {
-        Some(next) if reader.tree.offsets(next.first, 1)?.first().map(|o| o & !BATCH_START) != Some(position) => {
-            Ok(Some(next.first))
-        }
-        _ => Ok(None),
-    }
-}
-
-/// Upper levels are recomputed from the level below; level 0 was compared with the entries.
-fn check_levels(
-    reader: &FileReader,
-    scanned: &Scanned<'_>,
-    held: bool,
-    faults: &mut Vec<DerivedFault>,
-) -> Result<(), StoreError> {
-    for level in 0..LEVELS {
-        let path = reader.layout.level(level);
-        let len = reader.disk.meta(&path).map_err(StoreError::io("read", &path))?.map_or(0, |meta| meta.len);
-        let want = indelible_core::tile::level_len(scanned.anchored, level);
-        if len < want * 32 || !held && len % 32 != 0 {
-            faults.push(fault(&path, format!("it has {len} bytes, {} are needed", want * 32)));
             continue;
         }
-        let Some(below) = level.checked_sub(1) else { continue };
-        let fits = |from: u64| {
-            reader.disk.meta(&reader.layout.level(below)).is_ok_and(|m| m.is_some_and(|m| m.len >= from * 32))
-        };
-        if !fits(want * 256) {
-            continue;
-        }
-        for n in 0..want {
-            let children = reader.hashes(below, n * 256, 256)?;
-            if reader.hashes(level, n, 1)?.first() != Some(&indelible_core::tree::range_root(&children)) {
-                faults.push(fault(&path, format!("hash {n} is not that of the 256 below it")));
-                break;
-            }
+        let open = OpenSegment::open(&reader.disk, &reader.layout, segment, Trust::Walk)?;
+        if let Some(detail) = &open.table_fault {
+            faults.push(fault(&closed, detail.clone()));
         }
     }
     Ok(())

@@ -251,7 +251,10 @@ impl Reader for FileReader {
         let mut runs = Vec::new();
         let mut position = 0;
         for (n, segment) in segments.iter().enumerate() {
-            let open = OpenSegment::open(&self.disk, &self.layout, *segment, Trust::Walk)?;
+            let open = match OpenSegment::open(&self.disk, &self.layout, *segment, Trust::Table) {
+                Err(StoreError::Damaged { .. }) => OpenSegment::open(&self.disk, &self.layout, *segment, Trust::Walk)?,
+                open => open?,
+            };
             let mut bytes = open.len()?;
             let closed = segment.kind == Kind::Closed || n + 1 < segments.len();
             // Beside a live writer the newest segment is read only as far as it is known to be synced.
@@ -304,6 +307,10 @@ impl Reader for FileReader {
             );
         }
         Ok(found)
+    }
+
+    fn positions(&self, first: u64, count: usize) -> Result<Option<Vec<u64>>, StoreError> {
+        self.tree.offsets(first, count).map(Some)
     }
 
     fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError> {

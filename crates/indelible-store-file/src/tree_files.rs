@@ -16,8 +16,8 @@ use indelible_store::{
 
 use crate::layout::Layout;
 
-/// Bit 63 of an offset: the line begins a batch.
-pub const BATCH_START: u64 = 1 << 63;
+pub use indelible_store::store::BATCH_START;
+
 /// 256^7 leaves are 2^56; the eighth level would need 2^64.
 pub const LEVELS: u8 = 8;
 

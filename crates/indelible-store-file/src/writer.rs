@@ -374,6 +374,9 @@ impl Reader for FileWriter {
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
         self.reader.lookup(id)
     }
+    fn positions(&self, first: u64, count: usize) -> Result<Option<Vec<u64>>, StoreError> {
+        self.reader.positions(first, count)
+    }
     fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError> {
         self.reader.check_derived(scanned)
     }

@@ -15,6 +15,9 @@ use indelible_core::{
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+/// Bit 63 of a stored position: the line begins a batch.
+pub const BATCH_START: u64 = 1 << 63;
+
 /// The most bytes of lines in one batch: recovery never cuts more than this.
 pub const MAX_BATCH_BYTES: usize = 64 << 20;
 
@@ -291,6 +294,11 @@ pub trait Reader: Send + Sync {
     fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError>;
     /// Indices that an id may stand at: exact ones among them, strangers possible, none missing below [`Reader::size`].
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError>;
+    /// Stored positions of entries `first .. first + count` with [`BATCH_START`] where a line begins a batch; `None` for a store that keeps none.
+    fn positions(&self, first: u64, count: usize) -> Result<Option<Vec<u64>>, StoreError> {
+        let _ = (first, count);
+        Ok(None)
+    }
     /// Compares the derived files with what a scan of the entries says. Each difference is a line of text: file, what, where.
     fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError>;
     /// Whether a writer holds the lease now.

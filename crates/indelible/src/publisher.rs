@@ -17,7 +17,7 @@ use indelible_core::{
 };
 use indelible_store::{
     heads::HeadStoreError,
-    store::{Chunk, Reader as _, StoredTree, Writer},
+    store::{Chunk, StoredTree},
 };
 
 use crate::{error::LogError, log::Inner, queue::lock, sequencer::Signing};

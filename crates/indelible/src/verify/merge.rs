@@ -1,1 +1,700 @@
-//! merge
+//! The part of a verification that needs order: which index is next, does the chain hold, what do the roots say, and so: which entry is wrong.
+//!
+//! Two frontiers are folded: that of the *entries* as they stand, and that of the *stored* leaf hashes (`tree/0`). They are one until the
+//! first difference. INVARIANT(located): at each anchor exactly one of three holds. The entries give the signed root: then differing stored hashes
+//! are damage. The stored hashes give it: then the differing entries are tampered, each by its index. Neither does: then
+//! everything that differs is told, with the range between the anchors. After the first two both go on from the proven one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use indelible_core::{
+    control::{Control, Excuse},
+    entry,
+    hex,
+    mac::LogId,
+    note::VerifyingKey,
+    tile::level_len,
+    tree::{Frontier, Hash, LeafIndex, TreeSize, range_root},
+};
+use indelible_store::store::{BATCH_START, Reader, Run, StoreError};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    anchors::{Anchors, Source, finding, short},
+    piece::{Notable, Seen, SeenEntry, SeenPiece},
+    report::{Finding, Kind, Remark, Report},
+};
+
+/// Hashes that are read from the stored tree at a time.
+const WINDOW: u64 = 4096;
+
+/// Where a line stands, for naming it in findings.
+struct Named {
+    id: Option<String>,
+    recorded_at: Option<String>,
+    kind: Kind,
+    detail: String,
+    /// The claimed index, where the line can be read at all.
+    claims: Option<u64>,
+}
+
+/// A window of stored values that follow one another.
+struct Window<T> {
+    first: u64,
+    values: Vec<T>,
+}
+
+impl<T: Copy> Window<T> {
+    const fn empty() -> Self {
+        Self { first: 0, values: Vec::new() }
+    }
+
+    fn get(
+        &mut self,
+        index: u64,
+        end: u64,
+        read: impl FnOnce(u64, usize) -> Result<Vec<T>, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        if index >= end {
+            return Ok(None);
+        }
+        let held = index >= self.first && index - self.first < self.values.len() as u64;
+        if !held {
+            let count = usize::try_from(WINDOW.min(end - index)).unwrap_or(0);
+            self.values = match read(index, count) {
+                Ok(values) => values,
+                // The file's length is told as a derived fault; here the value is just not known.
+                Err(StoreError::Damaged { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            self.first = index;
+        }
+        Ok(usize::try_from(index - self.first).ok().and_then(|at| self.values.get(at)).copied())
+    }
+}
+
+/// What the merge is made with.
+pub(super) struct Setup<'a> {
+    pub(super) store: &'a dyn Reader,
+    pub(super) anchors: Anchors<'a>,
+    pub(super) keys: Vec<VerifyingKey>,
+    pub(super) origin: String,
+    pub(super) log_id: LogId,
+    pub(super) macs: bool,
+    pub(super) receipts: BTreeMap<u64, Vec<entry::Receipt>>,
+    pub(super) frontier: Frontier,
+    pub(super) last_leaf: Hash,
+    /// Index from which entries are read.
+    pub(super) from: u64,
+}
+
+/// The state of a scan.
+pub(super) struct Merger<'a> {
+    setup: Setup<'a>,
+    pub(super) report: &'a mut Report,
+    pub(super) expected: u64,
+    last_leaf: Hash,
+    /// Whether the entry before was found in order, so that a broken link is this one's.
+    last_good: bool,
+    batch: Option<u64>,
+    position: Option<u64>,
+    entries: Frontier,
+    stored: Option<Frontier>,
+    tree_size: u64,
+    leaves: Window<Hash>,
+    positions: Window<u64>,
+    /// Hashes of levels 1 and up that the stored ones are compared with.
+    levels: Vec<(u8, u64, Hash)>,
+    level_faults: BTreeSet<u8>,
+    offsets_faulty: bool,
+    /// Lines of unknown place since the last entry that was placed.
+    loose: Vec<Named>,
+    /// Entries whose leaf hash differs from the stored one, since the last anchor that decided.
+    differing: Vec<Finding>,
+    /// Whether an anchor could not be met by either frontier.
+    broken: bool,
+    last_anchor: u64,
+    /// Ranges whose bodies are absent as whole runs.
+    absent: Vec<(u64, u64)>,
+    missing: BTreeSet<u64>,
+    excuses: Vec<(u64, &'static str, Excuse)>,
+    reported: BTreeSet<u64>,
+    pub(super) ids: [u64; 4],
+    pub(super) last_time: Option<String>,
+    pub(super) entries_seen: u64,
+}
+
+/// Ranges of missing lines that are remembered one by one, to tell *moved* from *missing*.
+const MAX_MISSING: usize = 10_000;
+
+impl<'a> Merger<'a> {
+    pub(super) fn new(setup: Setup<'a>, report: &'a mut Report, tree_size: u64) -> Self {
+        Self {
+            expected: setup.from,
+            last_leaf: setup.last_leaf,
+            last_good: true,
+            batch: None,
+            position: (setup.from == 0).then_some(0),
+            entries: setup.frontier.clone(),
+            last_anchor: setup.from,
+            setup,
+            report,
+            stored: None,
+            tree_size,
+            leaves: Window::empty(),
+            positions: Window::empty(),
+            levels: Vec::new(),
+            level_faults: BTreeSet::new(),
+            offsets_faulty: false,
+            loose: Vec::new(),
+            differing: Vec::new(),
+            broken: false,
+            absent: Vec::new(),
+            missing: BTreeSet::new(),
+            excuses: Vec::new(),
+            reported: BTreeSet::new(),
+            ids: [0; 4],
+            last_time: None,
+            entries_seen: 0,
+        }
+    }
+
+    fn stored_leaf(&mut self, index: u64) -> Result<Option<Hash>, StoreError> {
+        let (store, end) = (self.setup.store, self.tree_size);
+        self.leaves.get(index, end, |first, count| store.hashes(0, first, count))
+    }
+
+    fn add(&mut self, finding: Finding) {
+        if let Some(index) = finding.index {
+            self.reported.insert(index);
+            if self.reported.len() > MAX_MISSING {
+                self.reported.pop_first();
+            }
+        }
+        self.report.add(finding);
+    }
+
+    fn add_all(&mut self, findings: Vec<Finding>) {
+        for finding in findings {
+            self.add(finding);
+        }
+    }
+
+    /// A run begins.
+    pub(super) fn begin_run(&mut self, run: &Run) {
+        if run.first > self.expected && self.loose.is_empty() && run.first > self.setup.from {
+            self.position = None;
+        }
+    }
+
+    /// Takes the lines of one piece. `opens`: it is the first piece of `run`.
+    pub(super) fn take(&mut self, run: &Run, piece: &SeenPiece, opens: bool) -> Result<(), StoreError> {
+        for (n, seen) in piece.lines.iter().enumerate() {
+            self.line(run, piece, seen, opens && n == 0)?;
+            if let Some(position) = &mut self.position {
+                *position += seen.len as u64;
+            }
+        }
+        for (sum, term) in self.ids.iter_mut().zip(piece.ids) {
+            *sum = sum.wrapping_add(term);
+        }
+        if let Some(last) = piece.lines.last() {
+            self.last_time = piece.name(last).1.or(self.last_time.take());
+        }
+        self.compare_levels()
+    }
+
+    /// A piece that could not be read.
+    pub(super) fn unreadable(&mut self, detail: String) {
+        self.position = None;
+        self.loose.push(Named { id: None, recorded_at: None, kind: Kind::Changed, detail, claims: None });
+    }
+
+    fn line(&mut self, run: &Run, piece: &SeenPiece, seen: &Seen, first_of_run: bool) -> Result<(), StoreError> {
+        let Some(entry) = &seen.entry else {
+            let (kind, detail) = seen.fault.as_deref().cloned().unwrap_or((Kind::Changed, String::new()));
+            let (id, recorded_at) = piece.name(seen);
+            self.loose.push(Named { id, recorded_at, kind, detail, claims: None });
+            return Ok(());
+        };
+        if entry.index < self.setup.from {
+            self.loose.clear();
+            return Ok(());
+        }
+        if entry.index == self.expected {
+            if first_of_run && run.first != entry.index && run.first >= self.setup.from {
+                let detail = format!("`{}` begins with entry {}", run.place, entry.index);
+                self.add(finding(Kind::Reordered, Some(entry.index), detail));
+            }
+            self.flush_loose(self.expected);
+            return self.accept(piece, seen, entry);
+        }
+        // Elsewhere than expected: believed only where the entry is proven to be what it says.
+        let proven = match self.setup.macs {
+            true => entry.signed,
+            false => self.stored_leaf(entry.index)? == Some(entry.leaf),
+        };
+        let (id, recorded_at) = piece.name(seen);
+        if !proven {
+            let detail = match seen.fault.as_deref() {
+                Some((_, detail)) => format!("it says that it is entry {}; {detail}", entry.index),
+                None => format!("it says that it is entry {}", entry.index),
+            };
+            let kind = seen.fault.as_deref().map_or(Kind::Changed, |(kind, _)| match kind {
+                Kind::Signature => Kind::Changed,
+                kind => *kind,
+            });
+            self.loose.push(Named { id, recorded_at, kind, detail, claims: Some(entry.index) });
+            return Ok(());
+        }
+        if entry.index < self.expected {
+            let moved = self.missing.remove(&entry.index);
+            let kind = if moved { Kind::Reordered } else { Kind::Inserted };
+            let what = if moved { "stands behind its place" } else { "stands here a second time" };
+            let detail = format!("entry {} {what}, before entry {}", entry.index, self.expected);
+            let found = Finding { id, recorded_at, ..finding(kind, Some(entry.index), detail) };
+            self.add(found);
+            return Ok(());
+        }
+        let whole_run = first_of_run && run.first == entry.index && self.loose.is_empty();
+        self.skip_to(entry.index, whole_run)?;
+        self.accept(piece, seen, entry)
+    }
+
+    /// Entries up to `index` have no line, or only loose ones.
+    fn skip_to(&mut self, index: u64, whole_run: bool) -> Result<(), StoreError> {
+        if whole_run {
+            self.absent.push((self.expected, index - 1));
+        } else {
+            self.flush_loose(index);
+        }
+        while self.expected < index {
+            let at = self.expected;
+            let stored = self.stored_leaf(at)?;
+            self.fold(stored.unwrap_or(Hash([0; 32])), stored);
+            self.last_leaf = stored.unwrap_or(Hash([0; 32]));
+            self.last_good = stored.is_some();
+            self.expected += 1;
+            self.meet_anchors()?;
+        }
+        self.batch = None;
+        Ok(())
+    }
+
+    /// Tells of the loose lines, given that the next line that was placed is entry `next`.
+    fn flush_loose(&mut self, next: u64) {
+        let loose = std::mem::take(&mut self.loose);
+        let gap = next - self.expected;
+        let changed = gap.min(loose.len() as u64);
+        for (n, named) in (0_u64..).zip(loose) {
+            let Named { id, recorded_at, kind, detail, claims } = named;
+            let found = if n < gap {
+                Finding { id, recorded_at, ..finding(kind, Some(self.expected + n), detail) }
+            } else {
+                let kind = if kind == Kind::Unsigned { Kind::Unsigned } else { Kind::Inserted };
+                let detail = match claims {
+                    Some(_) | None => format!("a line stands before entry {next} that does not belong: {detail}"),
+                };
+                Finding { id, recorded_at, ..finding(kind, Some(next), detail) }
+            };
+            self.add(found);
+        }
+        if gap > changed {
+            let (first, last) = (self.expected + changed, next - 1);
+            if last - first < MAX_MISSING as u64 {
+                self.missing.extend(first..=last);
+            }
+            let detail = match last - first {
+                0 => format!("entry {first} has no line"),
+                _ => format!("entries {first} to {last} have no line"),
+            };
+            let found = Finding { last: Some(last), ..finding(Kind::Missing, Some(first), detail) };
+            self.add(found);
+        }
+    }
+
+    fn accept(&mut self, piece: &SeenPiece, seen: &Seen, entry: &SeenEntry) -> Result<(), StoreError> {
+        let index = entry.index;
+        let stored = self.stored_leaf(index)?;
+        let named = |kind, detail| {
+            let (id, recorded_at) = piece.name(seen);
+            Finding { id, recorded_at, ..finding(kind, Some(index), detail) }
+        };
+        let mut good = true;
+        if let Some((kind, detail)) = seen.fault.as_deref() {
+            good = *kind == Kind::Form;
+            // A wrong signature over the bytes that the tree has is a wrong signature; otherwise the bytes are wrong.
+            let kind = if *kind == Kind::Signature && stored != Some(entry.leaf) { Kind::Changed } else { *kind };
+            self.add(named(kind, detail.clone()));
+        }
+        if good && self.last_good && entry.prev != self.last_leaf {
+            good = false;
+            self.add(named(Kind::Changed, "it does not continue the chain from the entry before".to_owned()));
+        }
+        if let Some(stored) = stored.filter(|stored| *stored != entry.leaf) {
+            let detail = format!("its leaf hash is {}, the stored tree has {}", short(&entry.leaf), short(&stored));
+            let found = named(Kind::Changed, detail);
+            self.differing.push(found);
+        }
+        self.check_line(piece, seen, entry)?;
+        self.fold(entry.leaf, stored);
+        // The chain goes on from what the next entry was built on: the true hash, where the tree has it.
+        self.last_leaf = if good { entry.leaf } else { stored.unwrap_or(entry.leaf) };
+        self.last_good = good;
+        self.expected += 1;
+        self.entries_seen += u64::from(good);
+        if let Some(notable) = &seen.notable {
+            self.notable(index, good, notable)?;
+        }
+        self.check_receipts(index, entry);
+        self.meet_anchors()
+    }
+
+    /// Batch number and position: outside the signed bytes.
+    fn check_line(&mut self, piece: &SeenPiece, seen: &Seen, entry: &SeenEntry) -> Result<(), StoreError> {
+        let index = entry.index;
+        if entry.batch != index && self.batch.is_some_and(|batch| batch != entry.batch) || entry.batch > index {
+            let (id, recorded_at) = piece.name(seen);
+            let detail = format!("its line says batch {}, which is neither its own nor that of the line before", entry.batch);
+            self.add(Finding { id, recorded_at, ..finding(Kind::Changed, Some(index), detail) });
+        }
+        self.batch = Some(entry.batch);
+        let (store, end) = (self.setup.store, self.tree_size);
+        let stored = self.positions.get(index, end, |first, count| {
+            Ok(store.positions(first, count)?.unwrap_or_default())
+        })?;
+        let Some(stored) = stored else { return Ok(()) };
+        let position = *self.position.get_or_insert(stored & !BATCH_START);
+        let start = if entry.batch == index { BATCH_START } else { 0 };
+        if stored != position | start && !self.offsets_faulty {
+            self.offsets_faulty = true;
+            self.add(finding(Kind::Derived, Some(index), format!("`offsets`: the position of entry {index} is wrong")));
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, leaf: Hash, stored: Option<Hash>) {
+        if self.stored.is_none() && stored.is_some_and(|stored| stored != leaf) {
+            self.stored = Some(self.entries.clone());
+        }
+        if let Some(frontier) = &mut self.stored {
+            frontier.push(stored.unwrap_or(leaf));
+        }
+        let next = self.entries.size().0 + 1;
+        let levels = &mut self.levels;
+        self.entries.push_with(leaf, &mut |level, hash| {
+            levels.push((level, level_len(TreeSize(next), level) - 1, hash));
+        });
+    }
+
+    /// Compares what was folded with the stored levels above the leaves.
+    fn compare_levels(&mut self) -> Result<(), StoreError> {
+        let split = self.stored.is_some() || self.broken;
+        for (level, number, hash) in std::mem::take(&mut self.levels) {
+            let there = number < level_len(TreeSize(self.tree_size), level);
+            if split || !there || self.level_faults.contains(&level) {
+                continue;
+            }
+            let stored = match self.setup.store.hashes(level, number, 1) {
+                Ok(stored) => stored.first().copied(),
+                Err(StoreError::Damaged { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            if stored != Some(hash) {
+                self.level_faults.insert(level);
+                let detail = format!("`tree/{level}`: hash {number} is not that of the 256 below it");
+                self.add(finding(Kind::Derived, None, detail));
+            }
+        }
+        Ok(())
+    }
+
+    fn notable(&mut self, index: u64, good: bool, notable: &Notable) -> Result<(), StoreError> {
+        if let Some(head) = notable.head.filter(|_| good) {
+            let mut findings = Vec::new();
+            self.setup.anchors.named(index, head, &mut findings);
+            self.add_all(findings);
+        }
+        if let Some(control) = &notable.control {
+            self.control(index, control);
+        }
+        for (digest, size) in &notable.attachments {
+            self.attachment(index, digest, *size)?;
+        }
+        Ok(())
+    }
+
+    fn control(&mut self, index: u64, control: &Control) {
+        let mut remark = |kind, detail: String| self.report.remarks.push(Remark { kind, index: Some(index), detail });
+        match control {
+            Control::LogCreated(_) if index > 0 => {
+                self.add(finding(Kind::Changed, Some(index), "it creates the log anew".to_owned()));
+            }
+            Control::LogCreated(_) => {}
+            Control::ClockStep { from, to, .. } => remark("clock_step", format!("the clock went from {from} to {to}")),
+            Control::Recovered { cut_bytes, aside, .. } => {
+                remark("recovered", format!("{cut_bytes} bytes of a torn write were cut and kept as `aside/{aside}`"));
+            }
+            Control::BoundedGap { since } => {
+                remark("bounded_gap", format!("bounded events promised before entry {since} may be missing"));
+            }
+            Control::Gap { count, reason, .. } => remark("gap", format!("a caller dropped {count} events: {reason}")),
+            control => self.excuse(index, control),
+        }
+    }
+
+    fn excuse(&mut self, index: u64, control: &Control) {
+        let Some(excuse) = control.excuse() else { return };
+        let kind = if matches!(control, Control::Pruned(_)) { "pruned" } else { "explained" };
+        let verified = control.verify_authorisation(
+            self.setup.log_id,
+            &self.setup.origin,
+            LeafIndex(index),
+            &self.setup.keys,
+        );
+        match verified {
+            Ok(()) => self.excuses.push((index, kind, excuse.clone())),
+            Err(error) => {
+                let detail = format!("it says that entries {} to {} are {kind}: {error}", excuse.first, excuse.last);
+                self.add(finding(Kind::UnauthorisedControl, Some(index), detail));
+            }
+        }
+    }
+
+    fn attachment(&mut self, index: u64, digest: &str, size: u64) -> Result<(), StoreError> {
+        let Some(hash) = digest.strip_prefix("sha256:").and_then(|text| hex::decode::<32>(text.as_bytes())) else {
+            return Ok(());
+        };
+        let fault = match self.setup.store.attachment(&hash)? {
+            None => Some("is missing".to_owned()),
+            Some(content) if Sha256::digest(&content).as_slice() != hash => Some("was changed".to_owned()),
+            Some(content) if content.len() as u64 != size => Some(format!("has {} bytes, the entry says {size}", content.len())),
+            Some(_) => None,
+        };
+        if let Some(fault) = fault {
+            self.add(finding(Kind::Attachment, Some(index), format!("its attachment {digest} {fault}")));
+        }
+        Ok(())
+    }
+
+    fn check_receipts(&mut self, index: u64, entry: &SeenEntry) {
+        for receipt in self.setup.receipts.remove(&index).unwrap_or_default() {
+            if receipt.leaf_hash != entry.leaf.to_hex() {
+                let detail = format!(
+                    "a receipt for it names leaf hash {}, the log has {}",
+                    receipt.leaf_hash.get(..16).unwrap_or_default(),
+                    short(&entry.leaf)
+                );
+                let named = Finding { id: Some(receipt.id), ..finding(Kind::DivergedReceipt, Some(index), detail) };
+                self.add(named);
+            }
+        }
+    }
+
+    /// Compares roots where the tree has an anchor's size.
+    fn meet_anchors(&mut self) -> Result<(), StoreError> {
+        let mut findings = Vec::new();
+        self.setup.anchors.advance(self.expected, &mut findings)?;
+        self.add_all(findings);
+        if self.setup.anchors.next_size().is_none_or(|size| size > self.expected) {
+            return Ok(());
+        }
+        for anchor in self.setup.anchors.take(self.expected) {
+            let entries = self.entries.root() == anchor.head.root;
+            let stored = self.stored.as_ref().is_some_and(|stored| stored.root() == anchor.head.root);
+            match (anchor.source, entries, stored) {
+                (_, true, _) => self.entries_proven(),
+                (_, false, true) => self.stored_proven(),
+                (Source::Given, false, false) => self.diverged(anchor.head.size.0),
+                (source, false, false) => self.unmet(source),
+            }
+            self.last_anchor = self.expected;
+        }
+        Ok(())
+    }
+
+    fn entries_proven(&mut self) {
+        for found in std::mem::take(&mut self.differing) {
+            let index = found.index.unwrap_or_default();
+            self.add(finding(Kind::Derived, Some(index), format!("`tree/0`: the hash of entry {index} is wrong")));
+        }
+        self.stored = None;
+    }
+
+    fn stored_proven(&mut self) {
+        for found in std::mem::take(&mut self.differing) {
+            if !found.index.is_some_and(|index| self.reported.contains(&index)) {
+                self.add(found);
+            }
+        }
+        if let Some(stored) = self.stored.take() {
+            self.entries = stored;
+        }
+    }
+
+    fn diverged(&mut self, size: u64) {
+        let detail = format!("the checkpoint that was given has another root at size {size} than this log");
+        let kind = if self.broken { Kind::CheckpointMismatch } else { Kind::DivergedCheckpoint };
+        self.add(Finding { last: Some(size.saturating_sub(1)), ..finding(kind, Some(self.last_anchor), detail) });
+    }
+
+    fn unmet(&mut self, source: Source) {
+        for found in std::mem::take(&mut self.differing) {
+            if !found.index.is_some_and(|index| self.reported.contains(&index)) {
+                self.add(found);
+            }
+        }
+        if self.broken {
+            return;
+        }
+        self.broken = true;
+        let (first, last) = (self.last_anchor, self.expected.saturating_sub(1));
+        let detail = format!("entries {first} to {last} are not those that {} covers", source.describe());
+        self.add(Finding { last: Some(last), ..finding(Kind::CheckpointMismatch, Some(first), detail) });
+    }
+
+    /// The last run has ended. `durable`: entries that were synced by the store's word, where no writer is at work; `known`: the largest own anchor.
+    pub(super) fn finish(&mut self, durable: Option<u64>, known: Option<(u64, Source)>, behind: Option<u64>) -> Result<(), StoreError> {
+        let end = known.map_or(0, |(size, _)| size).max(durable.unwrap_or(0));
+        if self.expected < end {
+            self.cut_short(end, known, behind)?;
+        } else {
+            self.torn_tail();
+        }
+        self.compare_levels()?;
+        let mut findings = Vec::new();
+        self.setup.anchors.advance(self.expected, &mut findings)?;
+        self.add_all(findings);
+        let remaining: Vec<_> = self.setup.anchors.remaining().copied().collect();
+        for anchor in remaining {
+            let (size, what) = (anchor.head.size.0, anchor.source.describe());
+            if anchor.source == Source::Given || known.is_none_or(|(known, _)| size > known) {
+                let detail = format!("{what} covers {size} entries, the log has {}", self.expected);
+                let last = Some(size.saturating_sub(1));
+                self.add(Finding { last, ..finding(Kind::RolledBack, Some(self.expected), detail) });
+            }
+        }
+        for (index, receipts) in std::mem::take(&mut self.setup.receipts) {
+            if index >= self.setup.from {
+                let id = receipts.into_iter().next().map(|receipt| receipt.id);
+                let detail = format!("a receipt names entry {index}, the log has {}", self.expected);
+                self.add(Finding { id, ..finding(Kind::DivergedReceipt, Some(index), detail) });
+            }
+        }
+        // Behind the last anchor no root decides: a signature did, where there is a key.
+        for found in std::mem::take(&mut self.differing) {
+            let index = found.index.unwrap_or_default();
+            if self.reported.contains(&index) {
+                continue;
+            }
+            let detail = format!("`tree/0`: the hash of entry {index} is wrong");
+            self.add(if self.setup.macs { finding(Kind::Derived, Some(index), detail) } else { found });
+        }
+        self.judge_absent()
+    }
+
+    fn cut_short(&mut self, end: u64, known: Option<(u64, Source)>, behind: Option<u64>) -> Result<(), StoreError> {
+        let loose = self.loose.len() as u64;
+        let first = self.expected + loose.min(end - self.expected);
+        self.flush_loose_at_end(end);
+        if first < end {
+            let (anchored, source) = known.unwrap_or((0, Source::Published));
+            let why = if end > anchored {
+                format!("{end} were synced")
+            } else {
+                format!("{} covers {end}", source.describe())
+            };
+            let rolled = behind.is_some_and(|size| size <= first && end <= anchored);
+            let kind = if rolled { Kind::RolledBack } else { Kind::Truncated };
+            let detail = format!("the log ends with entry {}, {why}: entries {first} to {} are gone", first.wrapping_sub(1), end - 1);
+            self.add(Finding { last: Some(end - 1), ..finding(kind, Some(first), detail) });
+        }
+        let anchored = known.map_or(0, |(size, _)| size).min(end);
+        while self.expected < anchored {
+            let Some(stored) = self.stored_leaf(self.expected)? else {
+                self.broken = true;
+                break;
+            };
+            self.fold(stored, Some(stored));
+            self.expected += 1;
+            self.meet_anchors()?;
+        }
+        Ok(())
+    }
+
+    fn flush_loose_at_end(&mut self, end: u64) {
+        for (index, named) in (self.expected..end).zip(std::mem::take(&mut self.loose)) {
+            let Named { id, recorded_at, kind, detail, .. } = named;
+            self.add(Finding { id, recorded_at, ..finding(kind, Some(index), detail) });
+        }
+    }
+
+    /// Loose lines at the very end, behind everything that is known to have been durable: a torn write, unless signed lines are among them.
+    fn torn_tail(&mut self) {
+        let loose = std::mem::take(&mut self.loose);
+        if loose.is_empty() {
+            return;
+        }
+        if loose.iter().any(|named| named.kind == Kind::Unsigned || named.kind == Kind::Key) {
+            let index = self.expected;
+            for named in loose {
+                let Named { id, recorded_at, kind, detail, .. } = named;
+                self.add(Finding { id, recorded_at, ..finding(kind, Some(index), detail) });
+            }
+            return;
+        }
+        let detail = format!("{} lines of a torn write that nobody was told about; opening the log cuts them and keeps them aside", loose.len());
+        self.report.remarks.push(Remark { kind: "torn_tail", index: Some(self.expected), detail });
+    }
+
+    fn judge_absent(&mut self) -> Result<(), StoreError> {
+        for (first, last) in std::mem::take(&mut self.absent) {
+            match self.excuse_for(first, last)? {
+                Some((at, kind, reason)) => {
+                    let detail = format!("entries {first} to {last} are {kind} by entry {at}: {reason}");
+                    self.report.remarks.push(Remark { kind, index: Some(first), detail });
+                }
+                None => {
+                    let detail = format!("the bodies of entries {first} to {last} are absent; their hashes are there; no authorised record excuses it");
+                    self.add(Finding { last: Some(last), ..finding(Kind::Absent, Some(first), detail) });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn excuse_for(&mut self, first: u64, last: u64) -> Result<Option<(u64, &'static str, String)>, StoreError> {
+        if self.broken {
+            return Ok(None);
+        }
+        for (at, kind, excuse) in &self.excuses {
+            if excuse.first > first || excuse.last < last {
+                continue;
+            }
+            let mut leaves = Vec::new();
+            let mut next = excuse.first;
+            while next <= excuse.last {
+                let count = usize::try_from(WINDOW.min(excuse.last - next + 1)).unwrap_or(0);
+                leaves.extend(self.setup.store.hashes(0, next, count)?);
+                next += count as u64;
+            }
+            if range_root(&leaves).to_hex() == excuse.leaf_root {
+                return Ok(Some((*at, kind, excuse.reason.clone())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The frontier behind the entries.
+    pub(super) fn frontier(&self) -> &Frontier {
+        &self.entries
+    }
+
+    pub(super) fn last_leaf(&self) -> Hash {
+        self.last_leaf
+    }
+
+    pub(super) fn kept(&self) -> (u64, u64) {
+        (self.setup.anchors.verified_kept, self.setup.anchors.kept_verified())
+    }
+}

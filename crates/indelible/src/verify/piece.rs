@@ -1,1 +1,168 @@
-//! piece
+//! The part of a verification that needs no order: the lines of one piece, on any thread.
+
+use indelible_core::{
+    control::Control,
+    entry::{BodyKind, EntryError, KeptHead, Line, top_level_string},
+    mac::EntryKey,
+    tree::{Hash, leaf_hash},
+};
+use indelible_store::store::{Fingerprint, id_digest};
+
+use super::report::Kind;
+
+/// What every line is checked against.
+pub(super) struct Expect {
+    pub(super) origin: String,
+    pub(super) key_id: String,
+    pub(super) key: Option<EntryKey>,
+    pub(super) strict: bool,
+}
+
+/// A line with what could be seen of it alone.
+pub(super) struct Seen {
+    /// Where it begins in the piece.
+    pub(super) start: usize,
+    /// Its length, line feed included.
+    pub(super) len: usize,
+    /// What it claims and hashes to; `None` where it is no line.
+    pub(super) entry: Option<SeenEntry>,
+    /// What is wrong with it by itself.
+    pub(super) fault: Option<Box<(Kind, String)>>,
+    /// What of it matters beyond its hash.
+    pub(super) notable: Option<Box<Notable>>,
+}
+
+pub(super) struct SeenEntry {
+    pub(super) index: u64,
+    pub(super) leaf: Hash,
+    pub(super) prev: Hash,
+    pub(super) batch: u64,
+    /// Whether the MAC was checked and right.
+    pub(super) signed: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Notable {
+    pub(super) head: Option<KeptHead>,
+    pub(super) control: Option<Control>,
+    pub(super) attachments: Vec<(String, u64)>,
+}
+
+/// The lines of one piece.
+pub(super) struct SeenPiece {
+    pub(super) bytes: Vec<u8>,
+    pub(super) lines: Vec<Seen>,
+    /// Sum of [`id_digest`] over its events; only in a strict scan.
+    pub(super) ids: [u64; 4],
+}
+
+impl SeenPiece {
+    /// Id and time of a line, as far as they can be read.
+    pub(super) fn name(&self, seen: &Seen) -> (Option<String>, Option<String>) {
+        let line = self.bytes.get(seen.start..seen.start + seen.len).unwrap_or_default();
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        match Line::parse(line) {
+            Ok(line) => {
+                let id = top_level_string(line.entry.body, "id").map(str::to_owned);
+                (id, Some(line.entry.recorded_at.to_owned()))
+            }
+            Err(_) => (quoted_after(line, b",\"id\":\""), quoted_after(line, b",\"recorded_at\":\"")),
+        }
+    }
+}
+
+fn quoted_after(line: &[u8], name: &[u8]) -> Option<String> {
+    let from = memchr::memmem::rfind(line, name)? + name.len();
+    let rest = line.get(from..)?;
+    let end = memchr::memchr(b'"', rest)?;
+    std::str::from_utf8(rest.get(..end)?).ok().map(str::to_owned)
+}
+
+/// Looks at every line of a piece.
+pub(super) fn look(bytes: Vec<u8>, expect: &Expect) -> SeenPiece {
+    let mut lines = Vec::with_capacity(bytes.len() / 512 + 1);
+    let mut ids = [0; 4];
+    let mut start = 0;
+    let attachments = memchr::memmem::Finder::new(b"\"attachments\":[");
+    for line in bytes.split_inclusive(|b| *b == b'\n') {
+        let seen = match line.strip_suffix(b"\n") {
+            Some(text) => look_at(text, expect, &attachments, &mut ids),
+            None => unreadable(Kind::Changed, "its line does not end".to_owned()),
+        };
+        lines.push(Seen { start, len: line.len(), ..seen });
+        start += line.len();
+    }
+    SeenPiece { bytes, lines, ids }
+}
+
+fn unreadable(kind: Kind, detail: String) -> Seen {
+    Seen { start: 0, len: 0, entry: None, fault: Some(Box::new((kind, detail))), notable: None }
+}
+
+fn look_at(text: &[u8], expect: &Expect, finder: &memchr::memmem::Finder<'_>, ids: &mut [u64; 4]) -> Seen {
+    let line = match Line::parse(text) {
+        Ok(line) => line,
+        Err(error @ EntryError::Unsigned) => return unreadable(Kind::Unsigned, error.to_string()),
+        Err(error) => return unreadable(Kind::Changed, error.to_string()),
+    };
+    let entry = &line.entry;
+    let leaf = leaf_hash(entry.bytes);
+    let signed = expect.key.as_ref().map(|key| key.verify(&leaf, &line.mac));
+    let mut fault = None;
+    if entry.log != expect.origin {
+        fault = Some((Kind::Changed, format!("it names log `{}`", entry.log)));
+    } else if entry.key != expect.key_id {
+        fault = Some((Kind::Key, format!("it names key `{}`, valid here is `{}`", entry.key, expect.key_id)));
+    } else if signed == Some(false) {
+        fault = Some((Kind::Signature, "its entry signature does not fit its bytes".to_owned()));
+    } else if expect.strict
+        && let Err(detail) = entry.check_strict()
+    {
+        fault = Some((Kind::Form, detail));
+    }
+    if expect.strict
+        && entry.kind == BodyKind::Event
+        && let Some(id) = top_level_string(entry.body, "id")
+    {
+        indelible_store_file::check::add(ids, id_digest(Fingerprint::of(id), entry.index.0));
+    }
+    let mut notable = Notable { head: entry.head, ..Notable::default() };
+    match entry.kind {
+        BodyKind::Control => match Control::parse(entry.body) {
+            Ok(control) => notable.control = Some(control),
+            Err(error) => fault = fault.or(Some((Kind::Form, error.to_string()))),
+        },
+        BodyKind::Event if finder.find(entry.body).is_some() => notable.attachments = attachments(entry.body),
+        BodyKind::Event => {}
+    }
+    let is_notable = notable.head.is_some() || notable.control.is_some() || !notable.attachments.is_empty();
+    Seen {
+        start: 0,
+        len: 0,
+        entry: Some(SeenEntry {
+            index: entry.index.0,
+            leaf,
+            prev: entry.prev,
+            batch: line.batch.0,
+            signed: signed == Some(true),
+        }),
+        fault: fault.map(Box::new),
+        notable: is_notable.then(|| Box::new(notable)),
+    }
+}
+
+/// Digests and sizes of the attachments that an event names at its top level.
+fn attachments(body: &[u8]) -> Vec<(String, u64)> {
+    #[derive(serde::Deserialize)]
+    struct Event {
+        #[serde(default)]
+        attachments: Vec<Attachment>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Attachment {
+        digest: String,
+        size: u64,
+    }
+    let event: Option<Event> = serde_json::from_slice(body).ok();
+    event.into_iter().flat_map(|event| event.attachments).map(|a| (a.digest, a.size)).collect()
+}

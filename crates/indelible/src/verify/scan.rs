@@ -1,17 +1,35 @@
 //! The verification itself: reads in parallel, merges in order.
 
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Condvar, Mutex, PoisonError, mpsc},
+    thread,
+    time::Instant,
+};
+
 use indelible_core::{
-    entry,
+    entry::{self, EntryRef},
+    head::HeadRecord,
+    mac::LogId,
     note::VerifyingKey,
     time::Micros,
-    tree::Hash,
+    tree::{Frontier, Hash, LeafIndex, TreeHead, TreeSize, empty_root, leaf_hash},
 };
 use indelible_keys::KeyRing;
-use indelible_store::{heads::{HeadStore, HeadStoreError}, store::{Reader, StoreError}};
+use indelible_store::{
+    heads::{HeadStore, HeadStoreError},
+    store::{LogInfo, Piece, Reader, Run, Scanned, StoreError},
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Report;
+use super::{
+    anchors::{Anchor, Anchors, Opened, Source, finding, open},
+    merge::{Merger, Setup},
+    piece::{Expect, SeenPiece, look},
+    report::{Kind, Macs, Report, Verdict},
+};
+use crate::queue::lock;
 
 /// What is to be verified against what.
 pub struct Request<'a> {
@@ -89,6 +107,426 @@ pub enum VerifyError {
 /// # Errors
 /// [`VerifyError`] where no verdict can be reached.
 pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, VerifyError> {
-    let _ = (store, request, Hash([0; 32]));
-    Err(VerifyError::Input("not here yet".to_owned()))
+    let begun = Instant::now();
+    let held = store.has_writer()?;
+    // The published checkpoint first: a live writer swaps the head before it publishes.
+    let published = store.checkpoint()?;
+    let origin = request.key.name().to_owned();
+    let head = load_head(request, &origin)?;
+    let zero = entry_zero(store);
+    let log_id = head.as_ref().map(|(record, _)| record.log_id).or(zero.as_ref().map(|zero| zero.log_id));
+    let log_id = log_id.unwrap_or(store.info().log_id);
+    let key_id = match request.ring {
+        Some(ring) => ring.entry_key_id(),
+        None => common_key(store, zero.as_ref()),
+    };
+    let mut report = Report {
+        status: Verdict::Intact,
+        origin: origin.clone(),
+        tree_size: 0,
+        root: String::new(),
+        entries_verified: 0,
+        macs: if request.ring.is_some() { Macs::Checked } else { Macs::NotChecked },
+        findings: Vec::new(),
+        more_findings: 0,
+        remarks: Vec::new(),
+        checkpoints: 0,
+        head_age_seconds: None,
+        keys: vec![request.key.to_string(), key_id.clone()],
+        unanchored: 0,
+        seconds: 0.0,
+        from: request.from.as_ref().map_or(0, |from| from.size),
+        verified: None,
+        head: None,
+    };
+    let fixed = known_heads(request, head.as_ref(), published.as_deref(), held, &mut report)?;
+    let newest = fixed.iter().filter(|a| a.source != Source::Given).max_by_key(|a| a.head.size).copied();
+    if let (Some((record, _)), Some(zero)) = (&head, &zero)
+        && record.log_id != zero.log_id
+        && zero.log_id == store.info().log_id
+    {
+        let detail = "another log stands in the place of the one that the head store knows".to_owned();
+        report.add(finding(Kind::RolledBack, Some(0), detail));
+    }
+    let expect = Expect {
+        key: request.ring.map(|ring| ring.entry_key(log_id, &origin, 1)),
+        origin: origin.clone(),
+        key_id,
+        strict: request.strict,
+    };
+    let (frontier, last_leaf) = resume(request, log_id)?;
+    let from = frontier.size().0;
+    let kept_before = request.from.as_ref().map_or(0, |from| from.kept);
+    let newest_kept = head.as_ref().map(|(record, _)| record.kept);
+    let setup = Setup {
+        store,
+        anchors: Anchors::new(store, request.key.clone(), fixed, newest_kept, (from, kept_before)),
+        keys: vec![request.key.clone()],
+        origin: origin.clone(),
+        log_id,
+        macs: request.ring.is_some(),
+        receipts: receipts(request, &origin)?,
+        frontier,
+        last_leaf,
+        from,
+    };
+    let tree_size = store.tree_size()?.0;
+    let total = newest.map_or(0, |anchor| anchor.head.size.0);
+    let mut merger = Merger::new(setup, &mut report, tree_size);
+    scan(store, request, &expect, total, &mut merger)?;
+    let durable = if held { None } else { durable_size(store)? };
+    let behind = published.as_deref().and_then(|note| match open(note, &request.key) {
+        Opened::Good(head) => Some(head.size.0),
+        _ => None,
+    });
+    merger.finish(durable, newest.map(|anchor| (anchor.head.size.0, anchor.source)), behind)?;
+    let end = End {
+        size: merger.expected,
+        frontier: merger.frontier().clone(),
+        last_leaf: merger.last_leaf(),
+        kept: merger.kept(),
+        ids: merger.ids,
+        time: merger.last_time.take(),
+        seen: merger.entries_seen,
+    };
+    conclude(store, request, &mut report, &end, head.as_ref(), newest, log_id)?;
+    report.seconds = begun.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// What the merge ended with.
+struct End {
+    size: u64,
+    frontier: Frontier,
+    last_leaf: Hash,
+    kept: (u64, u64),
+    ids: [u64; 4],
+    time: Option<String>,
+    seen: u64,
+}
+
+fn load_head(request: &Request<'_>, origin: &str) -> Result<Option<(HeadRecord, TreeHead)>, VerifyError> {
+    let Some(heads) = request.heads else { return Ok(None) };
+    let Some(record) = heads.load(origin)? else {
+        if request.head_required {
+            return Err(VerifyError::HeadMissing { origin: origin.to_owned(), place: heads.place(origin) });
+        }
+        return Ok(None);
+    };
+    match open(record.checkpoint.as_bytes(), &request.key) {
+        Opened::Good(head) => Ok(Some((record, head))),
+        Opened::OtherKey(detail) | Opened::Bad(detail) => {
+            let detail = format!("the head record `{}`: {detail}", heads.place(origin));
+            Err(VerifyError::WrongKey { detail })
+        }
+    }
+}
+
+/// What entry 0 says, where it can be read at all.
+struct Zero {
+    log_id: LogId,
+    key_id: String,
+}
+
+fn entry_zero(store: &dyn Reader) -> Option<Zero> {
+    let created = crate::open::entry_zero(store).ok()?;
+    Some(Zero { log_id: LogId::from_hex(&created.log_id)?, key_id: created.entry_key.id })
+}
+
+/// The entry key's id where no ring tells it: what two of entry 0's content, entry 0 and entry 1 agree on.
+fn common_key(store: &dyn Reader, zero: Option<&Zero>) -> String {
+    let named = |index| {
+        let stored = crate::log::get(store, LeafIndex(index)).ok()?;
+        EntryRef::parse(&stored.entry).ok().map(|entry| entry.key.to_owned())
+    };
+    let names: Vec<String> = [zero.map(|zero| zero.key_id.clone()), named(0), named(1)].into_iter().flatten().collect();
+    let twice = names.iter().find(|name| names.iter().filter(|other| other == name).count() > 1);
+    twice.or(names.first()).cloned().unwrap_or_default()
+}
+
+/// The heads that the tree must meet, besides the kept ones.
+fn known_heads(
+    request: &Request<'_>,
+    head: Option<&(HeadRecord, TreeHead)>,
+    published: Option<&[u8]>,
+    held: bool,
+    report: &mut Report,
+) -> Result<Vec<Anchor>, VerifyError> {
+    let mut fixed = Vec::new();
+    if let Some((_, tree)) = head {
+        fixed.push(Anchor { head: *tree, source: Source::HeadStore });
+    }
+    match published.map(|note| open(note, &request.key)) {
+        Some(Opened::Good(tree)) => {
+            compare_heads(head.map(|(_, tree)| tree), &tree, held, report);
+            fixed.push(Anchor { head: tree, source: Source::Published });
+        }
+        Some(Opened::OtherKey(detail)) if head.is_none() => return Err(VerifyError::WrongKey { detail }),
+        Some(Opened::OtherKey(detail) | Opened::Bad(detail)) => {
+            report.add(finding(Kind::CheckpointSignature, None, format!("the published checkpoint: {detail}")));
+        }
+        None if head.is_some() => {
+            report.add(finding(Kind::Derived, None, "`checkpoint` is missing; the head store has it".to_owned()));
+        }
+        None => {
+            let detail = "there is no signed checkpoint: nothing vouches for these entries".to_owned();
+            report.add(finding(Kind::NoCheckpoint, None, detail));
+        }
+    }
+    if let Some(note) = &request.checkpoint {
+        match open(note, &request.key) {
+            Opened::Good(tree) => fixed.push(Anchor { head: tree, source: Source::Given }),
+            Opened::OtherKey(detail) => return Err(VerifyError::WrongKey { detail: format!("the checkpoint that was given: {detail}") }),
+            Opened::Bad(detail) => return Err(VerifyError::Input(format!("the checkpoint that was given cannot be used: {detail}"))),
+        }
+    }
+    Ok(fixed)
+}
+
+fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, report: &mut Report) {
+    let Some(known) = known else { return };
+    if published.size == known.size && published.root != known.root {
+        let detail = format!("the log signed two different trees of size {}", known.size);
+        report.add(finding(Kind::DivergedCheckpoint, None, detail));
+    } else if published.size < known.size && !held {
+        let detail = format!("`checkpoint` covers {} entries, the newest head {}", published.size, known.size);
+        report.add(finding(Kind::Derived, None, detail));
+    } else if published.size > known.size {
+        let detail = format!("the head store is behind the published checkpoint ({} and {} entries): it was put back", known.size, published.size);
+        report.add(finding(Kind::Derived, None, detail));
+    }
+}
+
+fn receipts(request: &Request<'_>, origin: &str) -> Result<BTreeMap<u64, Vec<entry::Receipt>>, VerifyError> {
+    let mut by_index: BTreeMap<u64, Vec<entry::Receipt>> = BTreeMap::new();
+    for receipt in &request.receipts {
+        if receipt.origin != origin {
+            let text = format!("a receipt is of log `{}`, not of `{origin}`", receipt.origin);
+            return Err(VerifyError::Input(text));
+        }
+        by_index.entry(receipt.index).or_default().push(receipt.clone());
+    }
+    Ok(by_index)
+}
+
+fn resume(request: &Request<'_>, log_id: LogId) -> Result<(Frontier, Hash), VerifyError> {
+    let Some(from) = &request.from else { return Ok((Frontier::new(), leaf_hash(b""))) };
+    let unusable = || VerifyError::Input("the record of the last verification cannot be used: verify from the beginning, without --from-last".to_owned());
+    if from.log_id != log_id.to_string() {
+        return Err(unusable());
+    }
+    let hashes: Option<Vec<Hash>> = from.frontier.iter().map(|text| Hash::from_hex(text.as_bytes())).collect();
+    let frontier = hashes.and_then(|hashes| Frontier::from_parts(TreeSize(from.size), hashes)).ok_or_else(unusable)?;
+    Ok((frontier, Hash::from_hex(from.last_leaf.as_bytes()).ok_or_else(unusable)?))
+}
+
+/// How many entries are durable by the store's word, where it has one.
+fn durable_size(store: &dyn Reader) -> Result<Option<u64>, VerifyError> {
+    match store.size() {
+        Ok(size) => Ok(Some(size.0)),
+        Err(StoreError::Io { step, place, source }) => Err(StoreError::Io { step, place, source }.into()),
+        Err(_) => Ok(None),
+    }
+}
+
+/// A piece with its place in the order.
+struct Job {
+    serial: u64,
+    run: usize,
+    opens: bool,
+    piece: Piece,
+}
+
+/// Pieces that may be read and not yet merged: 16 of about 1 MiB (plus what is seen of their lines) bound the memory.
+const AHEAD: u64 = 16;
+
+fn scan(
+    store: &dyn Reader,
+    request: &Request<'_>,
+    expect: &Expect,
+    total: u64,
+    merger: &mut Merger<'_>,
+) -> Result<(), VerifyError> {
+    let runs = store.runs()?;
+    let from = request.from.as_ref().map_or(0, |from| from.size);
+    let skip = runs.iter().skip(1).take_while(|run| run.first <= from).count();
+    let jobs = Jobs { store, runs: &runs, state: Mutex::new(JobState { run: skip, ..JobState::default() }), room: Condvar::new() };
+    let threads = match request.threads {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let (send, receive) = mpsc::sync_channel::<Done>(threads * 2);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let (send, jobs) = (send.clone(), &jobs);
+            scope.spawn(move || work(jobs, expect, &send));
+        }
+        drop(send);
+        let merged = merge(&receive, &jobs, &runs, request, total, merger);
+        jobs.stop();
+        // Workers that wait for room in the channel end when it is gone.
+        drop(receive);
+        merged
+    })
+}
+
+struct Done {
+    job: Job,
+    result: Result<SeenPiece, StoreError>,
+}
+
+struct Jobs<'a> {
+    store: &'a dyn Reader,
+    runs: &'a [Run],
+    state: Mutex<JobState>,
+    room: Condvar,
+}
+
+#[derive(Default)]
+struct JobState {
+    run: usize,
+    pieces: VecDeque<Piece>,
+    opened: bool,
+    serial: u64,
+    merged: u64,
+    stopped: bool,
+    failed: Option<StoreError>,
+}
+
+impl Jobs<'_> {
+    /// The next piece, when there is room for it.
+    fn next(&self) -> Option<Job> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.stopped || state.failed.is_some() {
+                return None;
+            }
+            if state.serial < state.merged + AHEAD {
+                break;
+            }
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        loop {
+            if state.opened {
+                if let Some(piece) = state.pieces.pop_front() {
+                    let job = Job { serial: state.serial, run: state.run, opens: piece.offset == 0, piece };
+                    state.serial += 1;
+                    return Some(job);
+                }
+                state.run += 1;
+                state.opened = false;
+            }
+            let run = self.runs.get(state.run)?;
+            match self.store.pieces(run) {
+                Ok(pieces) => state.pieces = pieces.into(),
+                Err(error) => {
+                    state.failed = Some(error);
+                    return None;
+                }
+            }
+            state.opened = true;
+        }
+    }
+
+    fn merged(&self) {
+        lock(&self.state).merged += 1;
+        self.room.notify_all();
+    }
+
+    fn stop(&self) {
+        lock(&self.state).stopped = true;
+        self.room.notify_all();
+    }
+}
+
+fn work(jobs: &Jobs<'_>, expect: &Expect, send: &mpsc::SyncSender<Done>) {
+    while let Some(job) = jobs.next() {
+        let Some(run) = jobs.runs.get(job.run) else { return };
+        let result = jobs.store.read_piece(run, &job.piece).map(|bytes| look(bytes, expect));
+        if send.send(Done { job, result }).is_err() {
+            return;
+        }
+    }
+}
+
+fn merge(
+    receive: &mpsc::Receiver<Done>,
+    jobs: &Jobs<'_>,
+    runs: &[Run],
+    request: &Request<'_>,
+    total: u64,
+    merger: &mut Merger<'_>,
+) -> Result<(), VerifyError> {
+    let mut waiting: BTreeMap<u64, Done> = BTreeMap::new();
+    let mut next = 0;
+    let mut run_at = usize::MAX;
+    for done in receive {
+        waiting.insert(done.job.serial, done);
+        while let Some(Done { job, result }) = waiting.remove(&next) {
+            next += 1;
+            let Some(run) = runs.get(job.run) else { continue };
+            if run_at != job.run {
+                run_at = job.run;
+                merger.begin_run(run);
+            }
+            match result {
+                Ok(piece) => merger.take(run, &piece, job.opens)?,
+                Err(StoreError::Evidence { detail, .. }) => merger.unreadable(detail),
+                Err(error) => return Err(error.into()),
+            }
+            jobs.merged();
+            if let Some(progress) = request.progress {
+                progress(merger.expected, total);
+            }
+        }
+    }
+    match lock(&jobs.state).failed.take() {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+fn conclude(
+    store: &dyn Reader,
+    request: &Request<'_>,
+    report: &mut Report,
+    end: &End,
+    head: Option<&(HeadRecord, TreeHead)>,
+    newest: Option<Anchor>,
+    log_id: LogId,
+) -> Result<(), VerifyError> {
+    let info = LogInfo { origin: report.origin.clone(), log_id, format: indelible_core::FORMAT_VERSION };
+    let anchored = newest.map_or(TreeSize(0), |anchor| anchor.head.size);
+    let scanned = Scanned {
+        anchored,
+        info: &info,
+        kept: head.map_or(end.kept.1, |(record, _)| record.kept.number),
+        ids: (request.strict && request.from.is_none()).then_some(end.ids),
+    };
+    for fault in store.check_derived(&scanned)? {
+        report.add(finding(Kind::Derived, None, format!("`{}`: {}", fault.place, fault.detail)));
+    }
+    let tree = newest.map_or(TreeHead { size: TreeSize(0), root: empty_root() }, |anchor| anchor.head);
+    report.tree_size = tree.size.0;
+    report.root = tree.root.to_hex();
+    report.head = newest.map(|anchor| anchor.head);
+    report.entries_verified = end.seen;
+    report.checkpoints = end.kept.0;
+    report.unanchored = end.size.saturating_sub(tree.size.0);
+    report.head_age_seconds = head_age(head, end.time.as_deref(), request.now);
+    if report.status == Verdict::Intact && end.size >= tree.size.0 {
+        report.verified = Some(Verified {
+            log_id: log_id.to_string(),
+            size: end.frontier.size().0,
+            frontier: end.frontier.hashes().iter().map(Hash::to_hex).collect(),
+            last_leaf: end.last_leaf.to_hex(),
+            kept: end.kept.1,
+        });
+    }
+    Ok(())
+}
+
+fn head_age(head: Option<&(HeadRecord, TreeHead)>, last: Option<&str>, now: Micros) -> Option<u64> {
+    let then = head.map(|(record, _)| record.signed_at).or(last.and_then(Micros::parse_exact))?;
+    u64::try_from(now.0.saturating_sub(then.0) / 1_000_000).ok().or(Some(0))
 }
