@@ -4,6 +4,8 @@ use indelible::{
     KeyRing,
     verify::{Finding, Kind, Report, Verdict, VerifyError},
 };
+use indelible_core::note::NoteSigner as _;
+use indelible_keys::CheckpointSigner;
 
 use super::{
     hands::{Hands, replace},
@@ -54,6 +56,12 @@ pub(super) fn all() -> Vec<Attack> {
             what: "deletes the last 3 entries",
             act: |stage, hands| hands.cut_last(LAST, stage.size),
             ..attack(truncated)
+        },
+        Attack {
+            name: "a2-cut-forged",
+            what: "… and forges a checkpoint over the rest",
+            act: cut_and_forge,
+            ..attack(forged)
         },
         Attack {
             name: "a4-checkpoints",
@@ -131,12 +139,12 @@ impl Attack {
 /// The findings that the verdict is for, in a few words.
 fn told(report: &Report) -> String {
     let gravest: Vec<&Finding> = report.findings.iter().filter(|f| f.kind.verdict() == report.status).collect();
-    let Some(first) = gravest.first() else {
+    if gravest.is_empty() {
         return format!("to size {}", report.tree_size);
-    };
-    if first.index.is_none() {
-        return gravest.iter().map(|finding| &*finding.detail).collect::<Vec<_>>().join("; ");
     }
+    let Some(first) = gravest.iter().find(|finding| finding.index.is_some()) else {
+        return gravest.iter().map(|finding| &*finding.detail).collect::<Vec<_>>().join("; ");
+    };
     let more = u64::try_from(gravest.len()).unwrap_or(u64::MAX) - 1 + report.more_findings;
     let place = place(first);
     if more == 0 { place } else { format!("{place}; {more} more") }
@@ -179,11 +187,19 @@ fn insert_unsigned(stage: &Stage, hands: &Hands) -> anyhow::Result<()> {
     hands.edit(stage.export.index.0, |line| Ok(vec![[&event, &b"\n"[..]].concat(), line]))
 }
 
+fn cut_and_forge(stage: &Stage, hands: &Hands) -> anyhow::Result<()> {
+    hands.cut_last(LAST, stage.size)?;
+    hands.forge_checkpoint(ORIGIN, &key_of_another(stage)?)
+}
+
+/// Everybody can make a key and give it the name of the log.
+fn key_of_another(stage: &Stage) -> anyhow::Result<CheckpointSigner> {
+    let ring = KeyRing::load_or_create(&stage.dir.join("keys-of-another"), "2026-03-09T00:00:00.000000Z")?;
+    Ok(ring.checkpoint_signer(ORIGIN)?)
+}
+
 fn another_key(stage: &Stage) -> anyhow::Result<Auditor<'_>> {
-    use indelible_core::note::NoteSigner as _;
-    let dir = stage.dir.join("keys-of-another");
-    let other = KeyRing::load_or_create(&dir, "2026-03-09T00:00:00.000000Z")?;
-    Ok(Auditor::with_public_key(other.checkpoint_signer(ORIGIN)?.verifying_key().clone()))
+    Ok(Auditor::with_public_key(key_of_another(stage)?.verifying_key().clone()))
 }
 
 fn tampered(answer: &Answer, finding: impl FnMut(&Finding) -> bool) -> bool {
@@ -206,6 +222,10 @@ fn changed_at(entry: &indelible::Receipt, answer: &Answer) -> bool {
 fn truncated(stage: &Stage, answer: &Answer) -> bool {
     let first = u64::try_from(LAST).ok().and_then(|last| stage.size.checked_sub(last));
     tampered(answer, |finding| finding.kind == Kind::Truncated && finding.index == first)
+}
+
+fn forged(stage: &Stage, answer: &Answer) -> bool {
+    truncated(stage, answer) && tampered(answer, |finding| finding.kind == Kind::CheckpointSignature)
 }
 
 fn both_checkpoints_missing(_: &Stage, answer: &Answer) -> bool {

@@ -10,10 +10,12 @@ use std::{
 
 use anyhow::Context as _;
 use indelible_core::{
+    checkpoint::Checkpoint,
     entry::{EntryStart, Line, Tail},
     mac::EntryKey,
-    tree::{Hash, leaf_hash, range_root},
+    tree::{Hash, TreeHead, TreeSize, leaf_hash, range_root},
 };
+use indelible_keys::CheckpointSigner;
 use indelible_store::disk::{OsDisk, SharedDisk};
 use indelible_store_file::{
     frames::{self, Frame},
@@ -91,6 +93,14 @@ impl Hands {
         fs::write(self.layout.at("durable"), shorter.to_bytes())?;
         fs::OpenOptions::new().write(true).open(self.layout.at("offsets"))?.set_len(left * 8)?;
         Ok(fs::OpenOptions::new().write(true).open(self.layout.level(0))?.set_len(left * 32)?)
+    }
+
+    /// Publishes a checkpoint over what the tree has, signed by a key that is not the log's.
+    pub(super) fn forge_checkpoint(&self, origin: &str, signer: &CheckpointSigner) -> anyhow::Result<()> {
+        let leaves: Vec<Hash> = fs::read(self.layout.level(0))?.as_chunks().0.iter().copied().map(Hash).collect();
+        let head = TreeHead { size: TreeSize(u64::try_from(leaves.len())?), root: range_root(&leaves) };
+        let note = Checkpoint::new(origin, head).sign(&[signer])?;
+        Ok(fs::write(self.layout.at("checkpoint"), note.to_string())?)
     }
 
     /// Deletes a kept checkpoint.

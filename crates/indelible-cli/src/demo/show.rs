@@ -48,14 +48,14 @@ impl<'a> Show<'a> {
     /// The head of a table of outcomes.
     pub(super) fn columns(&mut self) -> anyhow::Result<()> {
         let (what, verdict) = ("what is done", "verdict (exit)");
-        Ok(writeln!(self.out, "     {FAINT}{what:<34} {verdict:<15} where{FAINT:#}")?)
+        Ok(writeln!(self.out, "     {FAINT}{what:<39} {verdict:<14} where{FAINT:#}")?)
     }
 
     /// One line of such a table.
     pub(super) fn outcome(&mut self, outcome: &Outcome) -> anyhow::Result<()> {
         let Outcome { what, verdict, detail, expected } = outcome;
         let mark = self.mark(*expected);
-        Ok(writeln!(self.out, "   {mark} {what:<34} {BOLD}{verdict:<15}{BOLD:#} {detail}")?)
+        Ok(writeln!(self.out, "   {mark} {what:<39} {BOLD}{verdict:<14}{BOLD:#} {detail}")?)
     }
 
     /// The last words. Returns whether everything was as expected.
