@@ -126,6 +126,9 @@ fn verify_whole(stage: &Stage, show: &mut Show<'_>) -> anyhow::Result<()> {
             },
         ),
     )?;
+    for finding in &report.findings {
+        show.fact(&finding.detail)?;
+    }
     show.fact(&format!("Rests on the public key {}…", stage.public_key_start()))?;
     show.fact("and on the newest checkpoint, of which a copy is kept apart from the log (the head store).")
 }
