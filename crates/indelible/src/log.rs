@@ -311,6 +311,8 @@ impl Log {
     /// [`LogError`].
     pub fn tend(&self) -> Result<(), LogError> {
         let anchored = self.head().0.kept.size;
+        // The keeper may be at it: two would compress the same segment into the same temporary file.
+        let _tending = lock(&self.inner.tending);
         while self.inner.store.tend(anchored)? {}
         Ok(())
     }
