@@ -566,6 +566,9 @@ impl<'a> Merger<'a> {
         known: Option<(u64, Source)>,
         behind: Option<u64>,
     ) -> Result<(), StoreError> {
+        if known.is_none() && self.never_signed() {
+            return Ok(());
+        }
         let end = known.map_or(0, |(size, _)| size).max(durable.unwrap_or(0));
         if self.expected < end {
             self.cut_short(end, known, behind)?;
@@ -602,6 +605,19 @@ impl<'a> Merger<'a> {
             self.add(if self.setup.macs { finding(Kind::Derived, Some(index), detail) } else { found });
         }
         self.judge_absent()
+    }
+
+    /// Lines without a signature, under no checkpoint: this was never a signed log, and nothing can be said of it.
+    fn never_signed(&mut self) -> bool {
+        let unsigned = |named: &Named| named.kind == Kind::Unsigned;
+        let none = self.expected == 0 && !self.loose.is_empty() && self.loose.iter().all(unsigned);
+        if none {
+            let detail =
+                format!("none of its {} lines carries a signature: this is not a signed log", self.loose.len());
+            self.loose.clear();
+            self.add(finding(Kind::NoCheckpoint, None, detail));
+        }
+        none
     }
 
     fn cut_short(&mut self, end: u64, known: Option<(u64, Source)>, behind: Option<u64>) -> Result<(), StoreError> {
