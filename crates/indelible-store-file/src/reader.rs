@@ -13,7 +13,7 @@ use indelible_core::{
     tree::{Hash, LeafIndex, TreeSize},
 };
 use indelible_store::{
-    disk::{SharedDisk, read_small},
+    disk::{Protection, SharedDisk, read_small},
     store::{Chunk, DerivedFault, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, Piece, Reader, Run, Scanned, StoreError},
 };
 
@@ -110,6 +110,24 @@ impl FileReader {
     #[must_use]
     pub fn root(&self) -> &Path {
         self.layout.root()
+    }
+
+    /// How many closed segments there are under each protection: none, read-only, immutable.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn protections(&self) -> Result<[usize; 3], StoreError> {
+        let mut counts = [0; 3];
+        for segment in self.segments(true)?.iter().filter(|s| s.kind == Kind::Closed) {
+            let path = segment.path(&self.layout);
+            let [none, read_only, immutable] = &mut counts;
+            match self.disk.protection(&path).map_err(StoreError::io("read", &path))? {
+                Protection::None => *none += 1,
+                Protection::ReadOnly => *read_only += 1,
+                Protection::Immutable => *immutable += 1,
+            }
+        }
+        Ok(counts)
     }
 
     pub(crate) fn set_ids(&self, ids: Arc<IdIndex>) {
