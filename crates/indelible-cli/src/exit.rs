@@ -1,6 +1,8 @@
 //! Exit codes: what a script may rely on.
 //!
-//! The verdicts are those of [`indelible::verify::Verdict::exit_code`]; a test holds the two together.
+//! The verdicts are those of [`Verdict::exit_code`]; a test holds the two together.
+
+use indelible::verify::Verdict;
 
 /// Done; for `verify` and `check-proof`: intact.
 pub(crate) const OK: u8 = 0;
@@ -21,6 +23,18 @@ pub(crate) const UNVERIFIABLE: u8 = 13;
 /// A derived file is wrong though the entries verify.
 pub(crate) const DAMAGED: u8 = 14;
 
+/// The code of a verdict.
+pub(crate) const fn of(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Intact => OK,
+        Verdict::Tampered => TAMPERED,
+        Verdict::Gap => GAP,
+        Verdict::Diverged => DIVERGED,
+        Verdict::Unverifiable => UNVERIFIABLE,
+        Verdict::Damaged => DAMAGED,
+    }
+}
+
 /// The same for people, behind every help text.
 pub(crate) const HELP: &str = "\
 Exit codes:
@@ -37,7 +51,6 @@ Exit codes:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use indelible::verify::Verdict;
 
     #[test]
     fn codes_are_those_of_the_verdicts_and_stand_in_the_help() {
@@ -50,7 +63,7 @@ mod tests {
             (Verdict::Damaged, DAMAGED),
         ];
         for (verdict, code) in rows {
-            assert_eq!(verdict.exit_code(), code);
+            assert_eq!((verdict.exit_code(), of(verdict)), (code, code));
             let name = if verdict == Verdict::Intact { "intact" } else { verdict.as_str() };
             let line = HELP.lines().find(|line| line.trim_start().starts_with(&format!("{code} "))).unwrap();
             assert!(line.contains(name), "{line}");

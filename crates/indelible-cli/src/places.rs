@@ -6,18 +6,20 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use indelible::{KeyRing, Log, Options, clock::Clock as _, clock::SystemClock};
+use indelible::{
+    KeyRing, Log, Options,
+    clock::{Clock as _, SystemClock},
+    manage,
+};
 use indelible_core::{head, note::VerifyingKey, time::Micros};
 use indelible_keys::KeyError;
 use indelible_store::{
-    disk::OsDisk,
+    disk::{OsDisk, SharedDisk},
     heads::FileHeads,
-    store::{LogInfo, Reader as _, StoreError},
 };
-use indelible_store_file::{FileReader, Settings, layout::Layout};
+use indelible_store_file::FileReader;
 
 use crate::{cli::PlaceArgs, failure::Failure};
 
@@ -80,22 +82,9 @@ impl Places {
         Ok(FileReader::open(OsDisk::shared(), self.log()?)?)
     }
 
-    /// The log for verification: a marker that is gone or damaged is a finding there, not the end. Then entry 0 says what log it is.
+    /// The log for verification: a marker that is gone or damaged is a finding there, not the end.
     pub(crate) fn reader_for_verify(&self) -> Result<FileReader, Failure> {
-        let path = self.log()?;
-        let error = match FileReader::open(OsDisk::shared(), path) {
-            Ok(reader) => return Ok(reader),
-            Err(error @ (StoreError::Damaged { .. } | StoreError::NotALog { .. })) => error,
-            Err(error) => return Err(error.into()),
-        };
-        let unknown = LogInfo {
-            origin: String::new(),
-            log_id: indelible_core::mac::LogId([0; 16]),
-            format: indelible_core::FORMAT_VERSION,
-        };
-        let open = |info| FileReader::with_info(OsDisk::shared(), Layout::new(path), info, Settings::default());
-        let info = first_words(&open(unknown)).ok_or(error)?;
-        Ok(open(info))
+        Ok(manage::reader(&OsDisk::shared(), self.log()?)?)
     }
 
     /// The log, for writing. Takes the lease.
@@ -104,17 +93,6 @@ impl Places {
         drop(self.reader()?);
         Ok(Log::open(self.log()?, &self.ring()?, Options::default())?)
     }
-}
-
-/// What entry 0 says of the log, read without trust in any derived file.
-fn first_words(reader: &FileReader) -> Option<LogInfo> {
-    use indelible_core::{control::Control, entry::Line, mac::LogId};
-    let run = reader.runs().ok()?.into_iter().find(|run| run.first == 0)?;
-    let piece = reader.pieces(&run).ok()?.into_iter().next()?;
-    let bytes = reader.read_piece(&run, &piece).ok()?;
-    let line = Line::parse(bytes.split(|b| *b == b'\n').next()?).ok()?;
-    let Ok(Control::LogCreated(created)) = Control::parse(line.entry.body) else { return None };
-    Some(LogInfo { origin: created.origin, log_id: LogId::from_hex(&created.log_id)?, format: created.format })
 }
 
 /// The head store of whoever holds the keys.
@@ -134,8 +112,8 @@ pub(crate) fn auditors_heads(key: &VerifyingKey) -> Result<Heads, Failure> {
 }
 
 /// The shared handle on the file system.
-pub(crate) fn disk() -> indelible_store::disk::SharedDisk {
-    Arc::new(OsDisk)
+pub(crate) fn disk() -> SharedDisk {
+    OsDisk::shared()
 }
 
 /// What time it is.

@@ -1,22 +1,67 @@
 //! `log info`, `log repair`, `log explain`, `log succeed`.
 
-use std::process::ExitCode;
-
+use indelible::{LogError, Options, manage};
+use indelible_core::checkpoint::Origin;
 use indelible_store::store::Reader as _;
 use serde_json::json;
 
-use super::prove::parse;
-use crate::{cli::LogCommand, failure::Failure, output, places::Places};
+use super::{
+    init::{refuse_taken, settings, tell_created},
+    prove::parse,
+};
+use crate::{
+    cli::{ExplainArgs, LogCommand, SucceedArgs},
+    failure::Failure,
+    output,
+    places::Places,
+};
 
 /// Looks after a log.
-pub(crate) fn run(places: &Places, json: bool, command: &LogCommand) -> Result<ExitCode, Failure> {
+pub(crate) fn run(places: &Places, json: bool, command: &LogCommand) -> Result<(), Failure> {
     match command {
-        LogCommand::Info => info(places, json)?,
-        LogCommand::Repair => return Err(Failure::text("not in this build")),
-        LogCommand::Explain(_) => return Err(Failure::text("not in this build")),
-        LogCommand::Succeed(_) => return Err(Failure::text("not in this build")),
+        LogCommand::Info => info(places, json),
+        LogCommand::Repair => repair(places, json),
+        LogCommand::Explain(args) => explain(places, json, args),
+        LogCommand::Succeed(args) => succeed(places, json, args),
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+/// Rebuilds what derives from the entries.
+fn repair(places: &Places, json: bool) -> Result<(), Failure> {
+    let rebuilt = manage::repair(places.log()?, &places.ring()?, &Options::default())?;
+    if json {
+        return output::json(&json!({ "rebuilt": rebuilt }));
+    }
+    if rebuilt.is_empty() {
+        return output::text("nothing to repair: the log is intact");
+    }
+    let lines: Vec<String> = rebuilt.iter().map(|what| format!("  {}", output::safe(what))).collect();
+    output::text(&format!("rebuilt from verified entries; what was wrong:\n{}", lines.join("\n")))
+}
+
+/// Puts an explanation on record.
+fn explain(places: &Places, json: bool, args: &ExplainArgs) -> Result<(), Failure> {
+    let (first, last) = args.range;
+    let log = places.open()?;
+    let result = manage::explain(&log, first, last, &args.reason);
+    let closed = log.close();
+    let index = result?;
+    closed?;
+    if json {
+        return output::json(&json!({ "first": first, "index": index, "last": last }));
+    }
+    output::text(&format!("entry {index} explains why entries {first} to {last} are absent"))
+}
+
+/// Begins a successor.
+fn succeed(places: &Places, json: bool, args: &SucceedArgs) -> Result<(), Failure> {
+    refuse_taken(&args.new)?;
+    let _: Origin = args.origin.parse().map_err(|_| LogError::Origin { origin: args.origin.clone() })?;
+    let ring = places.ring()?;
+    let options = Options { settings: settings(args.settings), ..Options::default() };
+    let log = manage::succeed(places.log()?, &args.new, &args.origin, &ring, options)?;
+    log.close()?;
+    tell_created(&log, &args.new, &ring, json)
 }
 
 /// What the log says of itself.

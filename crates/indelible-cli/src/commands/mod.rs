@@ -47,7 +47,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Show(args) => show::show(&places, json, &args)?,
         Command::Tail(args) => show::tail(&places, json, &args)?,
         Command::Verify(args) => return verify::run(&places, json, &args),
-        Command::Log(command) => return log::run(&places, json, &command),
+        Command::Log(command) => log::run(&places, json, &command)?,
         Command::Checkpoint => prove::checkpoint(&places, json)?,
         Command::Prove(args) => prove::prove(&places, json, &args)?,
         Command::CheckProof(args) => prove::check_proof(json, &args)?,

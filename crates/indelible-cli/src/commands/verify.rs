@@ -24,6 +24,7 @@ use indelible_store::{
 
 use crate::{
     cli::VerifyArgs,
+    exit,
     failure::Failure,
     output::{self, BAD, GOOD, Out, WARN},
     places::{self, Heads, Places, auditors_heads, now, writers_heads},
@@ -64,7 +65,7 @@ pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<Exit
     }
     // The verdict is the exit code, also where nobody reads on to the end.
     match tell(&report, json) {
-        Ok(()) | Err(Failure::ClosedPipe) => Ok(ExitCode::from(report.status.exit_code())),
+        Ok(()) | Err(Failure::ClosedPipe) => Ok(ExitCode::from(exit::of(report.status))),
         Err(failure) => Err(failure),
     }
 }
