@@ -12,7 +12,7 @@ use indelible_core::{
     tree::{Frontier, Hash, leaf_hash},
 };
 use indelible_store::{
-    disk::{Open, SharedDisk},
+    disk::{Open, SharedDisk, replace_small},
     store::{MAX_BATCH_BYTES, StoreError},
 };
 use sha2::{Digest as _, Sha256};
@@ -155,12 +155,13 @@ pub(crate) fn recover(
 
 /// Makes what was found durable before anything is said of it or built on it. INVARIANT(settled): a process that died between
 /// write and sync leaves lines that only show, and a sync that failed leaves some that no later sync keeps; both are
-/// written again, from `durable` on. An empty segment is taken away, so that its name is made and synced anew.
+/// written again, from `durable` on. An empty segment is replaced, so that its name is synced anew; it is never taken away, as it
+/// could come back between the entries.
 fn settle(disk: &SharedDisk, layout: &Layout, active: &Active, durable: Option<Durable>) -> Result<(), StoreError> {
     let path = active.segment.path(layout);
     if disk.meta(&path).map_err(StoreError::io("read", &path))?.is_some() {
         if active.len == 0 {
-            disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+            replace_small(&**disk, &path, b"").map_err(StoreError::io("create", &path))?;
         } else {
             let file = disk.open(&path, Open::Write).map_err(StoreError::io("open", &path))?;
             let mut at = durable.map_or(0, |durable| durable.bytes.saturating_sub(active.base)).min(active.len);
@@ -180,6 +181,10 @@ fn settle(disk: &SharedDisk, layout: &Layout, active: &Active, durable: Option<D
         }
     }
     let dir = layout.at("segments");
+    for name in segments::strangers(&**disk, layout)?.iter().filter(|name| name.ends_with(".tmp")) {
+        let leaving = dir.join(name);
+        disk.remove(&leaving).map_err(StoreError::io("remove", &leaving))?;
+    }
     disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))
 }
 
