@@ -658,8 +658,8 @@ mod tests {
     #[test]
     fn merges_are_few_and_tiered() {
         let mut sizes: Vec<u64> = Vec::new();
-        for _ in 0..1000 {
-            sizes.push(1);
+        for size in std::iter::repeat_n(1, 1000) {
+            sizes.push(size);
             while let Some(from) = merge_from(&sizes) {
                 let total = sizes.drain(from..).sum();
                 sizes.push(total);
