@@ -284,7 +284,8 @@ pub(crate) struct SamplesArgs {
 /// Reads `A..B` or `A-B`, both inclusive; a single number is a range of one.
 fn parse_range(text: &str) -> Result<(u64, u64), String> {
     let (first, last) = text.split_once("..").or_else(|| text.split_once('-')).unwrap_or((text, text));
-    let number = |part: &str| part.parse::<u64>().map_err(|_| format!("`{part}` is no index; write a range like `100..199`"));
+    let number =
+        |part: &str| part.parse::<u64>().map_err(|_| format!("`{part}` is no index; write a range like `100..199`"));
     let (first, last) = (number(first)?, number(last.strip_prefix('=').unwrap_or(last))?);
     if last < first {
         return Err(format!("the range ends at {last}, before it begins at {first}"));

@@ -34,7 +34,9 @@ pub(crate) fn run(places: &Places, json: bool, args: &AppendArgs) -> Result<Exit
     match result {
         Err(Failure::ClosedPipe) => {
             let gone = "whoever read the receipts on stdout has gone";
-            return Err(Failure::text(format!("{gone}: {recorded} events are recorded, the rest of the input was not read")));
+            return Err(Failure::text(format!(
+                "{gone}: {recorded} events are recorded, the rest of the input was not read"
+            )));
         }
         result => result?,
     }
@@ -87,7 +89,9 @@ impl Run<'_> {
                     numbers.push(number);
                 }
                 Content::TooLong(bytes) => {
-                    let why = format!("the line has {bytes} bytes of at most {MAX_LINE_BYTES}: send what is large as an attachment");
+                    let why = format!(
+                        "the line has {bytes} bytes of at most {MAX_LINE_BYTES}: send what is large as an attachment"
+                    );
                     self.reject(number, &why, None);
                 }
             }
@@ -111,9 +115,10 @@ impl Run<'_> {
         self.out.flush()?;
         match failed {
             None => Ok(()),
-            Some((number, error)) => {
-                Err(Failure::text(format!("line {number} has no receipt, nor has any line behind it: {}", chain(&error))))
-            }
+            Some((number, error)) => Err(Failure::text(format!(
+                "line {number} has no receipt, nor has any line behind it: {}",
+                chain(&error)
+            ))),
         }
     }
 

@@ -55,7 +55,9 @@ pub(crate) fn run(places: &Places, json: bool, args: &ExportArgs) -> Result<(), 
         Some(path) if json => {
             output::json(&json!({ "entries": to - from, "file": path.display().to_string(), "from": from, "to": to }))
         }
-        Some(path) => output::text(&format!("wrote {}: {} entries and the checkpoint over them", path.display(), to - from)),
+        Some(path) => {
+            output::text(&format!("wrote {}: {} entries and the checkpoint over them", path.display(), to - from))
+        }
     }
 }
 

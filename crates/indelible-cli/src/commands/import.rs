@@ -162,7 +162,10 @@ impl Run<'_> {
             None => Ok(()),
             Some((place, error)) => {
                 let file = file.display();
-                Err(Failure::text(format!("`{file}`: {place} is not known to be recorded, nor is what follows: {}", chain(&error))))
+                Err(Failure::text(format!(
+                    "`{file}`: {place} is not known to be recorded, nor is what follows: {}",
+                    chain(&error)
+                )))
             }
         }
     }

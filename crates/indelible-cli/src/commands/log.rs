@@ -89,7 +89,8 @@ fn info(places: &Places, json: bool) -> Result<(), Failure> {
             "segments": runs.len(),
         }));
     }
-    let covered = checkpoint.map_or_else(|| "none".to_owned(), |c| format!("over {} entries, root {}", c.head.size, c.head.root));
+    let covered =
+        checkpoint.map_or_else(|| "none".to_owned(), |c| format!("over {} entries, root {}", c.head.size, c.head.root));
     output::text(&format!(
         "origin      {}\nlog id      {}\nformat      {}\nentries     {size}\nsegments    {} ({closed} closed), {bytes} bytes uncompressed\n\
          checkpoint  {covered}\nwriter      {}\nclosing     at {} bytes or {} s{}\n\nThis is what the log says of itself; `indelible verify` says whether it is true.",

@@ -1,9 +1,6 @@
 //! `checkpoint`, `prove`, `check-proof`, `consistency`: what leaves the log as proof.
 
-use std::{
-    io::Read as _,
-    path::Path,
-};
+use std::{io::Read as _, path::Path};
 
 use indelible::{LogError, bundle::Bundle};
 use indelible_core::{
@@ -76,7 +73,8 @@ pub(crate) fn parse(note: &[u8]) -> Result<Checkpoint, Failure> {
 /// The published checkpoint with its note; its signature is checked where the keys are at hand.
 pub(crate) fn published(places: &Places, reader: &dyn Reader) -> Result<(Checkpoint, String), Failure> {
     let note = reader.checkpoint()?;
-    let note = note.ok_or_else(|| Failure::text("the log has no published checkpoint: publish one with `indelible checkpoint`"))?;
+    let note = note
+        .ok_or_else(|| Failure::text("the log has no published checkpoint: publish one with `indelible checkpoint`"))?;
     let checkpoint = match places.ring_if_any()? {
         Some(ring) => {
             let signer = ring.checkpoint_signer(&reader.info().origin)?;
@@ -155,7 +153,9 @@ fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
     input.take(MAX_BUNDLE_BYTES + 1).read_to_end(&mut bytes).map_err(Failure::io("read", path))?;
     if bytes.len() as u64 > MAX_BUNDLE_BYTES {
         let place = path.display();
-        return Err(Failure::text(format!("`{place}` has more than {MAX_BUNDLE_BYTES} bytes: that is no proof bundle")));
+        return Err(Failure::text(format!(
+            "`{place}` has more than {MAX_BUNDLE_BYTES} bytes: that is no proof bundle"
+        )));
     }
     Ok(bytes)
 }
@@ -185,9 +185,7 @@ pub(crate) fn consistency(places: &Places, json: bool, args: &ConsistencyArgs) -
         return Err(Failure::Evidence(exit::DIVERGED, Box::new(LogError::Proof(behind))));
     }
     let proof = Prover::new(StoredTree(&reader), new.size).consistency(old.size)?;
-    proof
-        .verify(&old, &new)
-        .map_err(|error| Failure::Evidence(exit::DIVERGED, Box::new(LogError::Proof(error))))?;
+    proof.verify(&old, &new).map_err(|error| Failure::Evidence(exit::DIVERGED, Box::new(LogError::Proof(error))))?;
     let hashes: Vec<String> = proof.hashes.iter().map(|hash| hash.to_hex()).collect();
     if json {
         return output::json(&json!({

@@ -7,7 +7,7 @@ use std::{path::Path, process::ExitCode};
 
 use indelible::{
     KeyRing,
-    verify::{Finding, Macs, Report, Request, Verdict, Verified, verify},
+    verify::{Finding, Macs, Report, Request, Verdict, Verified, VerifyError, verify},
 };
 use indelible_core::{
     checkpoint::Checkpoint,
@@ -27,7 +27,7 @@ use crate::{
     exit,
     failure::Failure,
     output::{self, BAD, GOOD, Out, WARN},
-    places::{self, Heads, Places, auditors_heads, now, writers_heads},
+    places::{self, Heads, Places, auditors_heads, keys_of_another_log, now, writers_heads},
 };
 
 /// A note or a receipt file is read whole: a note of a hundred signatures stays far below this.
@@ -58,7 +58,12 @@ pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<Exit
         progress: Some(&progress),
         now: now(),
     };
-    let report = verify(&reader, &request)?;
+    let report = verify(&reader, &request).map_err(|error| match (&error, &rests_on.ring) {
+        (VerifyError::HeadMissing { .. }, Some(ring)) => {
+            keys_of_another_log(&reader, ring).unwrap_or_else(|| error.into())
+        }
+        _ => error.into(),
+    })?;
     bar.finish_and_clear();
     if report.status == Verdict::Intact {
         remember(&reader, &rests_on, &report, note_before, from_path.as_deref());
@@ -122,7 +127,10 @@ fn read_verified(path: &Path) -> Result<Option<Verified>, Failure> {
         Err(error) => return Err(Failure::io("read", path)(error)),
     };
     serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-        Failure::text(format!("`{}` cannot be read ({error}): verify without --from-last, or remove that file", path.display()))
+        Failure::text(format!(
+            "`{}` cannot be read ({error}): verify without --from-last, or remove that file",
+            path.display()
+        ))
     })
 }
 
@@ -213,7 +221,10 @@ fn describe(report: &Report) -> String {
         lines.push(format!("  on record: {}{place}: {}", remark.kind, output::safe(&remark.detail)));
     }
     if report.unanchored > 0 {
-        lines.push(format!("  {} entries are newer than the newest checkpoint: no checkpoint vouches for them yet", report.unanchored));
+        lines.push(format!(
+            "  {} entries are newer than the newest checkpoint: no checkpoint vouches for them yet",
+            report.unanchored
+        ));
     }
     lines.push(format!("  tree size  {}\n  root       {}", report.tree_size, report.root));
     lines.push(format!("  kept checkpoints verified  {}", report.checkpoints));

@@ -6,9 +6,30 @@ use crate::world::World;
 fn every_command_explains_itself() {
     let world = World::empty();
     let commands = [
-        "", "init", "append", "import", "show", "tail", "verify", "log", "log info", "log repair", "log explain",
-        "log succeed", "checkpoint", "prove", "check-proof", "consistency", "export", "keys", "keys derive", "samples",
-        "bench", "demo", "completions", "man",
+        "",
+        "init",
+        "append",
+        "import",
+        "show",
+        "tail",
+        "verify",
+        "log",
+        "log info",
+        "log repair",
+        "log explain",
+        "log succeed",
+        "checkpoint",
+        "prove",
+        "check-proof",
+        "consistency",
+        "export",
+        "keys",
+        "keys derive",
+        "samples",
+        "bench",
+        "demo",
+        "completions",
+        "man",
     ];
     for command in commands {
         let mut args: Vec<&str> = command.split_whitespace().collect();
@@ -48,7 +69,8 @@ fn wrong_usage_is_2() {
     world.run(&["frobnicate"]).code(2);
     world.run(&["init", "x"]).code(2);
     world.run(&["log", "explain", "7..3", "--reason", "x"]).refused(2, &["before it begins"]);
-    let unnamed = std::process::Command::new(env!("CARGO_BIN_EXE_indelible")).env_remove("INDELIBLE_LOG").arg("verify").output();
+    let unnamed =
+        std::process::Command::new(env!("CARGO_BIN_EXE_indelible")).env_remove("INDELIBLE_LOG").arg("verify").output();
     let done = crate::world::Done::of(&unnamed.unwrap());
     done.refused(2, &["--log PATH", "INDELIBLE_LOG"]);
 }

@@ -140,6 +140,8 @@ fn rejects_are_added_to_and_never_the_input() {
 #[test]
 fn messages_cannot_drive_the_terminal() {
     let world = World::new();
-    let done = world.feed(&["append"], "{\"action\":\"a.b\",\"actor\":{\"type\":\"user\",\"id\":\"x\"},\"\u{9b}31m\u{202e}\":1}").code(3);
+    let done = world
+        .feed(&["append"], "{\"action\":\"a.b\",\"actor\":{\"type\":\"user\",\"id\":\"x\"},\"\u{9b}31m\u{202e}\":1}")
+        .code(3);
     assert!(!done.err.chars().any(|c| c.is_control() && c != '\n') && !done.err.contains('\u{202e}'), "{}", done.err);
 }

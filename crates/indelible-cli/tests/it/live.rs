@@ -56,8 +56,12 @@ fn a34_a_second_writer_is_refused_and_readers_are_not() {
 #[test]
 fn tail_follows_a_live_writer() {
     let world = World::new();
-    let mut tail =
-        world.command(&["tail", "-n", "1", "-f", "--json"]).stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+    let mut tail = world
+        .command(&["tail", "-n", "1", "-f", "--json"])
+        .stdout(Stdio::piped())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
     let mut next = || serde_json::from_str::<serde_json::Value>(&lines.next().unwrap().unwrap()).unwrap();
     assert_eq!(next()["index"], 0);

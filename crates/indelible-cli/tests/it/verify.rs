@@ -156,7 +156,10 @@ fn a_damaged_derived_file_is_damaged_and_repaired() {
 fn segmented() -> World {
     let world = World::empty();
     world.init(&["--segment-bytes", "4096"]).ok();
-    world.feed(&["append"], world.samples(60)).ok();
+    // A batch stays together, so several of them are needed.
+    for batch in world.samples(60).lines().collect::<Vec<_>>().chunks(6) {
+        world.feed(&["append"], batch.join("\n")).ok();
+    }
     assert!(files(&world.log.join("segments")).len() > 3);
     world
 }
@@ -168,7 +171,8 @@ fn a_missing_segment_is_a_gap_until_it_is_explained() {
     fs::remove_file(&gone).unwrap();
     let report = finding(&world, &[], 11, "absent", None);
     let absent = &report["findings"][0];
-    let range = format!("{}..{}", absent["index"], absent["last"].as_u64().unwrap_or(absent["index"].as_u64().unwrap()));
+    let range =
+        format!("{}..{}", absent["index"], absent["last"].as_u64().unwrap_or(absent["index"].as_u64().unwrap()));
     world.run(&["log", "explain", "0..1", "--reason", "a lie"]).refused(1, &["is there"]);
     world.run(&["verify"]).code(11);
     world.run(&["log", "explain", &range, "--reason", "the disk of March"]).ok();

@@ -150,7 +150,8 @@ impl World {
     /// Writes the segment anew with its lines changed, as somebody with access to the file would.
     pub(crate) fn tamper(&self, change: impl FnOnce(&mut Vec<String>)) {
         let path = self.segment();
-        let mut lines: Vec<String> = fs::read_to_string(&path).unwrap().lines().map(|line| format!("{line}\n")).collect();
+        let mut lines: Vec<String> =
+            fs::read_to_string(&path).unwrap().lines().map(|line| format!("{line}\n")).collect();
         change(&mut lines);
         overwrite(&path, lines.concat().as_bytes());
     }
@@ -170,8 +171,7 @@ impl World {
 }
 
 pub(crate) fn feed(mut command: Command, input: &[u8]) -> Done {
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let output = thread::scope(|scope| {
         // A program that ends early closes the pipe; that is for it to explain.
