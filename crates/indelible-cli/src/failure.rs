@@ -38,6 +38,12 @@ impl Failure {
         Self::Error(text.into().into())
     }
 
+    /// What a command of its own kind of error ended with; output that nobody reads any more is no failure.
+    pub(crate) fn any(error: anyhow::Error) -> Self {
+        let closed = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        if closed { Self::ClosedPipe } else { Self::Error(error.into()) }
+    }
+
     /// The exit code.
     pub(crate) fn code(&self) -> u8 {
         match self {

@@ -13,7 +13,7 @@ use indelible_core::{
     tree::{Hash, LeafIndex, TreeSize},
 };
 use indelible_store::{
-    disk::{SharedDisk, read_small},
+    disk::{Protection, SharedDisk, read_small},
     store::{Chunk, DerivedFault, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, Piece, Reader, Run, Scanned, StoreError},
 };
 
@@ -42,7 +42,7 @@ pub struct FileReader {
     /// The writer's own figure, where this reader is part of a writer.
     pub(crate) live: Option<Arc<Live>>,
     open: Mutex<Vec<Arc<OpenSegment>>>,
-    list: Mutex<Vec<Segment>>,
+    list: Mutex<Listed>,
     hint: Mutex<Option<Hint>>,
     ids: Mutex<Option<Arc<IdIndex>>>,
 }
@@ -54,6 +54,14 @@ pub struct Live {
     pub size: AtomicU64,
     /// Position behind them.
     pub position: AtomicU64,
+}
+
+/// The segments as they were listed.
+#[derive(Default)]
+struct Listed {
+    segments: Vec<Segment>,
+    /// Entries below this stand in one of them; a writer's own reader is told of each new segment instead.
+    size: u64,
 }
 
 /// Where the line behind the last read begins.
@@ -104,6 +112,24 @@ impl FileReader {
         self.layout.root()
     }
 
+    /// How many closed segments there are under each protection: none, read-only, immutable.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn protections(&self) -> Result<[usize; 3], StoreError> {
+        let mut counts = [0; 3];
+        for segment in self.segments(true)?.iter().filter(|s| s.kind == Kind::Closed) {
+            let path = segment.path(&self.layout);
+            let [none, read_only, immutable] = &mut counts;
+            match self.disk.protection(&path).map_err(StoreError::io("read", &path))? {
+                Protection::None => *none += 1,
+                Protection::ReadOnly => *read_only += 1,
+                Protection::Immutable => *immutable += 1,
+            }
+        }
+        Ok(counts)
+    }
+
     pub(crate) fn set_ids(&self, ids: Arc<IdIndex>) {
         *lock(&self.ids) = Some(ids);
     }
@@ -133,10 +159,24 @@ impl FileReader {
 
     fn segments(&self, refresh: bool) -> Result<Vec<Segment>, StoreError> {
         let mut list = lock(&self.list);
-        if refresh || list.is_empty() {
-            *list = segments::list(&*self.disk, &self.layout)?;
+        if refresh || list.segments.is_empty() {
+            // Before the listing: a segment has its name before anything in it is durable.
+            let size = match &self.live {
+                Some(live) => live.size.load(Ordering::Acquire),
+                None => Durable::read(&*self.disk, &self.layout)?.map_or(self.tree.size()?.0, |durable| durable.size),
+            };
+            *list = Listed { segments: segments::list(&*self.disk, &self.layout)?, size };
         }
-        Ok(list.clone())
+        Ok(list.segments.clone())
+    }
+
+    /// Told by the writer that this reader is part of, before anything in the segment is durable.
+    pub(crate) fn add_segment(&self, segment: Segment) {
+        let mut list = lock(&self.list);
+        // An empty list is read when it is needed.
+        if list.segments.last().is_some_and(|last| last.first < segment.first) {
+            list.segments.push(segment);
+        }
     }
 
     fn segment_of(&self, index: u64) -> Result<Arc<OpenSegment>, StoreError> {
@@ -151,7 +191,8 @@ impl FileReader {
     }
 
     fn try_segment_of(&self, index: u64, refresh: bool) -> Result<Arc<OpenSegment>, StoreError> {
-        let segments = self.segments(refresh || index >= self.tree.size()?.0)?;
+        let stale = self.live.is_none() && index >= lock(&self.list).size;
+        let segments = self.segments(refresh || stale)?;
         let at = segments.partition_point(|s| s.first <= index);
         let segment = at.checked_sub(1).and_then(|at| segments.get(at)).ok_or(StoreError::Absent { index })?;
         let mut open = lock(&self.open);

@@ -208,6 +208,7 @@ impl FileWriter {
             // INVARIANT(named): a segment's name is durable before anything in it is acknowledged.
             let dir = self.layout().at("segments");
             self.disk().sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
+            self.reader.add_segment(state.active.segment);
         }
         state.file.as_deref().ok_or_else(|| StoreError::io("open", &path)(std::io::ErrorKind::NotFound.into()))
     }

@@ -29,7 +29,6 @@ use indelible_store_file::{FileReader, FileWriter, Recovered, TailCheck, writer}
 
 use crate::{
     error::{AppendError, LogError},
-    keeper::Keeper,
     log::{Inner, Log, get},
     options::Options,
     publisher::{Keep, Publisher},
@@ -260,7 +259,7 @@ fn start(parts: Parts, options: Options) -> Log {
             kept_at: monotonic,
         }),
         published: Condvar::new(),
-        keeper: options.keeper.unwrap_or_else(Keeper::new),
+        keeper: options.keeper.unwrap_or_default(),
         failed: OnceLock::new(),
         closed: AtomicBool::new(false),
         segment_closed: AtomicBool::new(false),
@@ -270,6 +269,7 @@ fn start(parts: Parts, options: Options) -> Log {
         bounded_within: options.bounded_within,
         on_full: options.on_full,
         tending: Mutex::new(false),
+        prover: Mutex::new(None),
     });
     Log::from_inner(inner)
 }

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use crate::{
     bench,
     cli::{Cli, Command},
-    demo,
+    demo, exit,
     failure::Failure,
     places::Places,
 };
@@ -57,9 +57,12 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Samples(args) => aids::samples(&args)?,
         Command::Bench(mut args) => {
             args.json |= json;
-            return Ok(bench::run(args));
+            bench::run(&args).map_err(Failure::any)?;
         }
-        Command::Demo(args) => return Ok(demo::run(args)),
+        Command::Demo(args) => {
+            let expected = demo::run(&args).map_err(Failure::any)?;
+            return Ok(if expected { ExitCode::SUCCESS } else { ExitCode::from(exit::COULD_NOT) });
+        }
         Command::Completions { shell } => aids::completions(shell)?,
         Command::Man { dir } => aids::man(dir.as_deref())?,
     }

@@ -163,6 +163,11 @@ impl<'a> Merger<'a> {
         self.leaves.get(index, end, |first, count| store.hashes(0, first, count))
     }
 
+    fn stored_position(&mut self, index: u64) -> Result<Option<u64>, StoreError> {
+        let (store, end) = (self.setup.store, self.tree_size);
+        self.positions.get(index, end, |first, count| Ok(store.positions(first, count)?.unwrap_or_default()))
+    }
+
     fn add(&mut self, finding: Finding) {
         if let Some(index) = finding.index {
             self.reported.insert(index);
@@ -255,7 +260,11 @@ impl<'a> Merger<'a> {
             self.add(found);
             return Ok(());
         }
-        let whole_run = first_of_run && run.first == entry.index && self.loose.is_empty();
+        // A batch never spans two files: what is gone from the middle of one was cut out of a file that is there.
+        let whole_run = first_of_run
+            && run.first == entry.index
+            && self.loose.is_empty()
+            && self.stored_position(self.expected)?.is_none_or(|position| position & BATCH_START != 0);
         self.skip_to(entry.index, whole_run)?;
         self.accept(piece, seen, entry)
     }
@@ -557,6 +566,9 @@ impl<'a> Merger<'a> {
         known: Option<(u64, Source)>,
         behind: Option<u64>,
     ) -> Result<(), StoreError> {
+        if known.is_none() && self.never_signed() {
+            return Ok(());
+        }
         let end = known.map_or(0, |(size, _)| size).max(durable.unwrap_or(0));
         if self.expected < end {
             self.cut_short(end, known, behind)?;
@@ -593,6 +605,19 @@ impl<'a> Merger<'a> {
             self.add(if self.setup.macs { finding(Kind::Derived, Some(index), detail) } else { found });
         }
         self.judge_absent()
+    }
+
+    /// Lines without a signature, under no checkpoint: this was never a signed log, and nothing can be said of it.
+    fn never_signed(&mut self) -> bool {
+        let unsigned = |named: &Named| named.kind == Kind::Unsigned;
+        let none = self.expected == 0 && !self.loose.is_empty() && self.loose.iter().all(unsigned);
+        if none {
+            let detail =
+                format!("none of its {} lines carries a signature: this is not a signed log", self.loose.len());
+            self.loose.clear();
+            self.add(finding(Kind::NoCheckpoint, None, detail));
+        }
+        none
     }
 
     fn cut_short(&mut self, end: u64, known: Option<(u64, Source)>, behind: Option<u64>) -> Result<(), StoreError> {

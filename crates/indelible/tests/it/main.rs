@@ -3,4 +3,6 @@
 #[cfg(test)]
 mod basics;
 #[cfg(test)]
+mod flips;
+#[cfg(test)]
 mod world;
