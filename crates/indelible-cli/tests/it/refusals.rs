@@ -104,7 +104,10 @@ fn keys_that_are_missing_wrong_exposed_or_damaged_are_told_apart_and_say_nothing
 #[test]
 fn a39_a_missing_head_record_stops_the_writer_and_the_verifier() {
     let world = World::with_samples(3);
-    let head = files(&world.keys.join("heads")).into_iter().find(|path| path.extension().is_some_and(|e| e != "lock")).unwrap();
+    let head = files(&world.keys.join("heads"))
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|e| e != "lock"))
+        .unwrap();
     fs::remove_file(&head).unwrap();
     world.feed(&["append"], event("x")).refused(1, &["no record of `test.example/audit`", "succeed"]);
     world.run(&["verify"]).refused(1, &["no record of `test.example/audit`", "rolled-back"]);
