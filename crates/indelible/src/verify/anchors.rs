@@ -182,6 +182,11 @@ impl<'a> Anchors<'a> {
         self.kept_waiting = true;
     }
 
+    /// Bodies are absent: they may have named kept checkpoints, so the next name follows none.
+    pub(super) fn skipped(&mut self) {
+        self.last_named = None;
+    }
+
     /// An entry names a kept checkpoint.
     pub(super) fn named(&mut self, index: u64, head: KeptHead, findings: &mut Vec<Finding>) {
         if let Some(before) = self.last_named.filter(|before| head.number != before + 1) {

@@ -121,6 +121,8 @@ pub(super) struct Merger<'a> {
     pub(super) ids: [u64; 4],
     pub(super) last_time: Option<String>,
     pub(super) entries_seen: u64,
+    /// Whether the entry that an earlier verification ended with still stands.
+    resumed: bool,
 }
 
 /// Ranges of missing lines that are remembered one by one, to tell *moved* from *missing*.
@@ -155,6 +157,7 @@ impl<'a> Merger<'a> {
             ids: [0; 4],
             last_time: None,
             entries_seen: 0,
+            resumed: false,
         }
     }
 
@@ -223,6 +226,7 @@ impl<'a> Merger<'a> {
         };
         if entry.index < self.setup.from {
             self.loose.clear();
+            self.resumed |= entry.index + 1 == self.setup.from && entry.leaf == self.setup.last_leaf;
             return Ok(());
         }
         if entry.index == self.expected {
@@ -273,6 +277,7 @@ impl<'a> Merger<'a> {
     fn skip_to(&mut self, index: u64, whole_run: bool) -> Result<(), StoreError> {
         if whole_run {
             self.absent.push((self.expected, index - 1));
+            self.setup.anchors.skipped();
         } else {
             self.flush_loose(index);
         }
@@ -568,6 +573,11 @@ impl<'a> Merger<'a> {
     ) -> Result<(), StoreError> {
         if known.is_none() && self.never_signed() {
             return Ok(());
+        }
+        if self.setup.from > 0 && !self.resumed {
+            let last = self.setup.from - 1;
+            let detail = format!("entry {last}, with which the last verification ended, is not there as it was");
+            self.add(finding(Kind::RolledBack, Some(last), detail));
         }
         let end = known.map_or(0, |(size, _)| size).max(durable.unwrap_or(0));
         if self.expected < end {
