@@ -486,11 +486,8 @@ impl Reader for FileReader {
             return Ok(true);
         }
         let path = self.layout.at("lock");
-        match self.disk.lease(&path) {
-            Ok(lease) => Ok(lease.is_none()),
-            // A directory that we may not write to has no writer that we could disturb; a missing lock file is a fault of its own.
-            Err(_) => Ok(false),
-        }
+        // A missing lock file is a fault of its own, which the check of the folder tells.
+        Ok(self.disk.is_leased(&path).unwrap_or(false))
     }
 
     fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
