@@ -162,7 +162,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let newest_kept = head.as_ref().filter(|_| request.head_required).map(|(record, _)| record.kept);
     let setup = Setup {
         store,
-        anchors: Anchors::new(store, request.key.clone(), fixed, newest_kept, (from, kept_before)),
+        anchors: Anchors::new(store, request.key.clone(), fixed, newest_kept, (from, kept_before), held),
         keys: vec![request.key.clone()],
         origin: origin.clone(),
         log_id,
