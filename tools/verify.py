@@ -1062,9 +1062,10 @@ class Report:
 
     def as_json(self) -> str:
         """One JSON object."""
-        findings = [{"kind": item.kind, "index": item.index, "detail": item.detail} for item in self.findings()]
+        findings = [{"verdict": item.verdict, "kind": item.kind, "index": item.index, "detail": item.detail}
+                    for item in self.findings()]
         if self.cannot:
-            findings.append({"kind": "could_not_check", "index": None, "detail": self.cannot})
+            findings.append({"verdict": COULD_NOT_CHECK, "kind": "could_not_check", "index": None, "detail": self.cannot})
         return json.dumps({"status": self.status, "tree_size": self.tree_size,
                            "root": self.root.hex() if self.root is not None else None,
                            "entries_verified": self.entries_verified,
