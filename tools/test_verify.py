@@ -165,6 +165,7 @@ class Log:
             (self.dir / "tree" / "1").write_bytes(b"".join(
                 tree_root(self.leaves[start:start + 256]) for start in range(0, self.size - 255, 256)))
         self.write_durable(len(self.entries), position)
+        (self.dir / "lock").touch()
         (self.dir / "log.json").write_bytes(with_digest({
             "format": 1, "immutable": False, "log_id": LOG_ID.hex(), "origin": ORIGIN, "segment_bytes": 1 << 26,
             "segment_seconds": 86400}))
