@@ -49,6 +49,11 @@ RUST_DIFFERS: Dict[Tuple[str, str], str] = {
        for trust in ("keys", "public key")},
     **{("a closed segment cut", trust): "a file without a whole frame is taken for one that is absent: gap instead of tampered"
        for trust in ("keys", "public key")},
+    **{("kept checkpoints exchanged", trust): "a kept checkpoint that an entry named before it was read is never read"
+       for trust in ("keys", "public key")},
+    **{("two explained gaps side by side", trust): "one record must account for a whole run of absent segments: gap instead of "
+       "intact" for trust in ("keys", "public key")},
+    ("crash before publication", "keys"): "the kept checkpoint that the head record holds is missed: tampered instead of damaged",
     ("offsets removed", "public key"): "the entry key is looked up through `offsets`: tampered instead of damaged",
     ("the published checkpoint put back", "public key"): "kept checkpoints are not counted: a smaller tree is told",
     ("the published checkpoint removed", "public key"): "kept checkpoints are not counted: unverifiable instead of damaged",
@@ -140,7 +145,7 @@ class Log:
     # ------------------------------------------------------------------ segments
 
     def firsts(self) -> List[int]:
-        return sorted({int(path.name[:20]) for path in (self.dir / "segments").iterdir()})
+        return sorted({int(path.name[:20]) for path in (self.dir / "segments").glob("*.jsonl*")})
 
     def segment_of(self, index: int) -> int:
         return max(first for first in self.firsts() if first <= index)
@@ -538,6 +543,18 @@ class Agreement(unittest.TestCase):
         for case in cases:
             self.check(case)
 
+    def test_crash_before_publication(self) -> None:
+        """The head record is written before the checkpoint files: a crash between the two is no tampering."""
+        with self.altered() as log:
+            young = Log(log.base / "young")
+            young.base.mkdir()
+            young.init(origin="example.org/young")
+            with self.subTest("crash before publication"):
+                (young.dir / "checkpoint").unlink()
+                kept = young.dir / "checkpoints" / ("%020d" % 1)
+                kept.unlink()
+                self.agree(young, "crash before publication", DAMAGED)
+
     def test_derived(self) -> None:
         def settings(log: Log, **members: Any) -> None:
             value = json.loads((log.dir / "log.json").read_bytes())
@@ -567,6 +584,8 @@ class Agreement(unittest.TestCase):
             Case("offsets longer by a part", grow("offsets", 5), DAMAGED, DAMAGED),
             Case("an id index changed", lambda log: flip(next(iter(sorted((log.dir / "ids").iterdir()))), 50), DAMAGED, DAMAGED),
             Case("log.json of another log", lambda log: settings(log, log_id="0" * 32), DAMAGED, DAMAGED),
+            Case("a closed segment beside its plain form", lambda log: log.path_of(self.middle).with_suffix("").write_bytes(
+                b"".join(log.lines(self.middle))), DAMAGED, DAMAGED),
             Case("a stranger in segments", lambda log: (log.dir / "segments" / "stranger").touch(), DAMAGED, DAMAGED),
             Case("a stranger in the log", lambda log: (log.dir / "stranger").touch(), DAMAGED, DAMAGED),
             Case("a stranger in tree", lambda log: (log.dir / "tree" / "x").touch(), DAMAGED, DAMAGED),
@@ -680,6 +699,10 @@ class Agreement(unittest.TestCase):
             log.path_of(end).unlink()
             for keys in (True, False):
                 self.agree(log, "a second gap" + self.named(log), GAP, keys=keys)
+            after = next(first for first in log.firsts() if first > end)
+            must("log", "explain", "%d..%d" % (end, after - 1), "--reason", "lost", "--log", log.dir, "--keys", log.keys)
+            for keys in (True, False):
+                self.agree(log, "two explained gaps side by side", INTACT, keys=keys)
         with self.altered() as log:
             end = log.firsts()[1]
             log.path_of(0).unlink()

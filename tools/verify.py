@@ -10,7 +10,7 @@ section n of docs/format.md.
     verify.py --export FILE --public-key VKEY
     verify.py --self-test
 
-Exit codes: 0 intact, 1 could not check, 2 usage, 10 tampered, 11 gap, 12 diverged, 13 unverifiable,
+Exit codes (section 10): 0 intact, 1 could not check, 2 usage, 10 tampered, 11 gap, 12 diverged, 13 unverifiable,
 14 damaged. Closed segments need Python 3.14 or the `zstd` command or the `zstandard` module.
 """
 
@@ -1336,7 +1336,7 @@ class LogVerifier:
                 same = digest_of(plain_lines(file)) == digest_of(ClosedSegment(closed.path).lines())
         except Malformed:
             same = False
-        self.report.add(NOTE if same else DAMAGED, "segment_twice", plain.first,
+        self.report.add(NOTE if same and self.writer else DAMAGED, "segment_twice", plain.first,
                         "the segment is there both open and closed, %s" % ("alike" if same else "and they differ"))
 
     def _read_settings(self) -> Any:
