@@ -545,8 +545,8 @@ ENTRY_TAIL = re.compile(
     r'T(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)\.[0-9]{6}Z"'
     r',"salt":"[0-9a-f]{32}"'
     r'(?:,"sealed":\["(?:[^"\\]|\\.)*"(?:,"(?:[^"\\]|\\.)*")*\])?'
-    r',"v":1\}' % {"n": DECIMAL, "origin": ORIGIN})
-LINE_START = re.compile(rb'\{"batch":(0|[1-9][0-9]{0,18}),"entry":')
+    r',"v":1\}' % {"n": r"(?:0|[1-9][0-9]{0,15})", "origin": ORIGIN})
+LINE_START = re.compile(rb'\{"batch":(0|[1-9][0-9]{0,15}),"entry":')
 LINE_END = re.compile(rb',"mac":"([0-9a-f]{64})"\}\n')
 LINE_END_SIZE = len(',"mac":""}\n') + 64
 
@@ -1240,6 +1240,7 @@ class LogVerifier:
         self.previous_leaf: Optional[bytes] = sha256(b"\x00")
         self.previous_batch: Optional[int] = None
         self.next_head: Optional[int] = 1
+        self.last_head = 0
         self.file_suspect = False  # lines of the present file are missing or foreign: positions mean nothing
         self.mismatches: List[int] = []
         self.mismatch_count = 0
@@ -1734,7 +1735,10 @@ class LogVerifier:
         if self.next_head is not None and head.number != self.next_head:
             self.report.add(TAMPERED, "head_member", index, "it names kept checkpoint %d where %d is due" % (
                 head.number, self.next_head))
-        self.next_head = head.number + 1
+        if self.next_head is None and head.number <= self.last_head:
+            self.report.add(TAMPERED, "head_member", index, "it names kept checkpoint %d behind number %d" % (
+                head.number, self.last_head))
+        self.next_head, self.last_head = head.number + 1, max(head.number, self.last_head)
         if head.size > index:
             self.report.add(TAMPERED, "head_member", index, "it names a checkpoint of a later size")
         if kept is None and not (self.head is not None and head.number <= self.head.kept):
@@ -1915,7 +1919,8 @@ class LogVerifier:
                 self.report.add(DAMAGED, "tree_%d" % level, count, "it ends before the newest checkpoint")
             elif count > self.next >> 8 * level:
                 self.report.add(NOTE, "tree_%d" % level, count, "it has hashes beyond the last entry")
-        for name, file in (("tree_0", self.tree0), ("offsets", self.offsets)):
+        levels = [("tree_%d" % level, file) for level, file in sorted(self.levels.items())]
+        for name, file in [("tree_0", self.tree0), ("offsets", self.offsets), *levels]:
             if file.odd_bytes and not self.writer:
                 self.report.add(DAMAGED, name, None, "it ends within a record")
             elif file.count > self.next or file.odd_bytes:
