@@ -140,21 +140,8 @@ fn check_folders(
             Err(error) => Err(StoreError::io("list", &dir)(error)),
         }
     };
-    const OWN: [&str; 11] = [
-        "aside",
-        "attachments",
-        "bounded",
-        "checkpoint",
-        "checkpoints",
-        "durable",
-        "ids",
-        "lock",
-        "log.json",
-        "offsets",
-        "segments",
-    ];
     let temporary = |name: &str| held && name.ends_with(".tmp");
-    for name in list(".")?.iter().filter(|name| !OWN.contains(&name.as_str()) && *name != "tree" && !temporary(name)) {
+    for name in list("")?.iter().filter(|name| !OWN.contains(&name.as_str()) && !temporary(name)) {
         faults.push(fault(&layout.at(name), "it does not belong to a log"));
     }
     for name in segments::strangers(&*reader.disk, layout)?.iter().filter(|name| !temporary(name)) {
@@ -170,6 +157,53 @@ fn check_folders(
         if name.parse::<u8>().ok().is_none_or(|level| level >= LEVELS || level.to_string() != *name) {
             faults.push(fault(&layout.at("tree").join(name), "it does not belong to a log"));
         }
+    }
+    Ok(())
+}
+
+const OWN: [&str; 12] = [
+    "aside",
+    "attachments",
+    "bounded",
+    "checkpoint",
+    "checkpoints",
+    "durable",
+    "ids",
+    "lock",
+    "log.json",
+    "offsets",
+    "segments",
+    "tree",
+];
+
+/// Moves names that do not belong to a log, and the leavings of an interrupted compression, into `aside/`. Nothing is deleted.
+pub(crate) fn remove_strangers(reader: &FileReader) -> Result<(), StoreError> {
+    let layout = &reader.layout;
+    let aside = layout.at("aside");
+    let mut strangers = Vec::new();
+    for name in reader.disk.list(layout.root()).map_err(StoreError::io("list", layout.root()))? {
+        if !OWN.contains(&name.as_str()) {
+            strangers.push(layout.at(&name));
+        }
+    }
+    for name in segments::strangers(&*reader.disk, layout)? {
+        strangers.push(layout.at("segments").join(name));
+    }
+    for segment in segments::list(&*reader.disk, layout)?.iter().filter(|s| s.kind == Kind::Plain) {
+        let closed = layout.closed(segment.first);
+        if reader.disk.meta(&closed).map_err(StoreError::io("read", &closed))?.is_some() {
+            strangers.push(closed);
+        }
+    }
+    for path in strangers {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut to = aside.join(format!("stranger-{name}"));
+        let mut serial = 0;
+        while reader.disk.meta(&to).map_err(StoreError::io("read", &to))?.is_some() {
+            serial += 1;
+            to = aside.join(format!("stranger-{name}.{serial}"));
+        }
+        reader.disk.rename(&path, &to).map_err(StoreError::io("move", &path))?;
     }
     Ok(())
 }

@@ -27,6 +27,8 @@ use crate::{
 
 /// A checkpoint with a hundred signatures is far below this.
 pub(crate) const MAX_NOTE_BYTES: usize = 1 << 20;
+/// Bytes that are looked through at a time behind the tree's end; longer than the longest line.
+const TAIL_WINDOW: usize = 256 << 10;
 /// How many segments stay open for single reads.
 const OPEN_SEGMENTS: usize = 8;
 
@@ -171,7 +173,8 @@ impl FileReader {
     }
 
     fn try_segment_of(&self, index: u64, refresh: bool) -> Result<Arc<OpenSegment>, StoreError> {
-        let segments = self.segments(refresh || self.live.is_none() && index >= lock(&self.list).size)?;
+        let stale = self.live.is_none() && index >= lock(&self.list).size;
+        let segments = self.segments(refresh || stale)?;
         let at = segments.partition_point(|s| s.first <= index);
         let segment = at.checked_sub(1).and_then(|at| segments.get(at)).ok_or(StoreError::Absent { index })?;
         let mut open = lock(&self.open);
@@ -226,10 +229,21 @@ impl FileReader {
             Some(hint) => (hint.index, hint.position),
             None => (tree, self.position_after(tree)?),
         };
+        // Behind the tree's end nothing says where a line begins: lines are counted, a window at a time.
         while at < index {
-            position += self.line_at(at, position)?.len() as u64;
-            at += 1;
+            let segment = self.segment_of(at)?;
+            let offset = position.wrapping_sub(self.base_of(segment.segment.first)?);
+            let bytes = segment.read(offset, TAIL_WINDOW)?;
+            let want = usize::try_from(index - at).unwrap_or(usize::MAX);
+            let (lines, end) =
+                memchr::memchr_iter(b'\n', &bytes).take(want).fold((0, 0), |(n, _), end| (n + 1, end + 1));
+            if lines == 0 {
+                return Err(StoreError::Absent { index: at });
+            }
+            at += lines;
+            position += end as u64;
         }
+        *lock(&self.hint) = Some(Hint { index, position });
         Ok(position)
     }
 }

@@ -373,3 +373,22 @@ pub fn compress(disk: &dyn Disk, layout: &Layout, plain: &OpenSegment) -> Result
     file.sync().map_err(io("sync"))?;
     Ok(temporary)
 }
+
+/// Writes the seek table of a closed segment anew where it does not fit the frames.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn rewrite_table(layout: &Layout, disk: &SharedDisk, segment: Segment) -> Result<(), StoreError> {
+    let open = OpenSegment::open(disk, layout, segment, Trust::Walk)?;
+    if open.table_fault.is_none() {
+        return Ok(());
+    }
+    let path = segment.path(layout);
+    let end = open.frames.last().map_or(0, |frame| frame.at + u64::from(frame.compressed));
+    let mut bytes = open.raw(0, usize::try_from(end).unwrap_or(usize::MAX))?;
+    bytes.extend_from_slice(&frames::table_bytes(&open.frames));
+    drop(disk.unprotect(&path));
+    indelible_store::disk::replace_small(&**disk, &path, &bytes).map_err(StoreError::io("write", &path))?;
+    drop(disk.protect(&path, false));
+    Ok(())
+}

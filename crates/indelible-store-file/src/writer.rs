@@ -15,7 +15,7 @@ use std::{
 use indelible_core::{
     entry::Line,
     tile,
-    tree::{Hash, LeafIndex, TreeHead, TreeSize, leaf_hash},
+    tree::{Frontier, Hash, LeafIndex, TreeHead, TreeSize, leaf_hash},
 };
 use indelible_store::{
     disk::{DiskFile, Lease, Open, Protection, SharedDisk, create_dirs, read_small, replace_small},
@@ -264,6 +264,46 @@ impl FileWriter {
         disk.remove(&path).map_err(StoreError::io("remove", &path))?;
         disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))
     }
+}
+
+/// Writes every derived file anew from the segments, whose entries the caller has verified, up to `size` entries: marker, tree, offsets, ids,
+/// seek tables; removes what does not belong to a log. `durable` is left to the next opening.
+///
+/// # Errors
+/// [`StoreError::InUse`], [`StoreError::Io`], [`StoreError::Evidence`] where the entries changed since they were verified.
+pub fn rebuild(disk: &SharedDisk, root: &Path, reader: &FileReader, size: TreeSize) -> Result<(), StoreError> {
+    let layout = Layout::new(root);
+    let _lease = take_lease(disk, &layout)?;
+    let marker = layout.at("log.json");
+    replace_small(&**disk, &marker, &marker_bytes(reader.info(), reader.settings()))
+        .map_err(StoreError::io("write", &marker))?;
+    check::remove_strangers(reader)?;
+    crate::ids::clear(disk, &layout)?;
+    for name in (0..crate::tree_files::LEVELS).map(|level| layout.level(level)).chain([layout.at("offsets")]) {
+        replace_small(&**disk, &name, b"").map_err(StoreError::io("write", &name))?;
+    }
+    let mut tree = TreeWriter::resume(Arc::clone(disk), layout.clone(), Frontier::new(), 0)?;
+    for run in reader.runs()? {
+        for piece in reader.pieces(&run)? {
+            let chunk = Chunk { first: tree.size().0, bytes: reader.read_piece(&run, &piece)? };
+            let rest = usize::try_from(size.0.saturating_sub(tree.size().0)).unwrap_or(usize::MAX);
+            let mut leaves = Vec::new();
+            for (index, line) in (chunk.first..).zip(chunk.lines()).take(rest) {
+                let line = Line::parse(line).map_err(|source| StoreError::Line { index, source })?;
+                leaves.push(leaf_hash(line.entry.bytes));
+            }
+            tree.extend(&leaves, &chunk)?;
+        }
+    }
+    tree.sync()?;
+    if tree.size() != size {
+        let detail = format!("the log ends here instead of at {size}");
+        return Err(StoreError::Evidence { index: tree.size().0, detail });
+    }
+    for segment in segments::list(&**disk, &layout)?.into_iter().filter(|s| s.kind == Kind::Closed) {
+        segments::rewrite_table(&layout, disk, segment)?;
+    }
+    Ok(())
 }
 
 fn take_lease(disk: &SharedDisk, layout: &Layout) -> Result<Box<dyn Lease>, StoreError> {

@@ -240,8 +240,7 @@ impl Disk for OsDisk {
     #[cfg(target_os = "linux")]
     fn is_network(&self, path: &Path) -> io::Result<bool> {
         // statfs(2): NFS, SMB, CIFS, SMB2, AFS, Ceph, 9p.
-        const NETWORK: [u32; 7] =
-            [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x5346_414F, 0x00C3_6400, 0x0102_1997];
+        const NETWORK: [u32; 7] = [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x5346_414F, 0x00C3_6400, 0x0102_1997];
         let absolute = std::path::absolute(path)?;
         let there = absolute.ancestors().find(|at| at.exists()).unwrap_or(Path::new("/"));
         let kind = rustix::fs::statfs(there)?.f_type;

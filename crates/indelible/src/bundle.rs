@@ -78,7 +78,8 @@ impl Bundle {
         if wire.format != FORMAT {
             return Err(malformed(format!("its format is `{}`, not `{FORMAT}`", wire.format)));
         }
-        let mac = hex::decode(wire.mac.as_bytes()).ok_or_else(|| malformed("`mac` is not 64 lower-case hexadecimal digits".to_owned()))?;
+        let mac = hex::decode(wire.mac.as_bytes())
+            .ok_or_else(|| malformed("`mac` is not 64 lower-case hexadecimal digits".to_owned()))?;
         let bundle = Self { entry: wire.entry.into_bytes(), mac, proof: TlogProof::parse(&wire.proof)? };
         if bundle.to_bytes() == bytes { Ok(bundle) } else { Err(malformed("it is not in canonical form".to_owned())) }
     }
@@ -89,7 +90,8 @@ impl Bundle {
     /// [`LogError::Checkpoint`] for a wrong key or signature; [`LogError::Proof`] where the entry is not in that tree;
     /// [`LogError::Malformed`] where entry, proof and checkpoint speak of different things.
     pub fn check(&self, key: &VerifyingKey) -> Result<Checked, LogError> {
-        let malformed = |detail: &str| LogError::Malformed { place: "the proof bundle".to_owned(), detail: detail.to_owned() };
+        let malformed =
+            |detail: &str| LogError::Malformed { place: "the proof bundle".to_owned(), detail: detail.to_owned() };
         let checkpoint = Checkpoint::open(self.proof.checkpoint.as_bytes(), key)?;
         let entry = EntryRef::parse(&self.entry).map_err(|error| malformed(&error.to_string()))?;
         entry.check_strict().map_err(|detail| malformed(&detail))?;

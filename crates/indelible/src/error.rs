@@ -15,7 +15,9 @@ pub enum AppendError {
     #[error("the event was refused")]
     Event(#[source] EventError),
     /// The id is in the log with other content. Nothing was recorded.
-    #[error("id `{id}` was recorded before, as entry {index}, with other content: give this event an id of its own, or none")]
+    #[error(
+        "id `{id}` was recorded before, as entry {index}, with other content: give this event an id of its own, or none"
+    )]
     IdConflict {
         /// The id.
         id: String,
@@ -32,7 +34,9 @@ pub enum AppendError {
     #[error("the log is closed")]
     Closed,
     /// An earlier failure ended writing: whether this event is durable is known when the log is opened again.
-    #[error("the log cannot be written to: {why}; mend the cause and open the log again; send the event once more with the same id")]
+    #[error(
+        "the log cannot be written to: {why}; mend the cause and open the log again; send the event once more with the same id"
+    )]
     Failed {
         /// The failure.
         why: String,
@@ -77,13 +81,17 @@ pub enum LogError {
     #[error("the proof does not hold")]
     Proof(#[from] ProofError),
     /// An origin that a log cannot have.
-    #[error("`{origin}` is no origin: use 1 to 128 of `A-Z a-z 0-9 . _ ~ / : @ -`, best a name that you own, like `example.com/audit`")]
+    #[error(
+        "`{origin}` is no origin: use 1 to 128 of `A-Z a-z 0-9 . _ ~ / : @ -`, best a name that you own, like `example.com/audit`"
+    )]
     Origin {
         /// What was given.
         origin: String,
     },
     /// The head store has no record of this log.
-    #[error("the head store has no record of `{origin}` at `{place}`: without it a rolled-back log cannot be told from a whole one, so nothing is written; restore that file, or go on under a new name with `indelible log succeed`")]
+    #[error(
+        "the head store has no record of `{origin}` at `{place}`: without it a rolled-back log cannot be told from a whole one, so nothing is written; restore that file, or go on under a new name with `indelible log succeed`"
+    )]
     HeadMissing {
         /// The log.
         origin: String,
@@ -91,7 +99,9 @@ pub enum LogError {
         place: String,
     },
     /// The head store already knows a log of this name.
-    #[error("these keys have signed a log `{origin}` already (`{place}`): a log's name is unique; choose another origin, or go on from the old log with `indelible log succeed`")]
+    #[error(
+        "these keys have signed a log `{origin}` already (`{place}`): a log's name is unique; choose another origin, or go on from the old log with `indelible log succeed`"
+    )]
     OriginTaken {
         /// The name.
         origin: String,
@@ -99,7 +109,9 @@ pub enum LogError {
         place: String,
     },
     /// The head record is about another log.
-    #[error("the log at hand is not the one whose head is at `{place}`: it was replaced, or the keys are of another log")]
+    #[error(
+        "the log at hand is not the one whose head is at `{place}`: it was replaced, or the keys are of another log"
+    )]
     OtherLog {
         /// Where the record is.
         place: String,

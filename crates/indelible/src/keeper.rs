@@ -10,11 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    log::Inner,
-    publisher::Keep,
-    queue::lock,
-};
+use crate::{log::Inner, publisher::Keep, queue::lock};
 
 /// How often logs with something to do are looked at.
 const TICK: Duration = Duration::from_millis(50);

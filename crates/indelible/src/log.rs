@@ -363,9 +363,7 @@ pub fn find(store: &dyn Reader, id: &str) -> Result<Stored, LogError> {
 #[must_use]
 pub fn id_of(entry: &[u8]) -> Option<&str> {
     let entry = indelible_core::entry::EntryRef::parse(entry).ok()?;
-    (entry.kind == BodyKind::Event)
-        .then(|| indelible_core::entry::top_level_string(entry.body, "id"))
-        .flatten()
+    (entry.kind == BodyKind::Event).then(|| indelible_core::entry::top_level_string(entry.body, "id")).flatten()
 }
 
 /// How an event is acknowledged.
@@ -622,8 +620,7 @@ impl Inner {
         let from = draft.batch.entries.len();
         let first = draft.batch.first;
         let mut kept = lock(&self.kept);
-        let outcomes =
-            sequencer.add(draft, events, &self.signing, &mut kept, |event| self.known(event, first));
+        let outcomes = sequencer.add(draft, events, &self.signing, &mut kept, |event| self.known(event, first));
         drop(kept);
         let claims = draft.claims(from);
         self.store.claim(&claims, sequencer.next);
@@ -643,7 +640,8 @@ impl Inner {
                 // It is in the batch that is being synced: wait for that.
                 drop(lock(&self.io));
             }
-            let stored = get(&*self.store, LeafIndex(index)).map_err(|error| AppendError::Failed { why: chain(&error) })?;
+            let stored =
+                get(&*self.store, LeafIndex(index)).map_err(|error| AppendError::Failed { why: chain(&error) })?;
             if let Some(known) = self.compare(&stored, event)? {
                 return Ok(known);
             }
@@ -653,7 +651,8 @@ impl Inner {
 
     /// Compares a stored entry, after verifying it, with an event that has the fingerprint of its id.
     fn compare(&self, stored: &Stored, event: &Prepared) -> Result<Option<Known>, AppendError> {
-        let failed = |why: String| AppendError::Failed { why: format!("entry {}: {why}; run `indelible verify`", stored.index) };
+        let failed =
+            |why: String| AppendError::Failed { why: format!("entry {}: {why}; run `indelible verify`", stored.index) };
         let entry = indelible_core::entry::EntryRef::parse(&stored.entry).map_err(|error| failed(error.to_string()))?;
         if indelible_core::entry::top_level_string(entry.body, "id") != Some(&event.id) {
             return Ok(None);
@@ -706,9 +705,8 @@ impl Inner {
         }
         let mut kept = lock(&self.kept);
         let mut draft = sequencer.begin(&*self.clock, &*self.entropy, &self.signing, &mut kept)?;
-        let made = make(LeafIndex(sequencer.next)).and_then(|control| {
-            sequencer.add_control(&mut draft, &control, &*self.entropy, &self.signing, &mut kept)
-        });
+        let made = make(LeafIndex(sequencer.next))
+            .and_then(|control| sequencer.add_control(&mut draft, &control, &*self.entropy, &self.signing, &mut kept));
         drop(kept);
         let io = lock(&self.io);
         drop(sequencer);
@@ -721,7 +719,8 @@ impl Inner {
 
     pub(crate) fn publish_due(&self) -> bool {
         let since = *lock(&self.unpublished_since);
-        let due = since.is_some_and(|since| since.elapsed() >= self.publish_every) || self.segment_closed.load(Ordering::Acquire);
+        let due = since.is_some_and(|since| since.elapsed() >= self.publish_every)
+            || self.segment_closed.load(Ordering::Acquire);
         if due {
             *lock(&self.unpublished_since) = None;
         }
@@ -730,7 +729,8 @@ impl Inner {
 
     pub(crate) fn keep_due(&self) -> bool {
         let kept_at = lock(&self.publisher).kept_at;
-        self.segment_closed.swap(false, Ordering::AcqRel) || self.clock.monotonic().saturating_sub(kept_at) >= self.keep_every
+        self.segment_closed.swap(false, Ordering::AcqRel)
+            || self.clock.monotonic().saturating_sub(kept_at) >= self.keep_every
     }
 
     /// One step of work that can wait. Returns whether there is more.

@@ -1,1 +1,167 @@
-//! management
+//! What an operator does with a log: look at one whose marker is damaged, rebuild derived files, explain what is absent, go on under a
+//! new name.
+
+use std::{path::Path, sync::Arc};
+
+use indelible_core::{
+    FORMAT_VERSION,
+    checkpoint::Checkpoint,
+    control::{Control, Excuse, LogCreated, Predecessor},
+    entry::Line,
+    mac::LogId,
+    note::NoteSigner as _,
+    tree::range_root,
+};
+use indelible_keys::KeyRing;
+use indelible_store::{
+    disk::SharedDisk,
+    store::{LogInfo, Reader, StoreError},
+};
+use indelible_store_file::{FileReader, Settings, layout::Layout, writer};
+
+use crate::{
+    error::{AppendError, LogError, chain},
+    log::Log,
+    open::heads_of,
+    options::Options,
+    verify::{Kind, Request, Verdict, verify},
+};
+
+/// Opens a log for reading, even where `log.json` is damaged or gone: then entry 0 says what log it is.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn reader(disk: &SharedDisk, path: &Path) -> Result<FileReader, StoreError> {
+    let error = match FileReader::open(Arc::clone(disk), path) {
+        Err(error @ (StoreError::Damaged { .. } | StoreError::NotALog { .. })) => error,
+        result => return result,
+    };
+    let Some(info) = info_of_entry_zero(disk, path)? else { return Err(error) };
+    Ok(FileReader::with_info(Arc::clone(disk), Layout::new(path), info, Settings::default()))
+}
+
+/// What entry 0 says, read from the first segment.
+fn info_of_entry_zero(disk: &SharedDisk, path: &Path) -> Result<Option<LogInfo>, StoreError> {
+    let empty = LogInfo { origin: String::new(), log_id: LogId([0; 16]), format: FORMAT_VERSION };
+    let layout = Layout::new(path);
+    if disk.meta(&layout.at("segments")).map_err(StoreError::io("read", path))?.is_none() {
+        return Ok(None);
+    }
+    let probe = FileReader::with_info(Arc::clone(disk), layout, empty, Settings::default());
+    let runs = probe.runs()?;
+    let Some(run) = runs.first() else { return Ok(None) };
+    let Some(piece) = probe.pieces(run)?.into_iter().next() else { return Ok(None) };
+    let bytes = probe.read_piece(run, &piece)?;
+    let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+    let Ok(line) = Line::parse(line) else { return Ok(None) };
+    match Control::parse(line.entry.body) {
+        Ok(Control::LogCreated(LogCreated { origin, log_id, .. })) => {
+            Ok(LogId::from_hex(&log_id).map(|log_id| LogInfo { origin, log_id, format: FORMAT_VERSION }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Records, under the checkpoint key's signature, why the bodies of entries `first ..= last` are absent. Verification then reads *explained* instead of *gap*;
+/// an edit is never excused.
+///
+/// # Errors
+/// [`LogError::Refused`] where the range is not below the newest checkpoint or a body in it is there.
+pub fn explain(log: &Log, first: u64, last: u64, reason: &str) -> Result<u64, LogError> {
+    let (_, tree) = log.checkpoint().map(|_| log.head())?;
+    if first > last || last >= tree.size.0 {
+        let text =
+            format!("entries {first} to {last} are not a range below the newest checkpoint ({} entries)", tree.size);
+        return Err(LogError::Refused(text));
+    }
+    let store = log.store();
+    let mut leaves = Vec::new();
+    let mut next = first;
+    while next <= last {
+        let count = usize::try_from((last - next + 1).min(4096)).unwrap_or(0);
+        leaves.extend(store.hashes(0, next, count)?);
+        next += count as u64;
+    }
+    let present = (first..=last).find(|index| crate::log::get(store, indelible_core::tree::LeafIndex(*index)).is_ok());
+    if let Some(index) = present {
+        let text = format!("entry {index} is there: only what is absent can be explained");
+        return Err(LogError::Refused(text));
+    }
+    let excuse =
+        Excuse { authorisation: None, first, last, leaf_root: range_root(&leaves).to_hex(), reason: reason.to_owned() };
+    let inner = &log.inner;
+    let index = inner.append_control(|index| {
+        Control::Explained(excuse.clone())
+            .authorise(inner.log_id, &inner.signing.origin, index, &inner.signer)
+            .map_err(|error| AppendError::Failed { why: chain(&error) })
+    })?;
+    log.checkpoint()?;
+    Ok(index)
+}
+
+/// Begins a successor: a new log under a new name whose entry 0 names the last known checkpoint of the old one. The old log is left as it is.
+///
+/// # Errors
+/// [`LogError`].
+pub fn succeed(old: &Path, new: &Path, origin: &str, keys: &KeyRing, mut options: Options) -> Result<Log, LogError> {
+    let before = reader(&options.disk, old)?;
+    let info = before.info().clone();
+    let heads = heads_of(keys, &options);
+    let known = heads.load(&info.origin)?.map(|head| head.checkpoint);
+    let note = match known {
+        Some(note) => note,
+        None => before.checkpoint()?.and_then(|note| String::from_utf8(note).ok()).ok_or_else(|| {
+            LogError::Refused(format!(
+                "neither the head store nor `{}` has a checkpoint of `{}`",
+                old.display(),
+                info.origin
+            ))
+        })?,
+    };
+    let key = keys.checkpoint_signer(&info.origin)?.verifying_key().clone();
+    Checkpoint::open(note.as_bytes(), &key)?;
+    options.predecessor = Some(Predecessor { checkpoint: note, log_id: info.log_id.to_string(), origin: info.origin });
+    Log::create(new, origin, keys, options)
+}
+
+/// Rebuilds derived files of a log from its entries, after these were verified against the newest head. Says what was rebuilt.
+///
+/// # Errors
+/// [`LogError::Refused`] where the entries do not verify: nothing is rebuilt from entries that may be wrong.
+pub fn repair(path: &Path, keys: &KeyRing, options: &Options) -> Result<Vec<String>, LogError> {
+    let reader = reader(&options.disk, path)?;
+    let heads = heads_of(keys, options);
+    let origin = reader.info().origin.clone();
+    let request = Request {
+        key: keys.checkpoint_signer(&origin)?.verifying_key().clone(),
+        ring: Some(keys),
+        heads: Some(&*heads),
+        head_required: true,
+        checkpoint: None,
+        receipts: Vec::new(),
+        from: None,
+        strict: true,
+        threads: 0,
+        progress: None,
+        now: options.clock.now(),
+    };
+    let report = verify(&reader, &request).map_err(|error| LogError::Refused(chain(&error)))?;
+    match report.status {
+        Verdict::Intact => return Ok(Vec::new()),
+        Verdict::Damaged => {}
+        status => {
+            let text =
+                format!("the verdict is `{}`: only what derives from verified entries can be rebuilt", status.as_str());
+            return Err(LogError::Refused(text));
+        }
+    }
+    let head = heads
+        .load(&origin)?
+        .ok_or_else(|| LogError::HeadMissing { origin: origin.clone(), place: heads.place(&origin) })?;
+    let tree = Checkpoint::open(head.checkpoint.as_bytes(), &request.key)?.head;
+    writer::rebuild(&options.disk, path, &reader, tree.size)?;
+    let wrong = report.findings.iter().filter(|f| f.kind == Kind::Derived).map(|f| f.detail.clone()).collect();
+    // Opening shows the newest checkpoint again and closing writes `durable`.
+    Log::open(path, keys, options.clone())?.close()?;
+    Ok(wrong)
+}

@@ -29,7 +29,6 @@ use indelible_store_file::{FileReader, FileWriter, Recovered, TailCheck, writer}
 
 use crate::{
     error::{AppendError, LogError},
-    keeper::Keeper,
     log::{Inner, Log, get},
     options::Options,
     publisher::{Keep, Publisher},
@@ -54,12 +53,7 @@ impl Log {
         let info = LogInfo { origin: origin.to_owned(), log_id, format: FORMAT_VERSION };
         writer::create(&options.disk, path, &info, &options.settings)?;
         let store = FileWriter::open_empty(Arc::clone(&options.disk), path)?;
-        let first = HeadRecord {
-            checkpoint: String::new(),
-            kept: none_kept(),
-            log_id,
-            signed_at: options.clock.now(),
-        };
+        let first = HeadRecord { checkpoint: String::new(), kept: none_kept(), log_id, signed_at: options.clock.now() };
         let parts = Parts {
             store: Arc::new(store),
             heads: Arc::clone(&heads),
@@ -167,11 +161,7 @@ fn signing(keys: &KeyRing, log_id: LogId, origin: &str) -> Signing {
 }
 
 /// The newest head, verified; refused where it is missing or about another log.
-fn load_head(
-    heads: &dyn HeadStore,
-    info: &LogInfo,
-    key: &VerifyingKey,
-) -> Result<(HeadRecord, TreeHead), LogError> {
+fn load_head(heads: &dyn HeadStore, info: &LogInfo, key: &VerifyingKey) -> Result<(HeadRecord, TreeHead), LogError> {
     let place = heads.place(&info.origin);
     let Some(head) = heads.load(&info.origin)? else {
         return Err(LogError::HeadMissing { origin: info.origin.clone(), place });
@@ -259,11 +249,7 @@ fn start(parts: Parts, options: Options) -> Log {
         clock: options.clock,
         entropy: options.entropy,
         queue: Queue::default(),
-        sequencer: Mutex::new(Sequencer {
-            next: parts.next,
-            prev: parts.prev,
-            clock: ClockWatch { wall, monotonic },
-        }),
+        sequencer: Mutex::new(Sequencer { next: parts.next, prev: parts.prev, clock: ClockWatch { wall, monotonic } }),
         io: Mutex::new(()),
         kept: Mutex::new(parts.kept),
         publisher: Mutex::new(Publisher {
@@ -273,7 +259,7 @@ fn start(parts: Parts, options: Options) -> Log {
             kept_at: monotonic,
         }),
         published: Condvar::new(),
-        keeper: options.keeper.unwrap_or_else(Keeper::new),
+        keeper: options.keeper.unwrap_or_default(),
         failed: OnceLock::new(),
         closed: AtomicBool::new(false),
         segment_closed: AtomicBool::new(false),

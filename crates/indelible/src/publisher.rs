@@ -122,7 +122,8 @@ impl Inner {
 fn check_chunk(chunk: &Chunk, durable: u64, mut last: Hash, signing: &Signing) -> Result<Vec<Hash>, LogError> {
     let mut leaves = Vec::new();
     for (index, line) in (chunk.first..durable).zip(chunk.lines()) {
-        let evidence = |detail: &str| LogError::Evidence { index, detail: format!("read back before signing: {detail}") };
+        let evidence =
+            |detail: &str| LogError::Evidence { index, detail: format!("read back before signing: {detail}") };
         let line = Line::parse(line).map_err(|error| evidence(&error.to_string()))?;
         let leaf = leaf_hash(line.entry.bytes);
         if line.entry.index.0 != index {

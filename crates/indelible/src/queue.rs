@@ -13,11 +13,7 @@ use std::{
 use indelible_core::{entry::EntryStart, tree::Hash};
 use indelible_store::store::Fingerprint;
 
-use crate::{
-    error::AppendError,
-    options::OnFull,
-    receipt::Receipt,
-};
+use crate::{error::AppendError, options::OnFull, receipt::Receipt};
 
 /// Most events that wait: with the longest events this is bounded by [`MAX_BYTES`] first.
 pub(crate) const MAX_EVENTS: usize = 16_384;

@@ -208,7 +208,8 @@ impl Draft {
 }
 
 fn control_start(control: &Control, entropy: &dyn Entropy) -> Result<EntryStart, AppendError> {
-    let failed = |error: indelible_core::control::ControlError| AppendError::Failed { why: crate::error::chain(&error) };
+    let failed =
+        |error: indelible_core::control::ControlError| AppendError::Failed { why: crate::error::chain(&error) };
     let body = control.canonical().map_err(failed)?;
     Ok(EntryStart::new(BodyKind::Control, &body, entropy.salt()))
 }

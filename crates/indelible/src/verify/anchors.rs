@@ -166,7 +166,8 @@ impl<'a> Anchors<'a> {
         let kept = KeptHead { number, root: head.root, size: head.size };
         self.unnamed.insert(number, kept);
         if let Some(newest) = self.newest_kept.filter(|newest| newest.number == number && *newest != kept) {
-            let detail = format!("kept checkpoint {number} has size {}, the head store knows size {}", head.size, newest.size);
+            let detail =
+                format!("kept checkpoint {number} has size {}, the head store knows size {}", head.size, newest.size);
             findings.push(finding(Kind::CheckpointMismatch, Some(head.size.0), detail));
         }
         if head.size.0 <= self.last_kept_size || head.size.0 < size {

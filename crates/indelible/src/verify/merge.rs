@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indelible_core::{
     control::{Control, Excuse},
-    entry,
-    hex,
+    entry, hex,
     mac::LogId,
     note::VerifyingKey,
     tile::level_len,
@@ -164,6 +163,11 @@ impl<'a> Merger<'a> {
         self.leaves.get(index, end, |first, count| store.hashes(0, first, count))
     }
 
+    fn stored_position(&mut self, index: u64) -> Result<Option<u64>, StoreError> {
+        let (store, end) = (self.setup.store, self.tree_size);
+        self.positions.get(index, end, |first, count| Ok(store.positions(first, count)?.unwrap_or_default()))
+    }
+
     fn add(&mut self, finding: Finding) {
         if let Some(index) = finding.index {
             self.reported.insert(index);
@@ -256,7 +260,11 @@ impl<'a> Merger<'a> {
             self.add(found);
             return Ok(());
         }
-        let whole_run = first_of_run && run.first == entry.index && self.loose.is_empty();
+        // A batch never spans two files: what is gone from the middle of one was cut out of a file that is there.
+        let whole_run = first_of_run
+            && run.first == entry.index
+            && self.loose.is_empty()
+            && self.stored_position(self.expected)?.is_none_or(|position| position & BATCH_START != 0);
         self.skip_to(entry.index, whole_run)?;
         self.accept(piece, seen, entry)
     }
@@ -355,14 +363,14 @@ impl<'a> Merger<'a> {
         let index = entry.index;
         if entry.batch != index && self.batch.is_some_and(|batch| batch != entry.batch) || entry.batch > index {
             let (id, recorded_at) = piece.name(seen);
-            let detail = format!("its line says batch {}, which is neither its own nor that of the line before", entry.batch);
+            let detail =
+                format!("its line says batch {}, which is neither its own nor that of the line before", entry.batch);
             self.add(Finding { id, recorded_at, ..finding(Kind::Changed, Some(index), detail) });
         }
         self.batch = Some(entry.batch);
         let (store, end) = (self.setup.store, self.tree_size);
-        let stored = self.positions.get(index, end, |first, count| {
-            Ok(store.positions(first, count)?.unwrap_or_default())
-        })?;
+        let stored =
+            self.positions.get(index, end, |first, count| Ok(store.positions(first, count)?.unwrap_or_default()))?;
         let Some(stored) = stored else { return Ok(()) };
         let position = *self.position.get_or_insert(stored & !BATCH_START);
         let start = if entry.batch == index { BATCH_START } else { 0 };
@@ -446,12 +454,8 @@ impl<'a> Merger<'a> {
     fn excuse(&mut self, index: u64, control: &Control) {
         let Some(excuse) = control.excuse() else { return };
         let kind = if matches!(control, Control::Pruned(_)) { "pruned" } else { "explained" };
-        let verified = control.verify_authorisation(
-            self.setup.log_id,
-            &self.setup.origin,
-            LeafIndex(index),
-            &self.setup.keys,
-        );
+        let verified =
+            control.verify_authorisation(self.setup.log_id, &self.setup.origin, LeafIndex(index), &self.setup.keys);
         match verified {
             Ok(()) => self.excuses.push((index, kind, excuse.clone())),
             Err(error) => {
@@ -468,7 +472,9 @@ impl<'a> Merger<'a> {
         let fault = match self.setup.store.attachment(&hash)? {
             None => Some("is missing".to_owned()),
             Some(content) if Sha256::digest(&content).as_slice() != hash => Some("was changed".to_owned()),
-            Some(content) if content.len() as u64 != size => Some(format!("has {} bytes, the entry says {size}", content.len())),
+            Some(content) if content.len() as u64 != size => {
+                Some(format!("has {} bytes, the entry says {size}", content.len()))
+            }
             Some(_) => None,
         };
         if let Some(fault) = fault {
@@ -554,7 +560,15 @@ impl<'a> Merger<'a> {
     }
 
     /// The last run has ended. `durable`: entries that were synced by the store's word, where no writer is at work; `known`: the largest own anchor.
-    pub(super) fn finish(&mut self, durable: Option<u64>, known: Option<(u64, Source)>, behind: Option<u64>) -> Result<(), StoreError> {
+    pub(super) fn finish(
+        &mut self,
+        durable: Option<u64>,
+        known: Option<(u64, Source)>,
+        behind: Option<u64>,
+    ) -> Result<(), StoreError> {
+        if known.is_none() && self.never_signed() {
+            return Ok(());
+        }
         let end = known.map_or(0, |(size, _)| size).max(durable.unwrap_or(0));
         if self.expected < end {
             self.cut_short(end, known, behind)?;
@@ -593,6 +607,19 @@ impl<'a> Merger<'a> {
         self.judge_absent()
     }
 
+    /// Lines without a signature, under no checkpoint: this was never a signed log, and nothing can be said of it.
+    fn never_signed(&mut self) -> bool {
+        let unsigned = |named: &Named| named.kind == Kind::Unsigned;
+        let none = self.expected == 0 && !self.loose.is_empty() && self.loose.iter().all(unsigned);
+        if none {
+            let detail =
+                format!("none of its {} lines carries a signature: this is not a signed log", self.loose.len());
+            self.loose.clear();
+            self.add(finding(Kind::NoCheckpoint, None, detail));
+        }
+        none
+    }
+
     fn cut_short(&mut self, end: u64, known: Option<(u64, Source)>, behind: Option<u64>) -> Result<(), StoreError> {
         let loose = self.loose.len() as u64;
         let first = self.expected + loose.min(end - self.expected);
@@ -606,7 +633,11 @@ impl<'a> Merger<'a> {
             };
             let rolled = behind.is_some_and(|size| size <= first && end <= anchored);
             let kind = if rolled { Kind::RolledBack } else { Kind::Truncated };
-            let detail = format!("the log ends with entry {}, {why}: entries {first} to {} are gone", first.wrapping_sub(1), end - 1);
+            let detail = format!(
+                "the log ends with entry {}, {why}: entries {first} to {} are gone",
+                first.wrapping_sub(1),
+                end - 1
+            );
             self.add(Finding { last: Some(end - 1), ..finding(kind, Some(first), detail) });
         }
         let anchored = known.map_or(0, |(size, _)| size).min(end);
@@ -643,7 +674,10 @@ impl<'a> Merger<'a> {
             }
             return;
         }
-        let detail = format!("{} lines of a torn write that nobody was told about; opening the log cuts them and keeps them aside", loose.len());
+        let detail = format!(
+            "{} lines of a torn write that nobody was told about; opening the log cuts them and keeps them aside",
+            loose.len()
+        );
         self.report.remarks.push(Remark { kind: "torn_tail", index: Some(self.expected), detail });
     }
 
@@ -655,7 +689,9 @@ impl<'a> Merger<'a> {
                     self.report.remarks.push(Remark { kind, index: Some(first), detail });
                 }
                 None => {
-                    let detail = format!("the bodies of entries {first} to {last} are absent; their hashes are there; no authorised record excuses it");
+                    let detail = format!(
+                        "the bodies of entries {first} to {last} are absent; their hashes are there; no authorised record excuses it"
+                    );
                     self.add(Finding { last: Some(last), ..finding(Kind::Absent, Some(first), detail) });
                 }
             }

@@ -66,7 +66,11 @@ impl SeenPiece {
                 let id = top_level_string(line.entry.body, "id").map(str::to_owned);
                 (id, Some(line.entry.recorded_at.to_owned()))
             }
-            Err(_) => (quoted_after(line, b",\"id\":\""), quoted_after(line, b",\"recorded_at\":\"")),
+            Err(_) => {
+                let event = memchr::memmem::find(line, b"{\"event\":").and_then(|at| line.get(at + 9..));
+                let id = top_level_string(event.unwrap_or(line), "id").map(str::to_owned);
+                (id, quoted_after(line, b",\"recorded_at\":\""))
+            }
         }
     }
 }

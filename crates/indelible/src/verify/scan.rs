@@ -84,7 +84,9 @@ pub enum VerifyError {
     #[error(transparent)]
     Heads(#[from] HeadStoreError),
     /// The newest head is missing.
-    #[error("the head store has no record of `{origin}` at `{place}`: a rolled-back log could not be told from a whole one; restore that file, or verify with --public-key alone, which cannot see a rollback")]
+    #[error(
+        "the head store has no record of `{origin}` at `{place}`: a rolled-back log could not be told from a whole one; restore that file, or verify with --public-key alone, which cannot see a rollback"
+    )]
     HeadMissing {
         /// The log.
         origin: String,
@@ -276,8 +278,12 @@ fn known_heads(
     if let Some(note) = &request.checkpoint {
         match open(note, &request.key) {
             Opened::Good(tree) => fixed.push(Anchor { head: tree, source: Source::Given }),
-            Opened::OtherKey(detail) => return Err(VerifyError::WrongKey { detail: format!("the checkpoint that was given: {detail}") }),
-            Opened::Bad(detail) => return Err(VerifyError::Input(format!("the checkpoint that was given cannot be used: {detail}"))),
+            Opened::OtherKey(detail) => {
+                return Err(VerifyError::WrongKey { detail: format!("the checkpoint that was given: {detail}") });
+            }
+            Opened::Bad(detail) => {
+                return Err(VerifyError::Input(format!("the checkpoint that was given cannot be used: {detail}")));
+            }
         }
     }
     Ok(fixed)
@@ -292,7 +298,10 @@ fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, rep
         let detail = format!("`checkpoint` covers {} entries, the newest head {}", published.size, known.size);
         report.add(finding(Kind::Derived, None, detail));
     } else if published.size > known.size {
-        let detail = format!("the head store is behind the published checkpoint ({} and {} entries): it was put back", known.size, published.size);
+        let detail = format!(
+            "the head store is behind the published checkpoint ({} and {} entries): it was put back",
+            known.size, published.size
+        );
         report.add(finding(Kind::Derived, None, detail));
     }
 }
@@ -311,7 +320,12 @@ fn receipts(request: &Request<'_>, origin: &str) -> Result<BTreeMap<u64, Vec<ent
 
 fn resume(request: &Request<'_>, log_id: LogId) -> Result<(Frontier, Hash), VerifyError> {
     let Some(from) = &request.from else { return Ok((Frontier::new(), leaf_hash(b""))) };
-    let unusable = || VerifyError::Input("the record of the last verification cannot be used: verify from the beginning, without --from-last".to_owned());
+    let unusable = || {
+        VerifyError::Input(
+            "the record of the last verification cannot be used: verify from the beginning, without --from-last"
+                .to_owned(),
+        )
+    };
     if from.log_id != log_id.to_string() {
         return Err(unusable());
     }
@@ -350,7 +364,12 @@ fn scan(
     let runs = store.runs()?;
     let from = request.from.as_ref().map_or(0, |from| from.size);
     let skip = runs.iter().skip(1).take_while(|run| run.first <= from).count();
-    let jobs = Jobs { store, runs: &runs, state: Mutex::new(JobState { run: skip, ..JobState::default() }), room: Condvar::new() };
+    let jobs = Jobs {
+        store,
+        runs: &runs,
+        state: Mutex::new(JobState { run: skip, ..JobState::default() }),
+        room: Condvar::new(),
+    };
     let threads = match request.threads {
         0 => thread::available_parallelism().map_or(1, usize::from),
         n => n,
