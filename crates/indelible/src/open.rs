@@ -274,6 +274,7 @@ fn start(parts: Parts, options: Options) -> Log {
         bounded_within: options.bounded_within,
         on_full: options.on_full,
         tending: Mutex::new(false),
+        prover: Mutex::new(None),
     });
     Log::from_inner(inner)
 }
