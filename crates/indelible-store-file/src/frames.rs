@@ -104,20 +104,26 @@ impl Decoder {
         Ok(Self(zstd::bulk::Decompressor::new()?))
     }
 
-    /// Decompresses one frame that must give exactly `frame.bytes` bytes.
+    /// Decompresses one frame, which must give exactly `frame.bytes` bytes, behind what `out` holds.
     ///
     /// # Errors
-    /// [`FrameError::Frame`].
-    pub fn content(&mut self, frame: &Frame, compressed: &[u8]) -> Result<Vec<u8>, FrameError> {
-        let limit = usize::try_from(frame.bytes).unwrap_or(usize::MAX);
-        let fail = |source| FrameError::Frame { at: frame.at, source };
-        let content = self.0.decompress(compressed, limit).map_err(fail)?;
-        if content.len() == limit {
-            Ok(content)
-        } else {
-            let text = format!("it holds {} bytes instead of {limit}", content.len());
-            Err(fail(io::Error::new(io::ErrorKind::InvalidData, text)))
+    /// [`FrameError::Frame`]; then `out` is as long as before.
+    pub fn append(&mut self, frame: &Frame, compressed: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+        let (from, wanted) = (out.len(), usize::try_from(frame.bytes).unwrap_or(usize::MAX));
+        out.resize(from + wanted, 0);
+        let room = out.get_mut(from..).unwrap_or_default();
+        let result = match self.0.decompress_to_buffer(compressed, room) {
+            Ok(got) if got == wanted => Ok(()),
+            Ok(got) => {
+                let text = format!("it holds {got} bytes instead of {wanted}");
+                Err(io::Error::new(io::ErrorKind::InvalidData, text))
+            }
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            out.truncate(from);
         }
+        result.map_err(|source| FrameError::Frame { at: frame.at, source })
     }
 }
 

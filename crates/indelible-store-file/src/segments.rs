@@ -228,7 +228,9 @@ impl OpenSegment {
             Some(decoder) => decoder,
             None => decoder.insert(self.decoder()?),
         };
-        let content = Arc::new(self.decompress(decoder, frame)?);
+        let mut content = Vec::new();
+        self.decompress(decoder, frame, &mut Vec::new(), &mut content)?;
+        let content = Arc::new(content);
         *last = Some((frame.at, Arc::clone(&content)));
         Ok(content)
     }
@@ -237,9 +239,18 @@ impl OpenSegment {
         Decoder::new().map_err(StoreError::io("decompress", &self.path))
     }
 
-    fn decompress(&self, decoder: &mut Decoder, frame: &Frame) -> Result<Vec<u8>, StoreError> {
-        let compressed = self.raw(frame.at, usize::try_from(frame.compressed).unwrap_or(usize::MAX))?;
-        decoder.content(frame, &compressed).map_err(|error| StoreError::Evidence {
+    /// Appends a frame's content to `out`; `compressed` is only room.
+    fn decompress(
+        &self,
+        decoder: &mut Decoder,
+        frame: &Frame,
+        compressed: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        compressed.resize(to_usize(u64::from(frame.compressed)), 0);
+        let got = self.file.read_at(compressed, frame.at).map_err(StoreError::io("read", &self.path))?;
+        compressed.truncate(got);
+        decoder.append(frame, compressed, out).map_err(|error| StoreError::Evidence {
             index: self.segment.first,
             detail: format!("`{}`: {error}", self.place()),
         })
@@ -278,10 +289,10 @@ impl OpenSegment {
     pub fn read_piece(&self, piece: &Piece, end: u64) -> Result<Vec<u8>, StoreError> {
         if self.segment.kind == Kind::Closed {
             let mut out = Vec::with_capacity(to_usize(piece.bytes.min(PIECE_BYTES)));
-            let mut decoder = self.decoder()?;
+            let (mut decoder, mut compressed) = (self.decoder()?, Vec::new());
             let (from, count) = (to_usize(piece.unit), to_usize(piece.units));
             for frame in self.frames.iter().skip(from).take(count) {
-                out.extend_from_slice(&self.decompress(&mut decoder, frame)?);
+                self.decompress(&mut decoder, frame, &mut compressed, &mut out)?;
             }
             return Ok(out);
         }
@@ -357,6 +368,7 @@ pub fn compress(disk: &dyn Disk, layout: &Layout, plain: &OpenSegment) -> Result
     let end = plain.len()?;
     let mut list: Vec<Frame> = Vec::new();
     let (mut encoder, mut decoder) = (Encoder::new().map_err(io("compress"))?, plain.decoder()?);
+    let mut content = Vec::new();
     let (mut at, mut offset) = (0_u64, 0_u64);
     for piece in plain.pieces(end)? {
         let lines = plain.read_piece(&piece, end)?;
@@ -372,8 +384,9 @@ pub fn compress(disk: &dyn Disk, layout: &Layout, plain: &OpenSegment) -> Result
             file.write_at(&compressed, at).map_err(io("write"))?;
             let mut back = vec![0; compressed.len()];
             file.read_at(&mut back, at).map_err(io("read back"))?;
-            let same = decoder.content(&frame, &back).is_ok_and(|content| content == part);
-            if !same {
+            content.clear();
+            let whole = decoder.append(&frame, &back, &mut content).is_ok();
+            if !whole || content != part {
                 return Err(io("read back")(io::Error::new(io::ErrorKind::InvalidData, "it is not what was written")));
             }
             at += compressed.len() as u64;
