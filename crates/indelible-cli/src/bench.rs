@@ -45,8 +45,8 @@ const SMALL: u64 = 10_000;
 #[derive(clap::Args, Debug)]
 pub(crate) struct BenchArgs {
     /// Print one JSON object instead of a table
-    #[arg(long)]
-    json: bool,
+    #[arg(skip)]
+    pub(crate) json: bool,
     /// Entries of the large log that is verified, proven from and opened
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     events: u64,
@@ -75,7 +75,11 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let bench = Bench::new(dir.path(), args)?;
     let report = bench.measure()?;
     let mut out = std::io::stdout().lock();
-    if args.json { report.write_json(&mut out)? } else { report.write_table(&mut out)? }
+    if args.json {
+        report.write_json(&mut out)?
+    } else {
+        report.write_table(&mut out)?
+    }
     out.flush()?;
     dir.close().context("cannot remove the benchmark's directory")
 }

@@ -92,6 +92,14 @@ impl Encoder {
     }
 }
 
+/// Compresses one part by itself.
+///
+/// # Errors
+/// What zstd says.
+pub fn compress(part: &[u8]) -> io::Result<Vec<u8>> {
+    Encoder::new()?.frame(part)
+}
+
 /// Decompresses one frame after the other; what zstd needs for that (160 KiB) is had once.
 pub struct Decoder(zstd::bulk::Decompressor<'static>);
 

@@ -20,12 +20,12 @@ use crate::layout::Layout;
 
 const MAGIC: &[u8; 8] = b"INDIDS1\n";
 const HEADER_LEN: usize = 40;
-const BLOCK_LEN: usize = 64;
-const RECORD_LEN: usize = 24;
-const FOOTER_LEN: usize = 64;
 const HEADER: u64 = HEADER_LEN as u64;
+const BLOCK_LEN: usize = 64;
 const BLOCK: u64 = BLOCK_LEN as u64;
+const RECORD_LEN: usize = 24;
 const RECORD: u64 = RECORD_LEN as u64;
+const FOOTER_LEN: usize = 64;
 const FOOTER: u64 = FOOTER_LEN as u64;
 /// 10 bits a key in a block of 512.
 const KEYS_PER_BLOCK: u64 = 51;
@@ -97,7 +97,7 @@ impl Run {
     pub fn lookup(&self, id: Fingerprint, out: &mut Vec<u64>) -> Result<(), StoreError> {
         let mut block = [0; BLOCK_LEN];
         self.read(&mut block, HEADER + block_of(id, self.blocks) * BLOCK)?;
-        if !bits_of(id).all(|bit| block.get(bit / 8).is_some_and(|byte| (byte >> (bit % 8)) & 1 == 1)) {
+        if !bits_of(id).all(|bit| block.get(bit / 8).is_some_and(|byte| byte >> (bit % 8) & 1 == 1)) {
             return Ok(());
         }
         let mut at = self.lower_bound(id)?;
@@ -195,7 +195,7 @@ fn block_of(id: Fingerprint, blocks: u64) -> u64 {
 
 fn bits_of(id: Fingerprint) -> impl Iterator<Item = usize> {
     let x = id.0.last_chunk().copied().map_or(0, u64::from_le_bytes);
-    (0..6).map(move |k| usize::try_from((x >> (9 * k)) & 511).unwrap_or(0))
+    (0..6).map(move |k| usize::try_from(x >> (9 * k) & 511).unwrap_or(0))
 }
 
 /// Writes a sorted file in one pass: the filter's blocks and the records grow side by side.
@@ -329,8 +329,27 @@ impl IdIndex {
     /// # Errors
     /// [`StoreError::Damaged`] where a file does not fit, or the files do not cover a range without holes.
     pub fn open(disk: SharedDisk, layout: Layout) -> Result<Self, StoreError> {
+        let files = list(&disk, &layout)?;
+        if let Some((first, _, _)) = files.stray.first() {
+            let covered = files.kept.last().map_or(0, |(_, end, _)| *end);
+            let detail = format!("a file begins with entry {first} where one should with entry {covered}");
+            return Err(StoreError::Damaged { place: layout.at("ids").display().to_string(), detail });
+        }
+        Self::with(disk, layout, files.kept)
+    }
+
+    /// Opens the files up to the first hole, which a power cut leaves where the sync of a name had failed.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where a file does not fit; [`StoreError::Io`].
+    pub fn open_to_hole(disk: SharedDisk, layout: Layout) -> Result<Self, StoreError> {
+        let files = list(&disk, &layout)?;
+        Self::with(disk, layout, files.kept)
+    }
+
+    fn with(disk: SharedDisk, layout: Layout, files: Vec<File>) -> Result<Self, StoreError> {
         let mut state = State::default();
-        for (first, end, path) in list(&disk, &layout)? {
+        for (first, end, path) in files {
             state.runs.push(Arc::new(Run::open(&disk, path, first, end)?));
         }
         let covered = state.runs.last().map_or(0, |run| run.end);
@@ -517,18 +536,30 @@ fn file_name(first: u64, end: u64) -> String {
     format!("{first:020}-{end:020}.ids")
 }
 
+/// An id file: the range that it covers, and its path.
+pub type File = (u64, u64, PathBuf);
+
 /// The id files of a log, in order, without the leavings of an interrupted merge.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// Those that cover the log from its beginning without a hole.
+    pub kept: Vec<File>,
+    /// Those behind a hole, and those that overlap others.
+    pub stray: Vec<File>,
+}
+
+/// Lists the id files.
 ///
 /// # Errors
-/// [`StoreError::Damaged`] where they leave a hole; [`StoreError::Io`].
-pub fn list(disk: &SharedDisk, layout: &Layout) -> Result<Vec<(u64, u64, PathBuf)>, StoreError> {
+/// [`StoreError::Io`].
+pub fn list(disk: &SharedDisk, layout: &Layout) -> Result<Files, StoreError> {
     let dir = layout.at("ids");
     let names = match disk.list(&dir) {
         Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(StoreError::io("list", &dir)(error)),
     };
-    let mut files: Vec<(u64, u64, PathBuf)> = names
+    let mut files: Vec<File> = names
         .iter()
         .filter_map(|name| {
             let (first, end) = name.strip_suffix(".ids")?.split_once('-')?;
@@ -539,19 +570,31 @@ pub fn list(disk: &SharedDisk, layout: &Layout) -> Result<Vec<(u64, u64, PathBuf
     // The widest of those that begin at the same entry is the merged one; what it covers are leavings.
     files.sort_by_key(|(first, end, _)| (*first, std::cmp::Reverse(*end)));
     let mut covered = 0;
-    let mut kept = Vec::new();
-    for (first, end, path) in files {
+    let mut found = Files::default();
+    for file in files {
+        let (first, end, _) = file;
         if end <= covered {
             continue;
         }
-        if first != covered {
-            let detail = format!("there is no file for entries {covered} to {}", first.saturating_sub(1));
-            return Err(StoreError::Damaged { place: dir.display().to_string(), detail });
+        if first == covered {
+            covered = end;
+            found.kept.push(file);
+        } else {
+            found.stray.push(file);
         }
-        covered = end;
-        kept.push((first, end, path));
     }
-    Ok(kept)
+    Ok(found)
+}
+
+/// Removes the files behind a hole: what they covered is read from the entries again.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn remove_strays(disk: &SharedDisk, layout: &Layout) -> Result<(), StoreError> {
+    for (_, _, path) in list(disk, layout)?.stray {
+        disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+    }
+    Ok(())
 }
 
 /// Removes every id file, for a rebuild.
@@ -615,8 +658,8 @@ mod tests {
     #[test]
     fn merges_are_few_and_tiered() {
         let mut sizes: Vec<u64> = Vec::new();
-        for _ in 0..1000 {
-            sizes.push(1);
+        for size in std::iter::repeat_n(1, 1000) {
+            sizes.push(size);
             while let Some(from) = merge_from(&sizes) {
                 let total = sizes.drain(from..).sum();
                 sizes.push(total);

@@ -88,6 +88,8 @@ fn parse_name(name: &str) -> Option<Segment> {
 pub struct OpenSegment {
     /// Which.
     pub segment: Segment,
+    /// How its frames were found.
+    pub trust: Trust,
     path: PathBuf,
     file: Box<dyn DiskFile>,
     frames: Vec<Frame>,
@@ -120,7 +122,8 @@ impl OpenSegment {
     pub fn open(disk: &SharedDisk, layout: &Layout, segment: Segment, trust: Trust) -> Result<Self, StoreError> {
         let path = segment.path(layout);
         let file = disk.open(&path, Open::Read).map_err(StoreError::io("open", &path))?;
-        let mut open = Self { segment, path, file, frames: Vec::new(), table_fault: None, single: Mutex::default() };
+        let mut open =
+            Self { segment, trust, path, file, frames: Vec::new(), table_fault: None, single: Mutex::default() };
         if segment.kind == Kind::Closed {
             let table = open.read_table()?;
             match (trust, table) {
@@ -287,7 +290,8 @@ impl OpenSegment {
     /// # Errors
     /// [`StoreError::Io`]; [`StoreError::Evidence`] for a frame that cannot be decompressed.
     pub fn read_piece(&self, piece: &Piece, end: u64) -> Result<Vec<u8>, StoreError> {
-        if self.segment.kind == Kind::Closed {
+        // A piece without units was cut from the plain form.
+        if self.segment.kind == Kind::Closed && piece.units > 0 {
             let mut out = Vec::with_capacity(to_usize(piece.bytes.min(PIECE_BYTES)));
             let (mut decoder, mut compressed) = (self.decoder()?, Vec::new());
             let (from, count) = (to_usize(piece.unit), to_usize(piece.units));
@@ -301,7 +305,7 @@ impl OpenSegment {
         let before = to_usize(piece.offset - from);
         let longest = indelible_core::entry::MAX_LINE_BYTES as u64;
         let until = (piece.offset + piece.bytes + longest).min(end);
-        let mut bytes = self.raw(from, to_usize(until - from))?;
+        let mut bytes = self.read(from, to_usize(until - from))?;
         let own = to_usize(piece.bytes) + before;
         let tail_end = match bytes.get(own..) {
             Some(rest) if bytes.get(own - 1) != Some(&b'\n') => {

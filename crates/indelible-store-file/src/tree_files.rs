@@ -75,6 +75,10 @@ impl TreeReader {
         if got == bytes.len() {
             return Ok(());
         }
+        // A writer that came after a crash may have made the file anew: the next call opens it again.
+        if let Some(place) = self.open.lock().unwrap_or_else(PoisonError::into_inner).get_mut(slot) {
+            *place = None;
+        }
         let detail = if file.is_none() {
             "it is missing".to_owned()
         } else {
@@ -135,7 +139,12 @@ impl TreeWriter {
                 let detail = format!("it has {have} bytes instead of {want}");
                 return Err(StoreError::Damaged { place: path.display().to_string(), detail });
             }
-            if have > want {
+            if want == 0 && slot < usize::from(LEVELS) {
+                // Made anew when it is needed, so that its name is synced by the one who counts on it.
+                if writer.disk.meta(&path).map_err(StoreError::io("read", &path))?.is_some() {
+                    writer.disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+                }
+            } else if have > want {
                 writer.file(slot)?.set_len(want).map_err(StoreError::io("cut", &path))?;
             }
         }

@@ -63,6 +63,11 @@ pub trait Disk: Send + Sync + 'static {
     fn protect(&self, path: &Path, immutable: bool) -> io::Result<Protection>;
     /// The reverse of [`Disk::protect`].
     fn unprotect(&self, path: &Path) -> io::Result<()>;
+    /// How far a file is protected.
+    fn protection(&self, path: &Path) -> io::Result<Protection> {
+        let _ = path;
+        Ok(Protection::None)
+    }
     /// Whether `path`, or the nearest parent that exists, is on a network file system.
     fn is_network(&self, path: &Path) -> io::Result<bool> {
         let _ = path;
@@ -237,6 +242,15 @@ impl Disk for OsDisk {
         fs::set_permissions(path, permissions)
     }
 
+    fn protection(&self, path: &Path) -> io::Result<Protection> {
+        let meta = fs::metadata(path)?;
+        Ok(match (is_immutable(path), meta.permissions().readonly()) {
+            (true, _) => Protection::Immutable,
+            (false, true) => Protection::ReadOnly,
+            (false, false) => Protection::None,
+        })
+    }
+
     #[cfg(target_os = "linux")]
     fn is_network(&self, path: &Path) -> io::Result<bool> {
         // statfs(2): NFS, SMB, CIFS, SMB2, AFS, Ceph, 9p.
@@ -258,6 +272,17 @@ fn set_immutable(path: &Path, on: bool) -> io::Result<()> {
         ioctl_setflags(&file, flags)?;
     }
     Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn is_immutable(path: &Path) -> bool {
+    use rustix::fs::{IFlags, ioctl_getflags};
+    fs::File::open(path).is_ok_and(|file| ioctl_getflags(&file).is_ok_and(|flags| flags.contains(IFlags::IMMUTABLE)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_immutable(_path: &Path) -> bool {
+    false
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -91,11 +91,11 @@ pub(crate) struct Inner {
     pub(crate) bounded_within: Duration,
     pub(crate) on_full: OnFull,
     pub(crate) tending: Mutex<bool>,
-    /// What the proofs under one head share; another head has other ends of its levels.
+    /// What the last proofs hashed, for the tree size that they were made at.
     pub(crate) prover: Mutex<Option<(TreeSize, Prover<OwnTree>)>>,
 }
 
-/// The stored tree of a log, for a prover that stays with it.
+/// The stored tree, held by a prover that outlives a call.
 pub(crate) struct OwnTree(Arc<dyn Writer>);
 
 impl LevelReader for OwnTree {

@@ -191,7 +191,8 @@ pub(crate) fn verify(log: &Path, key: &EntryKey, threads: usize, head: &TreeHead
     thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let own = work();
-        let joined = others.into_iter().map(|other| other.join().unwrap_or_else(|_| anyhow::bail!("a thread ended early")));
+        let joined =
+            others.into_iter().map(|other| other.join().unwrap_or_else(|_| anyhow::bail!("a thread ended early")));
         joined.chain([own]).collect::<anyhow::Result<()>>()
     })?;
     let tree = tree.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -263,7 +264,8 @@ fn check(content: &[u8], key: &EntryKey, leaves: &mut Vec<Hash>) -> anyhow::Resu
         rest = after.get(1..).unwrap_or_default();
         let signed = ok(line.get(b"{\"batch\":0,\"entry\":".len() - 1..))?;
         let from = memchr::memchr(b'{', signed).context("a line holds no entry")?;
-        let entry = signed.get(from..signed.len().wrapping_sub(b",\"mac\":\"\"}".len() + 64)).context("a line is too short")?;
+        let entry =
+            signed.get(from..signed.len().wrapping_sub(b",\"mac\":\"\"}".len() + 64)).context("a line is too short")?;
         let mac = ok(line.get(line.len().wrapping_sub(66)..line.len().wrapping_sub(2)))?;
         let leaf = leaf_hash(entry);
         let mac: [u8; 32] = hex::decode(mac).context("a line carries no signature")?;
@@ -284,7 +286,11 @@ fn parts(dir: &Path) -> anyhow::Result<Vec<Part>> {
     for path in paths {
         let file = Arc::new(File::open(&path)?);
         let len = file.metadata()?.len();
-        let whats = if path.extension().is_some_and(|e| e == "zst") { frame_parts(&file, len)? } else { plain_parts(&file, len)? };
+        let whats = if path.extension().is_some_and(|e| e == "zst") {
+            frame_parts(&file, len)?
+        } else {
+            plain_parts(&file, len)?
+        };
         parts.extend(whats.into_iter().map(|what| Part { file: Arc::clone(&file), what }));
     }
     Ok(parts)

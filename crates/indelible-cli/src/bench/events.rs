@@ -4,12 +4,7 @@ use std::ops::Range;
 
 use anyhow::Context as _;
 use indelible::Log;
-use indelible_core::{
-    entry::Line,
-    event,
-    mac::EntryKey,
-    tree::LeafIndex,
-};
+use indelible_core::{entry::Line, event, mac::EntryKey, tree::LeafIndex};
 
 use super::BATCH;
 
@@ -67,7 +62,8 @@ pub(crate) fn with_ids(seed: u64, count: usize) -> Vec<Vec<u8>> {
 }
 
 fn text(random: &mut Random, n: u64, id: &str) -> Vec<u8> {
-    const NAMES: [&str; 6] = ["Ada Lovelace", "Grace Hopper", "Alan Turing", "Edsger Dijkstra", "Barbara Liskov", "Tony Hoare"];
+    const NAMES: [&str; 6] =
+        ["Ada Lovelace", "Grace Hopper", "Alan Turing", "Edsger Dijkstra", "Barbara Liskov", "Tony Hoare"];
     const VERBS: [(&str, &str); 5] = [
         ("document.read", "data_access"),
         ("document.update", "data_change"),

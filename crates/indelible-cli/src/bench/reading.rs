@@ -118,7 +118,8 @@ pub(crate) fn prove(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()
     log.close()?;
     let how = How { durability: "–", batch: 1, callers: 1, against: "a budget", target: Target::AtMost(1.0) };
     report.add("prove", "µs (p50)", (single, PROOF_BUDGET_US), how);
-    report.note(format!("random entries: bundle with entry, proof, checkpoint; reading the entry is {body:.0} µs of it"));
+    report
+        .note(format!("random entries: bundle with entry, proof, checkpoint; reading the entry is {body:.0} µs of it"));
     report.add("prove_kept", "µs (p50)", (kept, PROOF_BUDGET_US), how);
     report.note(format!("the same with one prover for all; the proof without the entry takes {tree_only:.1} µs"));
     Ok(())

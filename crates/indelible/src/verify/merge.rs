@@ -615,6 +615,7 @@ impl<'a> Merger<'a> {
             let detail =
                 format!("none of its {} lines carries a signature: this is not a signed log", self.loose.len());
             self.loose.clear();
+            self.report.findings.retain(|finding| finding.kind != Kind::NoCheckpoint);
             self.add(finding(Kind::NoCheckpoint, None, detail));
         }
         none
