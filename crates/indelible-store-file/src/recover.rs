@@ -13,7 +13,7 @@ use indelible_core::{
 };
 use indelible_store::{
     disk::{Open, SharedDisk, replace_small},
-    store::{MAX_BATCH_BYTES, StoreError},
+    store::{self, MAX_BATCH_BYTES, StoreError},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -208,7 +208,7 @@ fn read_tail(
         if memchr::memchr(b'\n', &bytes).is_none() {
             return Ok(Some("its line does not end".to_owned()));
         }
-        for line in bytes.split_inclusive(|b| *b == b'\n') {
+        for line in store::lines(&bytes) {
             let Some(text) = line.strip_suffix(b"\n") else { break };
             match next_line(text, tail, check) {
                 Ok(next) => *tail = Tail { position: tail.position + line.len() as u64, ..next },

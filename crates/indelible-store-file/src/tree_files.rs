@@ -11,7 +11,7 @@ use indelible_core::{
 };
 use indelible_store::{
     disk::{DiskFile, Open, SharedDisk},
-    store::{Chunk, StoreError},
+    store::{self, Chunk, StoreError},
 };
 
 use crate::layout::Layout;
@@ -194,7 +194,7 @@ impl TreeWriter {
         }
         let mut offsets = Vec::with_capacity(leaves.len() * 8);
         let mut position = self.position;
-        for (index, line) in (from.0..).zip(lines.bytes.split_inclusive(|b| *b == b'\n')).take(leaves.len()) {
+        for (index, line) in (from.0..).zip(store::lines(&lines.bytes)).take(leaves.len()) {
             let start = if batch_of(line) == Some(index) { BATCH_START } else { 0 };
             offsets.extend_from_slice(&(position | start).to_le_bytes());
             position += line.len() as u64;

@@ -302,16 +302,16 @@ impl Log {
     pub fn prove(&self, index: LeafIndex) -> Result<crate::bundle::Bundle, LogError> {
         let (head, tree) = self.head();
         let (head, tree) = if index.0 < tree.size.0 { (head, tree) } else { (self.checkpoint()?, self.head().1) };
-        let store = &self.inner.store;
-        let mut provers = lock(&self.inner.prover);
-        // Proofs at one size share what they hashed; a new checkpoint begins anew.
-        let mut prover = match provers.take() {
-            Some((size, prover)) if size == tree.size => prover,
-            _ => Prover::new(OwnTree(Arc::clone(store)), tree.size),
+        let inner = &self.inner;
+        // Whoever finds it in use pays for one proof's hashing and waits for nobody.
+        let Ok(mut kept) = inner.prover.try_lock() else {
+            return crate::bundle::prove(&*inner.store, index, tree, &head.checkpoint);
         };
-        let bundle = crate::bundle::prove_with(&**store, &mut prover, index, tree, &head.checkpoint);
-        *provers = Some((tree.size, prover));
-        bundle
+        let prover = match &mut *kept {
+            Some((size, prover)) if *size == tree.size => prover,
+            kept => &mut kept.insert((tree.size, Prover::new(OwnTree(Arc::clone(&inner.store)), tree.size))).1,
+        };
+        crate::bundle::prove_with(&*inner.store, prover, index, tree, &head.checkpoint)
     }
 
     /// Keeps an attachment durably and returns its digest; name it in the event's `attachments`.

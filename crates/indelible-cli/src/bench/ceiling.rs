@@ -171,7 +171,7 @@ enum What {
 
 /// Bytes of a part: as much as the log's own verification takes at a time.
 const PART_BYTES: u64 = 1 << 20;
-const PART_FRAMES: usize = 4;
+const PART_FRAMES: usize = 16;
 
 /// Reads every line of a log's segments with so many threads: decompress, split, leaf hash, entry signature, tree. Returns entries a
 /// second; the tree must give `head`.
