@@ -1,15 +1,21 @@
 //! Lower-case hexadecimal, the only spelling that the format knows.
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
 /// Appends the lower-case hexadecimal form of `bytes` to `out`.
 pub fn push(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend(bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]));
+    let from = out.len();
+    out.resize(from + 2 * bytes.len(), 0);
+    let slots = out.get_mut(from..).unwrap_or_default().as_chunks_mut::<2>().0;
+    for (slot, byte) in slots.iter_mut().zip(bytes) {
+        *slot = [digit(byte >> 4), digit(byte & 15)];
+    }
 }
 
 /// The lower-case hexadecimal form of `bytes`.
 pub fn encode(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).map(char::from).collect()
+    let mut out = Vec::with_capacity(2 * bytes.len());
+    push(&mut out, bytes);
+    // Digits only, so that nothing is ever lost here.
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// Reads exactly `N` bytes from `2 * N` lower-case digits; `None` for anything else, upper case included.
@@ -18,23 +24,25 @@ pub fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
         return None;
     }
     let mut out = [0; N];
-    for (slot, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        *slot = value(*high)? << 4 | value(*low)?;
+    // Without a branch in the loop, and asked once behind it: every line that is read has 160 digits.
+    let mut all = true;
+    for (slot, pair) in out.iter_mut().zip(text.as_chunks::<2>().0) {
+        let [(high, good_high), (low, good_low)] = pair.map(value);
+        *slot = high << 4 | low;
+        all &= good_high & good_low;
     }
-    Some(out)
+    all.then_some(out)
 }
 
-fn digit(nibble: u8) -> u8 {
-    DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0')
+const fn digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble }
 }
 
-fn value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
+/// What a digit stands for, and whether it is one.
+const fn value(digit: u8) -> (u8, bool) {
+    let (number, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
+    let value = if number < 10 { number } else { letter.wrapping_add(10) & 15 };
+    (value, (number < 10) | (letter < 6))
 }
 
 #[cfg(test)]
@@ -49,6 +57,16 @@ mod tests {
         let mut pushed = Vec::new();
         push(&mut pushed, &all);
         assert_eq!(pushed, text.into_bytes());
+    }
+
+    #[test]
+    fn reads_sixteen_digits_and_no_other_byte() {
+        for byte in 0..=255_u8 {
+            let expect = b"0123456789abcdef".iter().position(|digit| *digit == byte);
+            let expect = expect.map(|value| u8::try_from(value).unwrap());
+            assert_eq!(decode::<1>(&[b'0', byte]), expect.map(|value| [value]), "{byte}");
+            assert_eq!(decode::<1>(&[byte, b'0']), expect.map(|value| [value << 4]), "{byte}");
+        }
     }
 
     #[test]

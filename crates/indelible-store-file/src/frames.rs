@@ -7,8 +7,11 @@ use std::io;
 use indelible_core::entry::MAX_LINE_BYTES;
 use thiserror::Error;
 
-/// Most uncompressed bytes in a frame.
+/// Most uncompressed bytes in a frame, for whoever reads one.
 pub const FRAME_BYTES: usize = 256 << 10;
+/// Most that a frame of several lines is given. One entry costs one frame: a quarter of the time of a frame of 256 KiB, for 1.5 % more bytes.
+pub const TARGET_BYTES: usize = 64 << 10;
+const _: () = assert!(TARGET_BYTES <= FRAME_BYTES);
 /// A frame of this size holds at least four of the longest lines.
 const _: () = assert!(FRAME_BYTES / MAX_LINE_BYTES >= 3);
 
@@ -47,11 +50,11 @@ pub enum FrameError {
     },
 }
 
-/// Cuts `lines` at line ends into parts of at most [`FRAME_BYTES`] (a longer line stands alone).
+/// Cuts `lines` at line ends into parts of at most [`TARGET_BYTES`] (a longer line stands alone).
 pub fn parts(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = lines;
     std::iter::from_fn(move || {
-        let (part, after) = match rest.get(..FRAME_BYTES) {
+        let (part, after) = match rest.get(..TARGET_BYTES) {
             None => (rest, &[][..]),
             Some(window) => {
                 let end = memchr::memrchr(b'\n', window)
@@ -65,30 +68,70 @@ pub fn parts(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Compresses one part into a frame with content size and checksum.
+/// Compresses one part after the other into frames with content size and checksum.
+pub struct Encoder(zstd::bulk::Compressor<'static>);
+
+impl Encoder {
+    /// Ready for the first part.
+    ///
+    /// # Errors
+    /// What zstd says.
+    pub fn new() -> io::Result<Self> {
+        let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+        compressor.include_checksum(true)?;
+        compressor.include_contentsize(true)?;
+        Ok(Self(compressor))
+    }
+
+    /// Compresses one part.
+    ///
+    /// # Errors
+    /// What zstd says.
+    pub fn frame(&mut self, part: &[u8]) -> io::Result<Vec<u8>> {
+        self.0.compress(part)
+    }
+}
+
+/// Compresses one part by itself.
 ///
 /// # Errors
 /// What zstd says.
 pub fn compress(part: &[u8]) -> io::Result<Vec<u8>> {
-    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
-    compressor.include_checksum(true)?;
-    compressor.include_contentsize(true)?;
-    compressor.compress(part)
+    Encoder::new()?.frame(part)
 }
 
-/// Decompresses one frame that must give exactly `bytes` bytes.
-///
-/// # Errors
-/// [`FrameError::Frame`].
-pub fn decompress(frame: &Frame, compressed: &[u8]) -> Result<Vec<u8>, FrameError> {
-    let limit = usize::try_from(frame.bytes).unwrap_or(usize::MAX);
-    let fail = |source| FrameError::Frame { at: frame.at, source };
-    let content = zstd::bulk::decompress(compressed, limit).map_err(fail)?;
-    if content.len() == limit {
-        Ok(content)
-    } else {
-        let text = format!("it holds {} bytes instead of {limit}", content.len());
-        Err(fail(io::Error::new(io::ErrorKind::InvalidData, text)))
+/// Decompresses one frame after the other; what zstd needs for that (160 KiB) is had once.
+pub struct Decoder(zstd::bulk::Decompressor<'static>);
+
+impl Decoder {
+    /// Ready for the first frame.
+    ///
+    /// # Errors
+    /// What zstd says.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(zstd::bulk::Decompressor::new()?))
+    }
+
+    /// Decompresses one frame, which must give exactly `frame.bytes` bytes, behind what `out` holds.
+    ///
+    /// # Errors
+    /// [`FrameError::Frame`]; then `out` is as long as before.
+    pub fn append(&mut self, frame: &Frame, compressed: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+        let (from, wanted) = (out.len(), usize::try_from(frame.bytes).unwrap_or(usize::MAX));
+        out.resize(from + wanted, 0);
+        let room = out.get_mut(from..).unwrap_or_default();
+        let result = match self.0.decompress_to_buffer(compressed, room) {
+            Ok(got) if got == wanted => Ok(()),
+            Ok(got) => {
+                let text = format!("it holds {got} bytes instead of {wanted}");
+                Err(io::Error::new(io::ErrorKind::InvalidData, text))
+            }
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            out.truncate(from);
+        }
+        result.map_err(|source| FrameError::Frame { at: frame.at, source })
     }
 }
 
@@ -164,7 +207,7 @@ mod tests {
         }
         let cut: Vec<&[u8]> = parts(&lines).collect();
         assert_eq!(cut.concat(), lines);
-        assert!(cut.iter().all(|part| part.len() <= FRAME_BYTES && part.ends_with(b"\n")));
+        assert!(cut.iter().all(|part| part.len() <= TARGET_BYTES && part.ends_with(b"\n")));
         assert_eq!(parts(b"").count(), 0);
     }
 

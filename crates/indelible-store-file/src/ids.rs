@@ -19,10 +19,14 @@ use sha2::{Digest as _, Sha256};
 use crate::layout::Layout;
 
 const MAGIC: &[u8; 8] = b"INDIDS1\n";
-const HEADER: u64 = 40;
-const BLOCK: u64 = 64;
-const RECORD: u64 = 24;
-const FOOTER: u64 = 64;
+const HEADER_LEN: usize = 40;
+const HEADER: u64 = HEADER_LEN as u64;
+const BLOCK_LEN: usize = 64;
+const BLOCK: u64 = BLOCK_LEN as u64;
+const RECORD_LEN: usize = 24;
+const RECORD: u64 = RECORD_LEN as u64;
+const FOOTER_LEN: usize = 64;
+const FOOTER: u64 = FOOTER_LEN as u64;
 /// 10 bits a key in a block of 512.
 const KEYS_PER_BLOCK: u64 = 51;
 /// Files of the same tier (by powers of this many) are merged when there are so many neighbours.
@@ -52,7 +56,7 @@ impl Run {
     /// [`StoreError::Damaged`], [`StoreError::Io`].
     pub fn open(disk: &SharedDisk, path: PathBuf, first: u64, end: u64) -> Result<Self, StoreError> {
         let file = disk.open(&path, Open::Read).map_err(StoreError::io("open", &path))?;
-        let mut header = [0; HEADER as usize];
+        let mut header = [0; HEADER_LEN];
         let got = file.read_at(&mut header, 0).map_err(StoreError::io("read", &path))?;
         let word =
             |n: usize| header.get(n * 8..).and_then(|rest| rest.first_chunk()).copied().map_or(0, u64::from_le_bytes);
@@ -81,9 +85,9 @@ impl Run {
     }
 
     fn records(&self, from: u64, count: usize) -> Result<Vec<Record>, StoreError> {
-        let mut bytes = vec![0; count * RECORD as usize];
+        let mut bytes = vec![0; count * RECORD_LEN];
         self.read(&mut bytes, self.records_at() + from * RECORD)?;
-        Ok(bytes.chunks_exact(RECORD as usize).filter_map(parse_record).collect())
+        Ok(bytes.chunks_exact(RECORD_LEN).filter_map(parse_record).collect())
     }
 
     /// Indices recorded for a fingerprint.
@@ -91,7 +95,7 @@ impl Run {
     /// # Errors
     /// [`StoreError::Io`], [`StoreError::Damaged`].
     pub fn lookup(&self, id: Fingerprint, out: &mut Vec<u64>) -> Result<(), StoreError> {
-        let mut block = [0; BLOCK as usize];
+        let mut block = [0; BLOCK_LEN];
         self.read(&mut block, HEADER + block_of(id, self.blocks) * BLOCK)?;
         if !bits_of(id).all(|bit| block.get(bit / 8).is_some_and(|byte| byte >> (bit % 8) & 1 == 1)) {
             return Ok(());
@@ -156,10 +160,10 @@ impl Run {
         let mut n = 0;
         while n < self.count {
             let count = usize::try_from(self.count - n).unwrap_or(usize::MAX).min(BUFFER_RECORDS);
-            let mut bytes = vec![0; count * RECORD as usize];
+            let mut bytes = vec![0; count * RECORD_LEN];
             self.read(&mut bytes, self.records_at() + n * RECORD)?;
             records.update(&bytes);
-            for record in bytes.chunks_exact(RECORD as usize).filter_map(parse_record) {
+            for record in bytes.chunks_exact(RECORD_LEN).filter_map(parse_record) {
                 if last.is_some_and(|last| last >= record) {
                     return Err(self.damaged("its records are out of order"));
                 }
@@ -168,7 +172,7 @@ impl Run {
             }
             n += count as u64;
         }
-        let mut footer = [0; FOOTER as usize];
+        let mut footer = [0; FOOTER_LEN];
         self.read(&mut footer, self.records_at() + self.count * RECORD)?;
         let want = digests.map(|digest| <[u8; 32]>::from(digest.finalize())).concat();
         if want == footer { Ok(()) } else { Err(self.damaged("its checksum does not fit")) }
@@ -181,12 +185,12 @@ fn parse_record(bytes: &[u8]) -> Option<Record> {
 }
 
 fn scale(prefix: u64, count: u64) -> u64 {
-    u64::try_from(u128::from(prefix) * u128::from(count) >> 64).unwrap_or(0)
+    u64::try_from((u128::from(prefix) * u128::from(count)) >> 64).unwrap_or(0)
 }
 
 fn block_of(id: Fingerprint, blocks: u64) -> u64 {
     let prefix = id.0.first_chunk().copied().map_or(0, u32::from_be_bytes);
-    u64::try_from(u128::from(prefix) * u128::from(blocks) >> 32).unwrap_or(0)
+    u64::try_from((u128::from(prefix) * u128::from(blocks)) >> 32).unwrap_or(0)
 }
 
 fn bits_of(id: Fingerprint) -> impl Iterator<Item = usize> {
@@ -201,7 +205,7 @@ struct RunWriter {
     header: Vec<u8>,
     blocks: u64,
     block: u64,
-    bits: [u8; BLOCK as usize],
+    bits: [u8; BLOCK_LEN],
     filter: Vec<u8>,
     filter_at: u64,
     records: Vec<u8>,
@@ -230,7 +234,7 @@ impl RunWriter {
             header,
             blocks,
             block: 0,
-            bits: [0; BLOCK as usize],
+            bits: [0; BLOCK_LEN],
             filter: Vec::new(),
             filter_at: HEADER,
             records: Vec::new(),
@@ -251,12 +255,12 @@ impl RunWriter {
         }
         self.records.extend_from_slice(&record.0.0);
         self.records.extend_from_slice(&record.1.to_le_bytes());
-        if self.records.len() >= BUFFER_RECORDS * RECORD as usize { self.flush_records() } else { Ok(()) }
+        if self.records.len() >= BUFFER_RECORDS * RECORD_LEN { self.flush_records() } else { Ok(()) }
     }
 
     fn end_block(&mut self) -> Result<(), StoreError> {
         self.filter.extend_from_slice(&self.bits);
-        self.bits = [0; BLOCK as usize];
+        self.bits = [0; BLOCK_LEN];
         self.block += 1;
         if self.filter.len() >= 1 << 16 { self.flush_filter() } else { Ok(()) }
     }
@@ -325,8 +329,27 @@ impl IdIndex {
     /// # Errors
     /// [`StoreError::Damaged`] where a file does not fit, or the files do not cover a range without holes.
     pub fn open(disk: SharedDisk, layout: Layout) -> Result<Self, StoreError> {
+        let files = list(&disk, &layout)?;
+        if let Some((first, _, _)) = files.stray.first() {
+            let covered = files.kept.last().map_or(0, |(_, end, _)| *end);
+            let detail = format!("a file begins with entry {first} where one should with entry {covered}");
+            return Err(StoreError::Damaged { place: layout.at("ids").display().to_string(), detail });
+        }
+        Self::with(disk, layout, files.kept)
+    }
+
+    /// Opens the files up to the first hole, which a power cut leaves where the sync of a name had failed.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where a file does not fit; [`StoreError::Io`].
+    pub fn open_to_hole(disk: SharedDisk, layout: Layout) -> Result<Self, StoreError> {
+        let files = list(&disk, &layout)?;
+        Self::with(disk, layout, files.kept)
+    }
+
+    fn with(disk: SharedDisk, layout: Layout, files: Vec<File>) -> Result<Self, StoreError> {
         let mut state = State::default();
-        for (first, end, path) in list(&disk, &layout)? {
+        for (first, end, path) in files {
             state.runs.push(Arc::new(Run::open(&disk, path, first, end)?));
         }
         let covered = state.runs.last().map_or(0, |run| run.end);
@@ -517,18 +540,30 @@ fn file_name(first: u64, end: u64) -> String {
     format!("{first:020}-{end:020}.ids")
 }
 
+/// An id file: the range that it covers, and its path.
+pub type File = (u64, u64, PathBuf);
+
 /// The id files of a log, in order, without the leavings of an interrupted merge.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// Those that cover the log from its beginning without a hole.
+    pub kept: Vec<File>,
+    /// Those behind a hole, and those that overlap others.
+    pub stray: Vec<File>,
+}
+
+/// Lists the id files.
 ///
 /// # Errors
-/// [`StoreError::Damaged`] where they leave a hole; [`StoreError::Io`].
-pub fn list(disk: &SharedDisk, layout: &Layout) -> Result<Vec<(u64, u64, PathBuf)>, StoreError> {
+/// [`StoreError::Io`].
+pub fn list(disk: &SharedDisk, layout: &Layout) -> Result<Files, StoreError> {
     let dir = layout.at("ids");
     let names = match disk.list(&dir) {
         Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(StoreError::io("list", &dir)(error)),
     };
-    let mut files: Vec<(u64, u64, PathBuf)> = names
+    let mut files: Vec<File> = names
         .iter()
         .filter_map(|name| {
             let (first, end) = name.strip_suffix(".ids")?.split_once('-')?;
@@ -539,19 +574,31 @@ pub fn list(disk: &SharedDisk, layout: &Layout) -> Result<Vec<(u64, u64, PathBuf
     // The widest of those that begin at the same entry is the merged one; what it covers are leavings.
     files.sort_by_key(|(first, end, _)| (*first, std::cmp::Reverse(*end)));
     let mut covered = 0;
-    let mut kept = Vec::new();
-    for (first, end, path) in files {
+    let mut found = Files::default();
+    for file in files {
+        let (first, end, _) = file;
         if end <= covered {
             continue;
         }
-        if first != covered {
-            let detail = format!("there is no file for entries {covered} to {}", first.saturating_sub(1));
-            return Err(StoreError::Damaged { place: dir.display().to_string(), detail });
+        if first == covered {
+            covered = end;
+            found.kept.push(file);
+        } else {
+            found.stray.push(file);
         }
-        covered = end;
-        kept.push((first, end, path));
     }
-    Ok(kept)
+    Ok(found)
+}
+
+/// Removes the files behind a hole: what they covered is read from the entries again.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn remove_strays(disk: &SharedDisk, layout: &Layout) -> Result<(), StoreError> {
+    for (_, _, path) in list(disk, layout)?.stray {
+        disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+    }
+    Ok(())
 }
 
 /// Removes every id file, for a rebuild.
@@ -615,8 +662,8 @@ mod tests {
     #[test]
     fn merges_are_few_and_tiered() {
         let mut sizes: Vec<u64> = Vec::new();
-        for _ in 0..1000 {
-            sizes.push(1);
+        for size in std::iter::repeat_n(1, 1000) {
+            sizes.push(size);
             while let Some(from) = merge_from(&sizes) {
                 let total = sizes.drain(from..).sum();
                 sizes.push(total);

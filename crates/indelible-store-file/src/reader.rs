@@ -1,6 +1,7 @@
 //! Reading a log directory, beside a live writer or without one.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -9,13 +10,11 @@ use std::{
 };
 
 use indelible_core::{
-    checkpoint::Checkpoint,
-    entry::MAX_LINE_BYTES,
-    note::Note,
+    entry::{Line, MAX_LINE_BYTES},
     tree::{Hash, LeafIndex, TreeSize},
 };
 use indelible_store::{
-    disk::{SharedDisk, read_small},
+    disk::{Protection, SharedDisk, read_small},
     store::{Chunk, DerivedFault, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, Piece, Reader, Run, Scanned, StoreError},
 };
 
@@ -29,10 +28,16 @@ use crate::{
 
 /// A checkpoint with a hundred signatures is far below this.
 pub(crate) const MAX_NOTE_BYTES: usize = 1 << 20;
-/// Bytes that are looked through at a time behind the tree's end; longer than the longest line.
-const TAIL_WINDOW: usize = 256 << 10;
 /// How many segments stay open for single reads.
 const OPEN_SEGMENTS: usize = 8;
+/// Every so many entries behind the offsets the position is remembered.
+const KNOWN_STEP: u64 = 64;
+/// Bytes that are walked at a time.
+const WALK_BYTES: usize = 256 << 10;
+/// How often `durable` is read again where a writer may be at it: it is rewritten in place.
+const DURABLE_TRIES: usize = 3;
+/// How often the id files are opened again where a writer merges them meanwhile.
+const LOOKUP_TRIES: usize = 5;
 
 /// A log directory, for reading.
 pub struct FileReader {
@@ -45,7 +50,10 @@ pub struct FileReader {
     pub(crate) live: Option<Arc<Live>>,
     open: Mutex<Vec<Arc<OpenSegment>>>,
     list: Mutex<Vec<Segment>>,
-    hint: Mutex<Option<Hint>>,
+    /// Positions of entries that the offsets do not cover, found by walking.
+    known: Mutex<BTreeMap<u64, u64>>,
+    /// The farthest that was seen: a size never falls.
+    seen: Mutex<Option<Durable>>,
     ids: Mutex<Option<Arc<IdIndex>>>,
 }
 
@@ -56,13 +64,6 @@ pub struct Live {
     pub size: AtomicU64,
     /// Position behind them.
     pub position: AtomicU64,
-}
-
-/// Where the line behind the last read begins.
-#[derive(Clone, Copy)]
-struct Hint {
-    index: u64,
-    position: u64,
 }
 
 impl FileReader {
@@ -89,7 +90,8 @@ impl FileReader {
             live: None,
             open: Mutex::default(),
             list: Mutex::default(),
-            hint: Mutex::default(),
+            known: Mutex::default(),
+            seen: Mutex::default(),
             ids: Mutex::default(),
         }
     }
@@ -106,31 +108,84 @@ impl FileReader {
         self.layout.root()
     }
 
+    /// How many closed segments there are under each protection: none, read-only, immutable.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn protections(&self) -> Result<[usize; 3], StoreError> {
+        let mut counts = [0; 3];
+        for segment in self.segments(true)?.iter().filter(|s| s.kind == Kind::Closed) {
+            let path = segment.path(&self.layout);
+            let [none, read_only, immutable] = &mut counts;
+            match self.disk.protection(&path).map_err(StoreError::io("read", &path))? {
+                Protection::None => *none += 1,
+                Protection::ReadOnly => *read_only += 1,
+                Protection::Immutable => *immutable += 1,
+            }
+        }
+        Ok(counts)
+    }
+
     pub(crate) fn set_ids(&self, ids: Arc<IdIndex>) {
         *lock(&self.ids) = Some(ids);
     }
 
-    /// What stands where beyond the file `durable`: a writer that died may have left more than it came to say.
+    /// How far the log is durable.
     fn durable(&self) -> Result<Durable, StoreError> {
         if let Some(live) = &self.live {
             let size = live.size.load(Ordering::Acquire);
             return Ok(Durable { size, bytes: live.position.load(Ordering::Acquire), done: false });
         }
-        if let Some(durable) = Durable::read(&*self.disk, &self.layout)?.filter(|durable| durable.size > 0) {
-            return Ok(durable);
+        // The tree first: a live writer extends it only below what `durable` says already.
+        let covered = self.tree.size()?.0;
+        for _ in 0..DURABLE_TRIES {
+            if let Some(durable) = Durable::read(&*self.disk, &self.layout)?.filter(|d| d.size >= covered) {
+                return Ok(self.farthest(durable));
+            }
         }
-        // Never synced, so a power cut may take it, or of a new log leave its first form: fall back to what the published checkpoint covers;
-        // before there is one, to what tree and offsets agree on.
-        let stored = self.tree.whole()?.0;
-        let size = self.shown()?.map_or(stored, |shown| shown.min(stored));
-        let bytes = self.position_after(size)?;
-        Ok(Durable { size, bytes, done: false })
+        // Never synced, so a power cut may take it, or put an old one back: then the last segment tells.
+        let durable = self.count_entries()?;
+        Ok(self.farthest(durable))
     }
 
-    /// The tree size that the published checkpoint names, by its own word.
-    fn shown(&self) -> Result<Option<u64>, StoreError> {
-        let note = self.checkpoint()?.and_then(|note| Note::parse(&note).ok());
-        Ok(note.and_then(|note| Checkpoint::parse(note.text()).ok()).map(|checkpoint| checkpoint.head.size.0))
+    fn farthest(&self, durable: Durable) -> Durable {
+        let mut seen = lock(&self.seen);
+        match *seen {
+            Some(before) if before.size > durable.size => before,
+            _ => *seen.insert(durable),
+        }
+    }
+
+    /// Size and end of the log by its segments alone.
+    fn count_entries(&self) -> Result<Durable, StoreError> {
+        let mut end = Durable { size: 0, bytes: 0, done: false };
+        let segments = self.segments(true)?;
+        for (n, segment) in segments.iter().enumerate() {
+            let open = OpenSegment::open(&self.disk, &self.layout, *segment, Trust::Table)?;
+            if n + 1 < segments.len() {
+                end.bytes += open.len()?;
+                continue;
+            }
+            end.size = segment.first;
+            let mut offset = 0;
+            let mut good = true;
+            while good {
+                let bytes = open.read(offset, WALK_BYTES)?;
+                let before = offset;
+                for line in bytes.split_inclusive(|b| *b == b'\n') {
+                    good = index_of(line) == Some(end.size);
+                    if !good {
+                        break;
+                    }
+                    offset += line.len() as u64;
+                    end.size += 1;
+                }
+                // A line cut by the window is no bad one, unless nothing came before it.
+                good = offset > before;
+            }
+            end.bytes += offset;
+        }
+        Ok(end)
     }
 
     /// Position behind entry `size - 1`, by the offsets and the line itself.
@@ -149,19 +204,32 @@ impl FileReader {
         Ok(list.clone())
     }
 
-    fn segment_of(&self, index: u64) -> Result<Arc<OpenSegment>, StoreError> {
-        // A closed segment changes its form once; a file that is gone is looked for again under a fresh list.
-        match self.try_segment_of(index, false) {
-            Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                lock(&self.open).clear();
-                self.try_segment_of(index, true)
-            }
-            result => result,
+    /// The segment with entry `index` and the offset of its line there. A segment that changed its form, or that is newer
+    /// than the list at hand, is looked for again under a fresh list.
+    fn locate(&self, index: u64, position: u64) -> Result<(Arc<OpenSegment>, u64), StoreError> {
+        match self.try_locate(index, position, false) {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {}
+            Err(error) if is_missing(&error) => {}
+            Err(error) => return Err(error),
         }
+        lock(&self.open).clear();
+        self.try_locate(index, position, true)?.ok_or(StoreError::Absent { index })
+    }
+
+    fn try_locate(
+        &self,
+        index: u64,
+        position: u64,
+        refresh: bool,
+    ) -> Result<Option<(Arc<OpenSegment>, u64)>, StoreError> {
+        let segment = self.try_segment_of(index, refresh)?;
+        let Some(offset) = position.checked_sub(self.base_of(segment.segment.first)?) else { return Ok(None) };
+        Ok((offset < segment.len()?).then_some((segment, offset)))
     }
 
     fn try_segment_of(&self, index: u64, refresh: bool) -> Result<Arc<OpenSegment>, StoreError> {
-        let segments = self.segments(refresh || index >= self.tree.size()?.0)?;
+        let segments = self.segments(refresh)?;
         let at = segments.partition_point(|s| s.first <= index);
         let segment = at.checked_sub(1).and_then(|at| segments.get(at)).ok_or(StoreError::Absent { index })?;
         let mut open = lock(&self.open);
@@ -181,17 +249,21 @@ impl FileReader {
         if first < self.tree.size()?.0 {
             return Ok(self.tree.offsets(first, 1)?.first().copied().unwrap_or(0) & !BATCH_START);
         }
+        if let Some(base) = lock(&self.known).get(&first) {
+            return Ok(*base);
+        }
         // Behind the tree's end segments are plain, and each begins where the one before ends.
         let segments = self.segments(true)?;
         let at = segments.partition_point(|s| s.first < first);
         let Some(before) = at.checked_sub(1).and_then(|at| segments.get(at)) else { return Ok(0) };
         let open = OpenSegment::open(&self.disk, &self.layout, *before, Trust::Table)?;
-        Ok(self.base_of(before.first)? + open.len()?)
+        let base = self.base_of(before.first)? + open.len()?;
+        lock(&self.known).insert(first, base);
+        Ok(base)
     }
 
     fn line_at(&self, index: u64, position: u64) -> Result<Vec<u8>, StoreError> {
-        let segment = self.segment_of(index)?;
-        let offset = position.wrapping_sub(self.base_of(segment.segment.first)?);
+        let (segment, offset) = self.locate(index, position)?;
         let mut line = segment.read(offset, 4096)?;
         if memchr::memchr(b'\n', &line).is_none() {
             line = segment.read(offset, MAX_LINE_BYTES)?;
@@ -211,28 +283,103 @@ impl FileReader {
         if index < tree {
             return Ok(self.tree.offsets(index, 1)?.first().copied().unwrap_or(0) & !BATCH_START);
         }
-        let hint = lock(&self.hint).filter(|hint| hint.index <= index && hint.index >= tree);
-        let (mut at, mut position) = match hint {
-            Some(hint) => (hint.index, hint.position),
+        let known = lock(&self.known).range(tree..=index).next_back().map(|(at, position)| (*at, *position));
+        let (mut at, mut position) = match known {
+            Some(known) => known,
             None => (tree, self.position_after(tree)?),
         };
-        // Behind the tree's end nothing says where a line begins: lines are counted, a window at a time.
         while at < index {
-            let segment = self.segment_of(at)?;
-            let offset = position.wrapping_sub(self.base_of(segment.segment.first)?);
-            let bytes = segment.read(offset, TAIL_WINDOW)?;
-            let want = usize::try_from(index - at).unwrap_or(usize::MAX);
-            let (lines, end) =
-                memchr::memchr_iter(b'\n', &bytes).take(want).fold((0, 0), |(n, _), end| (n + 1, end + 1));
-            if lines == 0 {
-                return Err(StoreError::Absent { index: at });
+            let (segment, offset) = self.locate(at, position)?;
+            let bytes = segment.read(offset, WALK_BYTES)?;
+            let before = at;
+            for line in bytes.split_inclusive(|b| *b == b'\n').filter(|line| line.ends_with(b"\n")) {
+                if at == index {
+                    break;
+                }
+                at += 1;
+                position += line.len() as u64;
+                if at % KNOWN_STEP == 0 {
+                    self.remember(at, position, tree);
+                }
             }
-            at += lines;
-            position += end as u64;
+            if at == before {
+                return Err(StoreError::Evidence { index: at, detail: "its line does not end".to_owned() });
+            }
         }
-        *lock(&self.hint) = Some(Hint { index, position });
         Ok(position)
     }
+
+    /// Keeps a position behind the tree's end, and forgets those that the offsets cover by now.
+    fn remember(&self, index: u64, position: u64, tree: u64) {
+        let mut known = lock(&self.known);
+        if known.first_key_value().is_some_and(|(first, _)| *first < tree) {
+            *known = known.split_off(&tree);
+        }
+        known.insert(index, position);
+    }
+
+    /// Lines from entry `from` on by their position.
+    fn read_by_position(&self, from: u64, max_bytes: usize, durable: &Durable) -> Result<Vec<u8>, StoreError> {
+        let position = self.position_of(from)?;
+        if max_bytes == 0 {
+            return self.line_at(from, position);
+        }
+        let (segment, offset) = self.locate(from, position)?;
+        let until = usize::try_from(durable.bytes.saturating_sub(position)).unwrap_or(usize::MAX);
+        let mut bytes = segment.read(offset, max_bytes.max(MAX_LINE_BYTES).min(until))?;
+        cut_to_lines(&mut bytes, max_bytes);
+        let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
+        let tree = self.tree.size()?.0;
+        if from + lines >= tree && lines > 0 {
+            self.remember(from + lines, position + bytes.len() as u64, tree);
+        }
+        Ok(bytes)
+    }
+
+    /// Lines from entry `from` on by counting from the beginning of its segment: for where the offsets are not to be used.
+    fn read_by_counting(&self, from: u64, max_bytes: usize, size: u64) -> Result<Vec<u8>, StoreError> {
+        let segment = self.try_segment_of(from, true)?;
+        let (mut at, mut offset) = (segment.segment.first, 0);
+        loop {
+            let bytes = segment.read(offset, WALK_BYTES.max(max_bytes.min(1 << 26)))?;
+            let before = at;
+            let mut found = Vec::new();
+            for line in bytes.split_inclusive(|b| *b == b'\n').filter(|line| line.ends_with(b"\n")) {
+                if (from..size).contains(&at) {
+                    found.extend_from_slice(line);
+                }
+                at += 1;
+                offset += line.len() as u64;
+            }
+            if !found.is_empty() {
+                cut_to_lines(&mut found, max_bytes);
+                return Ok(found);
+            }
+            if at == before {
+                return Err(StoreError::Absent { index: from });
+            }
+        }
+    }
+}
+
+fn is_damage(error: &StoreError) -> bool {
+    matches!(error, StoreError::Damaged { .. })
+}
+
+fn is_missing(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// What a line says that its index is; `None` where it is no line.
+fn index_of(line: &[u8]) -> Option<u64> {
+    Line::parse(line.strip_suffix(b"\n")?).ok().map(|line| line.entry.index.0)
+}
+
+/// Leaves as many whole lines as fit, but at least one, if there is one.
+fn cut_to_lines(bytes: &mut Vec<u8>, max_bytes: usize) {
+    let window = bytes.get(..max_bytes).unwrap_or(bytes);
+    let end = memchr::memrchr(b'\n', window).or_else(|| memchr::memchr(b'\n', bytes)).map_or(0, |at| at + 1);
+    bytes.truncate(end);
 }
 
 impl Reader for FileReader {
@@ -249,39 +396,40 @@ impl Reader for FileReader {
         if from.0 >= durable.size {
             return Err(StoreError::NoEntry { index: from.0, size: durable.size });
         }
-        let position = self.position_of(from.0)?;
-        if max_bytes == 0 {
-            let bytes = self.line_at(from.0, position)?;
-            return Ok(Chunk { first: from.0, bytes });
+        let first = |bytes: &[u8]| bytes.split_inclusive(|b| *b == b'\n').next().and_then(index_of);
+        match self.read_by_position(from.0, max_bytes, &durable) {
+            Ok(bytes) if first(&bytes) == Some(from.0) => Ok(Chunk { first: from.0, bytes }),
+            // A power cut may leave anything in the offsets behind the newest head, until a writer has come.
+            Ok(_) | Err(StoreError::Damaged { .. } | StoreError::Absent { .. }) => {
+                let bytes = self.read_by_counting(from.0, max_bytes, durable.size)?;
+                Ok(Chunk { first: from.0, bytes })
+            }
+            Err(error) => Err(error),
         }
-        let segment = self.segment_of(from.0)?;
-        let offset = position.wrapping_sub(self.base_of(segment.segment.first)?);
-        let until = usize::try_from(durable.bytes.saturating_sub(position)).unwrap_or(usize::MAX);
-        let mut bytes = segment.read(offset, max_bytes.max(MAX_LINE_BYTES).min(until))?;
-        match memchr::memrchr(b'\n', &bytes) {
-            Some(end) => bytes.truncate(end + 1),
-            None => return Err(StoreError::Absent { index: from.0 }),
-        }
-        let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
-        *lock(&self.hint) = Some(Hint { index: from.0 + lines, position: position + bytes.len() as u64 });
-        Ok(Chunk { first: from.0, bytes })
     }
 
     fn runs(&self) -> Result<Vec<Run>, StoreError> {
-        let durable = Durable::read(&*self.disk, &self.layout)?;
         let held = self.has_writer()?;
+        let durable = if held { Some(self.durable()?) } else { None };
         let segments = self.segments(true)?;
         let mut runs = Vec::new();
         let mut position = 0;
         for (n, segment) in segments.iter().enumerate() {
-            let open = match self.open_either(*segment, Trust::Table) {
-                Err(StoreError::Damaged { .. }) => self.open_either(*segment, Trust::Walk)?,
+            let mut segment = *segment;
+            let mut open = OpenSegment::open(&self.disk, &self.layout, segment, Trust::Table);
+            if segment.kind == Kind::Plain && open.as_ref().is_err_and(is_missing) {
+                // Compressed by a live writer since the list was made.
+                segment.kind = Kind::Closed;
+                open = OpenSegment::open(&self.disk, &self.layout, segment, Trust::Table);
+            }
+            let open = match open {
+                Err(StoreError::Damaged { .. }) => OpenSegment::open(&self.disk, &self.layout, segment, Trust::Walk)?,
                 open => open?,
             };
             let mut bytes = open.len()?;
-            let closed = open.segment.kind == Kind::Closed || n + 1 < segments.len();
+            let closed = segment.kind == Kind::Closed || n + 1 < segments.len();
             // Beside a live writer the newest segment is read only as far as it is known to be synced.
-            if let (true, false, Some(durable)) = (held, closed, durable) {
+            if let (false, Some(durable)) = (closed, durable) {
                 bytes = bytes.min(durable.bytes.saturating_sub(position));
             }
             position += bytes;
@@ -317,19 +465,19 @@ impl Reader for FileReader {
     }
 
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
-        let ids = lock(&self.ids).clone();
-        let ids = match ids {
-            Some(ids) => ids,
-            // Beside another process's writer the files change: they are opened anew, and what they do not cover is scanned.
-            None => Arc::new(IdIndex::open(Arc::clone(&self.disk), self.layout.clone())?),
-        };
-        let mut found: Vec<LeafIndex> = ids.lookup(id)?.into_iter().map(LeafIndex).collect();
-        if self.live.is_none() {
-            found.extend(
-                check::scan_ids(self, ids.covered(), self.size()?.0)?.filter(|r| r.0 == id).map(|r| LeafIndex(r.1)),
-            );
+        if let Some(ids) = lock(&self.ids).clone() {
+            return Ok(ids.lookup(id)?.into_iter().map(LeafIndex).collect());
         }
-        Ok(found)
+        // Beside another process's writer the files change: they are opened anew, and what they do not cover is scanned.
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.lookup_anew(id) {
+                // A merge took files away under our eyes.
+                Err(error) if tries < LOOKUP_TRIES && (is_missing(&error) || is_damage(&error)) => {}
+                result => return result,
+            }
+        }
     }
 
     fn positions(&self, first: u64, count: usize) -> Result<Option<Vec<u64>>, StoreError> {
@@ -345,11 +493,8 @@ impl Reader for FileReader {
             return Ok(true);
         }
         let path = self.layout.at("lock");
-        match self.disk.lease(&path) {
-            Ok(lease) => Ok(lease.is_none()),
-            // A directory that we may not write to has no writer that we could disturb; a missing lock file is a fault of its own.
-            Err(_) => Ok(false),
-        }
+        // A missing lock file is a fault of its own, which the check of the folder tells.
+        Ok(self.disk.is_leased(&path).unwrap_or(false))
     }
 
     fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -360,33 +505,42 @@ impl Reader for FileReader {
 }
 
 impl FileReader {
-    /// A segment with its frames walked, kept open over the pieces of a scan.
+    fn lookup_anew(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
+        let ids = IdIndex::open_to_hole(Arc::clone(&self.disk), self.layout.clone())?;
+        let mut found: Vec<LeafIndex> = ids.lookup(id)?.into_iter().map(LeafIndex).collect();
+        let behind = check::scan_ids(self, ids.covered(), self.size()?.0)?;
+        found.extend(behind.filter(|record| record.0 == id).map(|record| LeafIndex(record.1)));
+        Ok(found)
+    }
+
+    /// A segment with its frames walked, kept open over the pieces of a scan. One that was compressed since the scan began is read
+    /// in its new form, by the offsets of the old.
     fn walked(&self, run: &Run) -> Result<Arc<OpenSegment>, StoreError> {
         let mut open = lock(&self.open);
-        if let Some(found) = open.iter().find(|o| o.segment.first == run.first) {
+        // A segment that was opened by its seek table is not to be scanned by it.
+        let walked = |o: &&Arc<OpenSegment>| {
+            o.segment.first == run.first
+                && o.place() == run.place
+                && (o.trust == Trust::Walk || o.segment.kind == Kind::Plain)
+        };
+        if let Some(found) = open.iter().find(walked) {
             return Ok(Arc::clone(found));
         }
-        let segments = self.segments(false)?;
-        let segment = segments.iter().find(|s| s.first == run.first).copied();
-        let segment = segment.unwrap_or(Segment { first: run.first, kind: Kind::Plain });
-        let opened = Arc::new(self.open_either(segment, Trust::Walk)?);
+        open.retain(|o| o.segment.first != run.first);
+        let kind = if run.place.ends_with(".zst") { Kind::Closed } else { Kind::Plain };
+        let segment = Segment { first: run.first, kind };
+        let opened = match OpenSegment::open(&self.disk, &self.layout, segment, Trust::Walk) {
+            Err(error) if kind == Kind::Plain && is_missing(&error) => {
+                let closed = Segment { kind: Kind::Closed, ..segment };
+                OpenSegment::open(&self.disk, &self.layout, closed, Trust::Walk)?
+            }
+            result => result?,
+        };
+        let opened = Arc::new(opened);
         if open.len() >= OPEN_SEGMENTS {
             open.remove(0);
         }
         open.push(Arc::clone(&opened));
         Ok(opened)
-    }
-
-    /// Opens a segment that a writer may close and compress under our eyes.
-    fn open_either(&self, segment: Segment, trust: Trust) -> Result<OpenSegment, StoreError> {
-        match OpenSegment::open(&self.disk, &self.layout, segment, trust) {
-            Err(StoreError::Io { source, .. })
-                if segment.kind == Kind::Plain && source.kind() == std::io::ErrorKind::NotFound =>
-            {
-                let closed = Segment { kind: Kind::Closed, ..segment };
-                OpenSegment::open(&self.disk, &self.layout, closed, trust)
-            }
-            result => result,
-        }
     }
 }

@@ -12,8 +12,8 @@ use indelible_core::{
     tree::{Frontier, Hash, leaf_hash},
 };
 use indelible_store::{
-    disk::{Open, SharedDisk},
-    store::{MAX_BATCH_BYTES, StoreError},
+    disk::{Open, SharedDisk, replace_small},
+    store::{self, MAX_BATCH_BYTES, StoreError},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -67,13 +67,18 @@ pub(crate) struct Active {
 }
 
 /// Where the tail begins: behind the entries of the newest head.
-pub(crate) struct Anchor<'a> {
-    pub(crate) frontier: &'a Frontier,
+pub(crate) struct Anchor {
+    pub(crate) frontier: Frontier,
     pub(crate) position: u64,
     pub(crate) base: u64,
     pub(crate) segment: u64,
     pub(crate) last_leaf: Hash,
+    pub(crate) last_batch: Option<u64>,
+    pub(crate) last_recorded_at: Option<Micros>,
 }
+
+/// Bytes that are read at a time.
+const WINDOW: usize = 1 << 20;
 
 struct Tail {
     index: u64,
@@ -86,7 +91,7 @@ struct Tail {
 pub(crate) fn recover(
     disk: &SharedDisk,
     layout: &Layout,
-    anchor: &Anchor<'_>,
+    anchor: &Anchor,
     check: &dyn TailCheck,
 ) -> Result<(Recovered, Active), StoreError> {
     let durable = Durable::read(&**disk, layout)?;
@@ -96,12 +101,11 @@ pub(crate) fn recover(
         index: anchor.frontier.size().0,
         position: anchor.position,
         leaf: anchor.last_leaf,
-        batch: None,
-        recorded_at: None,
+        batch: anchor.last_batch,
+        recorded_at: anchor.last_recorded_at,
     };
     let mut base = anchor.base;
     let mut cut = None;
-    let mut begun = None;
     let from = list.partition_point(|s| s.first < anchor.segment);
     let mut last = None;
     for (n, segment) in list.iter().enumerate().skip(from) {
@@ -112,7 +116,7 @@ pub(crate) fn recover(
         if segment.first > anchor.segment {
             base = tail.position;
         }
-        begun = first_time(&open)?;
+        let begun = first_time(&open)?;
         let bad = read_tail(&open, base, &mut tail, check)?;
         let len = tail.position - base;
         if let Some(why) = bad {
@@ -129,9 +133,6 @@ pub(crate) fn recover(
         return Err(evidence(tail.index, &why));
     }
     let clean = cut.is_none() && durable.is_some_and(|durable| durable.done && durable.size == tail.index);
-    if let Some(active) = last.as_ref().filter(|active| !clean && active.segment.kind == Kind::Plain) {
-        make_durable(disk, layout, active, anchor.position.saturating_sub(active.base))?;
-    }
     let recovered = Recovered {
         size: tail.index,
         position: tail.position,
@@ -144,32 +145,44 @@ pub(crate) fn recover(
     let active = match last {
         Some(active) if active.segment.kind == Kind::Plain => active,
         // The last segment was closed and compressed: the next batch begins a new one.
-        _ => Active { segment: Segment { first: tail.index, kind: Kind::Plain }, base: tail.position, len: 0, begun },
+        _ => {
+            let segment = Segment { first: tail.index, kind: Kind::Plain };
+            Active { segment, base: tail.position, len: 0, begun: None }
+        }
     };
+    settle(disk, layout, &active, durable)?;
     Ok((recovered, active))
 }
 
-/// Writes what was found behind the anchor once more and syncs it. A writer that ended between write and sync, or whose sync
-/// failed, leaves bytes that show and are not durable; after a failed sync another one proves nothing unless the bytes are written again.
-fn make_durable(disk: &SharedDisk, layout: &Layout, active: &Active, from: u64) -> Result<(), StoreError> {
-    const WINDOW: u64 = 1 << 20;
-    if from >= active.len {
-        return Ok(());
-    }
+/// Makes what was found durable before anything is said of it or built on it. INVARIANT(settled): a process that died between
+/// write and sync leaves lines that only show, and a sync that failed leaves some that no later sync keeps; both are
+/// written again, from `durable` on. An empty segment is replaced, so that its name is synced anew; it is never taken away, as it
+/// could come back between the entries.
+fn settle(disk: &SharedDisk, layout: &Layout, active: &Active, durable: Option<Durable>) -> Result<(), StoreError> {
     let path = active.segment.path(layout);
-    let file = disk.open(&path, Open::Write).map_err(StoreError::io("open", &path))?;
-    let mut at = from;
-    while at < active.len {
-        let mut bytes = vec![0; usize::try_from(WINDOW.min(active.len - at)).unwrap_or(0)];
-        let got = file.read_at(&mut bytes, at).map_err(StoreError::io("read", &path))?;
-        bytes.truncate(got);
-        if got == 0 {
-            break;
+    if disk.meta(&path).map_err(StoreError::io("read", &path))?.is_some() {
+        if active.len == 0 {
+            replace_small(&**disk, &path, b"").map_err(StoreError::io("create", &path))?;
+        } else {
+            let file = disk.open(&path, Open::Write).map_err(StoreError::io("open", &path))?;
+            let mut at = durable.map_or(0, |durable| durable.bytes.saturating_sub(active.base)).min(active.len);
+            while at < active.len {
+                let part = usize::try_from(active.len - at).unwrap_or(usize::MAX).min(WINDOW);
+                let mut bytes = vec![0; part];
+                let got = file.read_at(&mut bytes, at).map_err(StoreError::io("read", &path))?;
+                if got != part {
+                    return Err(StoreError::io("read", &path)(std::io::ErrorKind::UnexpectedEof.into()));
+                }
+                file.write_at(&bytes, at).map_err(StoreError::io("write", &path))?;
+                at += part as u64;
+            }
+            // A cut whose sync failed shows as done, and the torn bytes would come back behind a next segment.
+            file.set_len(active.len).map_err(StoreError::io("cut", &path))?;
+            file.sync().map_err(StoreError::io("sync", &path))?;
         }
-        file.write_at(&bytes, at).map_err(StoreError::io("write", &path))?;
-        at += got as u64;
     }
-    file.sync().map_err(StoreError::io("sync", &path))
+    let dir = layout.at("segments");
+    disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))
 }
 
 fn evidence(index: u64, detail: &str) -> StoreError {
@@ -189,14 +202,13 @@ fn read_tail(
     tail: &mut Tail,
     check: &dyn TailCheck,
 ) -> Result<Option<String>, StoreError> {
-    const WINDOW: usize = 1 << 20;
     let end = open.len()?;
     while tail.position - base < end {
         let bytes = open.read(tail.position - base, WINDOW)?;
         if memchr::memchr(b'\n', &bytes).is_none() {
             return Ok(Some("its line does not end".to_owned()));
         }
-        for line in bytes.split_inclusive(|b| *b == b'\n') {
+        for line in store::lines(&bytes) {
             let Some(text) = line.strip_suffix(b"\n") else { break };
             match next_line(text, tail, check) {
                 Ok(next) => *tail = Tail { position: tail.position + line.len() as u64, ..next },
@@ -217,7 +229,7 @@ fn next_line(text: &[u8], tail: &Tail, check: &dyn TailCheck) -> Result<Tail, St
         return Err("it does not continue the chain".to_owned());
     }
     let own = line.batch.0 == tail.index;
-    if !own && tail.batch.is_some_and(|batch| batch != line.batch.0) {
+    if !own && tail.batch != Some(line.batch.0) {
         return Err("its batch is neither its own nor that of the line before".to_owned());
     }
     if let Some(fault) = check.fault(&line, &leaf) {

@@ -12,14 +12,15 @@ use indelible_store::{
 };
 
 use crate::{
-    frames::{self, Frame, FrameError},
+    frames::{self, Decoder, Encoder, Frame, FrameError},
     layout::Layout,
 };
 
 /// The size of a piece of a plain segment.
 const PIECE_BYTES: u64 = 1 << 20;
-/// Four frames make a piece of a closed segment.
-const PIECE_FRAMES: usize = 4;
+/// So many frames make a piece of a closed segment, of about the same size.
+const PIECE_FRAMES: usize = 16;
+const _: () = assert!(PIECE_FRAMES * frames::TARGET_BYTES == 1 << 20);
 
 /// How a segment is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,12 +88,21 @@ fn parse_name(name: &str) -> Option<Segment> {
 pub struct OpenSegment {
     /// Which.
     pub segment: Segment,
+    /// How its frames were found.
+    pub trust: Trust,
     path: PathBuf,
     file: Box<dyn DiskFile>,
     frames: Vec<Frame>,
     /// Why the seek table is not to be trusted, where that is so.
     pub table_fault: Option<String>,
-    cached: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
+    single: Mutex<Single>,
+}
+
+/// What reading of single entries keeps: the last frame, and what decompressed it.
+#[derive(Default)]
+struct Single {
+    last: Option<(u64, Arc<Vec<u8>>)>,
+    decoder: Option<Decoder>,
 }
 
 /// How a closed segment finds its frames.
@@ -112,7 +122,8 @@ impl OpenSegment {
     pub fn open(disk: &SharedDisk, layout: &Layout, segment: Segment, trust: Trust) -> Result<Self, StoreError> {
         let path = segment.path(layout);
         let file = disk.open(&path, Open::Read).map_err(StoreError::io("open", &path))?;
-        let mut open = Self { segment, path, file, frames: Vec::new(), table_fault: None, cached: Mutex::new(None) };
+        let mut open =
+            Self { segment, trust, path, file, frames: Vec::new(), table_fault: None, single: Mutex::default() };
         if segment.kind == Kind::Closed {
             let table = open.read_table()?;
             match (trust, table) {
@@ -199,31 +210,50 @@ impl OpenSegment {
         let from = self.frames.partition_point(|f| f.offset + u64::from(f.bytes) <= offset);
         for frame in self.frames.iter().skip(from) {
             let content = self.frame(frame)?;
-            let skip = usize::try_from(offset.saturating_sub(frame.offset)).unwrap_or(usize::MAX);
-            out.extend_from_slice(content.get(skip..).unwrap_or_default());
+            let rest = content.get(to_usize(offset.saturating_sub(frame.offset))..).unwrap_or_default();
+            out.extend_from_slice(rest.get(..max - out.len()).unwrap_or(rest));
             if out.len() >= max {
                 break;
             }
         }
-        out.truncate(max);
         Ok(out)
     }
 
     fn frame(&self, frame: &Frame) -> Result<Arc<Vec<u8>>, StoreError> {
-        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, content)) = &*cached
+        let mut single = self.single.lock().unwrap_or_else(PoisonError::into_inner);
+        let Single { last, decoder } = &mut *single;
+        if let Some((at, content)) = last
             && *at == frame.at
         {
             return Ok(Arc::clone(content));
         }
-        let content = Arc::new(self.decompress(frame)?);
-        *cached = Some((frame.at, Arc::clone(&content)));
+        let decoder = match decoder {
+            Some(decoder) => decoder,
+            None => decoder.insert(self.decoder()?),
+        };
+        let mut content = Vec::new();
+        self.decompress(decoder, frame, &mut Vec::new(), &mut content)?;
+        let content = Arc::new(content);
+        *last = Some((frame.at, Arc::clone(&content)));
         Ok(content)
     }
 
-    fn decompress(&self, frame: &Frame) -> Result<Vec<u8>, StoreError> {
-        let compressed = self.raw(frame.at, usize::try_from(frame.compressed).unwrap_or(usize::MAX))?;
-        frames::decompress(frame, &compressed).map_err(|error| StoreError::Evidence {
+    fn decoder(&self) -> Result<Decoder, StoreError> {
+        Decoder::new().map_err(StoreError::io("decompress", &self.path))
+    }
+
+    /// Appends a frame's content to `out`; `compressed` is only room.
+    fn decompress(
+        &self,
+        decoder: &mut Decoder,
+        frame: &Frame,
+        compressed: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        compressed.resize(to_usize(u64::from(frame.compressed)), 0);
+        let got = self.file.read_at(compressed, frame.at).map_err(StoreError::io("read", &self.path))?;
+        compressed.truncate(got);
+        decoder.append(frame, compressed, out).map_err(|error| StoreError::Evidence {
             index: self.segment.first,
             detail: format!("`{}`: {error}", self.place()),
         })
@@ -255,16 +285,18 @@ impl OpenSegment {
         Ok(pieces)
     }
 
-    /// The lines that *begin* in the piece. A piece of the plain form can be read from the closed one, which holds the same bytes.
+    /// The lines that *begin* in the piece.
     ///
     /// # Errors
     /// [`StoreError::Io`]; [`StoreError::Evidence`] for a frame that cannot be decompressed.
     pub fn read_piece(&self, piece: &Piece, end: u64) -> Result<Vec<u8>, StoreError> {
+        // A piece without units was cut from the plain form.
         if self.segment.kind == Kind::Closed && piece.units > 0 {
-            let mut out = Vec::new();
+            let mut out = Vec::with_capacity(to_usize(piece.bytes.min(PIECE_BYTES)));
+            let (mut decoder, mut compressed) = (self.decoder()?, Vec::new());
             let (from, count) = (to_usize(piece.unit), to_usize(piece.units));
             for frame in self.frames.iter().skip(from).take(count) {
-                out.extend_from_slice(&self.decompress(frame)?);
+                self.decompress(&mut decoder, frame, &mut compressed, &mut out)?;
             }
             return Ok(out);
         }
@@ -339,11 +371,13 @@ pub fn compress(disk: &dyn Disk, layout: &Layout, plain: &OpenSegment) -> Result
     let file = disk.open(&temporary, Open::CreateNew).map_err(io("create"))?;
     let end = plain.len()?;
     let mut list: Vec<Frame> = Vec::new();
+    let (mut encoder, mut decoder) = (Encoder::new().map_err(io("compress"))?, plain.decoder()?);
+    let mut content = Vec::new();
     let (mut at, mut offset) = (0_u64, 0_u64);
     for piece in plain.pieces(end)? {
         let lines = plain.read_piece(&piece, end)?;
         for part in frames::parts(&lines) {
-            let compressed = frames::compress(part).map_err(io("compress"))?;
+            let compressed = encoder.frame(part).map_err(io("compress"))?;
             let too_large = || io("compress")(io::ErrorKind::FileTooLarge.into());
             let frame = Frame {
                 at,
@@ -354,8 +388,9 @@ pub fn compress(disk: &dyn Disk, layout: &Layout, plain: &OpenSegment) -> Result
             file.write_at(&compressed, at).map_err(io("write"))?;
             let mut back = vec![0; compressed.len()];
             file.read_at(&mut back, at).map_err(io("read back"))?;
-            let same = frames::decompress(&frame, &back).is_ok_and(|content| content == part);
-            if !same {
+            content.clear();
+            let whole = decoder.append(&frame, &back, &mut content).is_ok();
+            if !whole || content != part {
                 return Err(io("read back")(io::Error::new(io::ErrorKind::InvalidData, "it is not what was written")));
             }
             at += compressed.len() as u64;

@@ -11,7 +11,7 @@ use indelible_core::{
 };
 use indelible_store::{
     disk::{DiskFile, Open, SharedDisk},
-    store::{Chunk, StoreError},
+    store::{self, Chunk, StoreError},
 };
 
 use crate::layout::Layout;
@@ -45,16 +45,6 @@ impl TreeReader {
         Ok(TreeSize(meta.map_or(0, |meta| meta.len / 32)))
     }
 
-    /// Number of entries of which leaf hash and offset are stored.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn whole(&self) -> Result<TreeSize, StoreError> {
-        let path = self.layout.at("offsets");
-        let meta = self.disk.meta(&path).map_err(StoreError::io("read", &path))?;
-        Ok(self.size()?.min(TreeSize(meta.map_or(0, |meta| meta.len / 8))))
-    }
-
     /// Hashes of a level.
     ///
     /// # Errors
@@ -84,6 +74,10 @@ impl TreeReader {
         };
         if got == bytes.len() {
             return Ok(());
+        }
+        // A writer that came after a crash may have made the file anew: the next call opens it again.
+        if let Some(place) = self.open.lock().unwrap_or_else(PoisonError::into_inner).get_mut(slot) {
+            *place = None;
         }
         let detail = if file.is_none() {
             "it is missing".to_owned()
@@ -151,7 +145,12 @@ impl TreeWriter {
                 let detail = format!("it has {have} bytes instead of {want}");
                 return Err(StoreError::Damaged { place: path.display().to_string(), detail });
             }
-            if have > want {
+            if want == 0 && slot < usize::from(LEVELS) {
+                // Made anew when it is needed, so that its name is synced by the one who counts on it.
+                if writer.disk.meta(&path).map_err(StoreError::io("read", &path))?.is_some() {
+                    writer.disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+                }
+            } else if have > want {
                 writer.file(slot)?.set_len(want).map_err(StoreError::io("cut", &path))?;
             }
         }
@@ -195,7 +194,7 @@ impl TreeWriter {
         }
         let mut offsets = Vec::with_capacity(leaves.len() * 8);
         let mut position = self.position;
-        for (index, line) in (from.0..).zip(lines.bytes.split_inclusive(|b| *b == b'\n')).take(leaves.len()) {
+        for (index, line) in (from.0..).zip(store::lines(&lines.bytes)).take(leaves.len()) {
             let start = if batch_of(line) == Some(index) { BATCH_START } else { 0 };
             offsets.extend_from_slice(&(position | start).to_le_bytes());
             position += line.len() as u64;

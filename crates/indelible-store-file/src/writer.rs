@@ -28,7 +28,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     check,
-    ids::IdIndex,
+    ids::{self, IdIndex},
     layout::{Durable, Layout, Settings, marker_bytes},
     reader::{FileReader, Live},
     recover::{Active, Anchor, Recovered, TailCheck, recover},
@@ -98,14 +98,14 @@ impl FileWriter {
         let mut reader = FileReader::open(Arc::clone(&disk), root)?;
         let layout = reader.layout.clone();
         let lease = take_lease(&disk, &layout)?;
-        let (frontier, position, anchor_base, anchor_segment, last_leaf) = anchor(&reader, head)?;
-        let anchor = Anchor { frontier: &frontier, position, base: anchor_base, segment: anchor_segment, last_leaf };
         for folder in layout.folders() {
             // A copy of a log may have come without its empty folders.
             create_dirs(&*disk, &folder).map_err(StoreError::io("create", &folder))?;
         }
+        let anchor = anchor(&reader, head)?;
         let (recovered, active) = recover(&disk, &layout, &anchor, check)?;
         sweep(&disk, &layout)?;
+        let Anchor { frontier, position, .. } = anchor;
         let tree = TreeWriter::resume(Arc::clone(&disk), layout.clone(), frontier, position)?;
         let live = Arc::new(Live::default());
         live.size.store(recovered.size, Ordering::Release);
@@ -125,7 +125,8 @@ impl FileWriter {
             tree: Mutex::new(tree),
             ids,
             poisoned: Mutex::default(),
-            bounded: AtomicBool::new(recovered.bounded),
+            // Also where a mark was found: it may be one whose name was never synced.
+            bounded: AtomicBool::new(false),
             protection: Mutex::default(),
             _lease: lease,
         };
@@ -265,9 +266,9 @@ impl FileWriter {
         drop(plain);
         let closed = layout.closed(segment.first);
         let dir = layout.at("segments");
+        // A crash may have left an earlier form, protected already, beside the plain one.
         if disk.meta(&closed).map_err(StoreError::io("read", &closed))?.is_some() {
-            // The leaving of an interrupted compression, which may be protected already; the plain form counts.
-            disk.unprotect(&closed).map_err(StoreError::io("unprotect", &closed))?;
+            disk.unprotect(&closed).map_err(StoreError::io("replace", &closed))?;
         }
         disk.rename(&temporary, &closed).map_err(StoreError::io("rename", &closed))?;
         disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
@@ -351,10 +352,8 @@ fn take_lease(disk: &SharedDisk, layout: &Layout) -> Result<Box<dyn Lease>, Stor
     }
 }
 
-type AnchorParts = (indelible_core::tree::Frontier, u64, u64, u64, Hash);
-
 /// Finds the end of the entries that the head covers and checks that the stored tree gives the head's root.
-fn anchor(reader: &FileReader, head: &TreeHead) -> Result<AnchorParts, StoreError> {
+fn anchor(reader: &FileReader, head: &TreeHead) -> Result<Anchor, StoreError> {
     let size = head.size;
     let frontier = tile::frontier_at(&StoredTree(reader), size)?;
     if frontier.root() != head.root {
@@ -363,7 +362,15 @@ fn anchor(reader: &FileReader, head: &TreeHead) -> Result<AnchorParts, StoreErro
         return Err(StoreError::Damaged { place, detail });
     }
     let Some(last) = size.0.checked_sub(1) else {
-        return Ok((frontier, 0, 0, 0, leaf_hash(b"")));
+        return Ok(Anchor {
+            frontier,
+            position: 0,
+            base: 0,
+            segment: 0,
+            last_leaf: leaf_hash(b""),
+            last_batch: None,
+            last_recorded_at: None,
+        });
     };
     let want = reader.hashes(0, last, 1)?.first().copied().unwrap_or(head.root);
     let position = reader.tree.offsets(last, 1)?.first().copied().unwrap_or(0) & !BATCH_START;
@@ -384,10 +391,19 @@ fn anchor(reader: &FileReader, head: &TreeHead) -> Result<AnchorParts, StoreErro
         let detail = "its bytes are not those that the newest head covers".to_owned();
         return Err(StoreError::Evidence { index: last, detail });
     }
-    Ok((frontier, position + end as u64 + 1, base, segment.first, want))
+    Ok(Anchor {
+        frontier,
+        position: position + end as u64 + 1,
+        base,
+        segment: segment.first,
+        last_leaf: want,
+        last_batch: Some(line.batch.0),
+        last_recorded_at: line.entry.recorded(),
+    })
 }
 
 fn open_ids(reader: &FileReader, size: u64) -> Result<Arc<IdIndex>, StoreError> {
+    ids::remove_strays(&reader.disk, &reader.layout)?;
     let ids = Arc::new(IdIndex::open(Arc::clone(&reader.disk), reader.layout.clone())?);
     let covered = ids.covered();
     if covered > size {
@@ -506,13 +522,14 @@ impl Writer for FileWriter {
         }
         let digest: [u8; 32] = Sha256::digest(content).into();
         let path = self.layout().attachment(&digest);
-        if self.disk().meta(&path).map_err(StoreError::io("read", &path))?.is_none() {
-            if let Some(dir) = path.parent() {
-                create_dirs(&**self.disk(), dir).map_err(StoreError::io("create", dir))?;
-            }
-            replace_small(&**self.disk(), &path, content).map_err(StoreError::io("write", &path))?;
-            drop(self.disk().protect(&path, false));
+        if let Some(dir) = path.parent() {
+            create_dirs(&**self.disk(), dir).map_err(StoreError::io("create", dir))?;
         }
+        // Also where it is there already: a name that shows need not be one that was synced.
+        replace_small(&**self.disk(), &path, content).map_err(StoreError::io("write", &path))?;
+        let all = self.layout().at("attachments");
+        self.disk().sync_dir(&all).map_err(StoreError::io("sync", &all))?;
+        drop(self.disk().protect(&path, false));
         Ok(digest)
     }
 
@@ -539,14 +556,13 @@ impl Writer for FileWriter {
         for _ in 0..2 {
             while self.ids.tend(size, true)? {}
         }
-        if self.bounded.load(Ordering::Acquire) {
-            let path = self.layout().at("bounded");
-            if self.disk().meta(&path).map_err(StoreError::io("read", &path))?.is_some() {
-                self.disk().remove(&path).map_err(StoreError::io("remove", &path))?;
-                self.disk().sync_dir(self.layout().root()).map_err(StoreError::io("sync", self.layout().root()))?;
-            }
-            self.bounded.store(false, Ordering::Release);
+        let path = self.layout().at("bounded");
+        if self.disk().meta(&path).map_err(StoreError::io("read", &path))?.is_some() {
+            self.disk().remove(&path).map_err(StoreError::io("remove", &path))?;
         }
+        // Also where none shows: a writer before may have died between removing it and this.
+        self.disk().sync_dir(self.layout().root()).map_err(StoreError::io("sync", self.layout().root()))?;
+        self.bounded.store(false, Ordering::Release);
         let path = self.layout().at("durable");
         let bytes = self.live.position.load(Ordering::Acquire);
         let durable = Durable { size, bytes, done: true };

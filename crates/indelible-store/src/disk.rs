@@ -59,10 +59,19 @@ pub trait Disk: Send + Sync + 'static {
     /// Takes the exclusive lease on the (existing) file at `path` without waiting; `None` where another holds it. Dropping the
     /// lease, or the end of the process, frees it.
     fn lease(&self, path: &Path) -> io::Result<Option<Box<dyn Lease>>>;
+    /// Whether somebody holds the lease. Several may ask at once without seeing one another; who takes a lease right then waits for a moment.
+    fn is_leased(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.lease(path)?.is_none())
+    }
     /// Takes write permission away and, if `immutable`, tries for the immutable attribute. Best effort: says how far it came.
     fn protect(&self, path: &Path, immutable: bool) -> io::Result<Protection>;
     /// The reverse of [`Disk::protect`].
     fn unprotect(&self, path: &Path) -> io::Result<()>;
+    /// How far a file is protected.
+    fn protection(&self, path: &Path) -> io::Result<Protection> {
+        let _ = path;
+        Ok(Protection::None)
+    }
     /// Whether `path`, or the nearest parent that exists, is on a network file system.
     fn is_network(&self, path: &Path) -> io::Result<bool> {
         let _ = path;
@@ -213,6 +222,14 @@ impl Disk for OsDisk {
         }
     }
 
+    fn is_leased(&self, path: &Path) -> io::Result<bool> {
+        match fs::File::open(path)?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(fs::TryLockError::WouldBlock) => Ok(true),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     fn protect(&self, path: &Path, immutable: bool) -> io::Result<Protection> {
         let mut permissions = fs::metadata(path)?.permissions();
         permissions.set_readonly(true);
@@ -237,6 +254,15 @@ impl Disk for OsDisk {
         fs::set_permissions(path, permissions)
     }
 
+    fn protection(&self, path: &Path) -> io::Result<Protection> {
+        let meta = fs::metadata(path)?;
+        Ok(match (is_immutable(path), meta.permissions().readonly()) {
+            (true, _) => Protection::Immutable,
+            (false, true) => Protection::ReadOnly,
+            (false, false) => Protection::None,
+        })
+    }
+
     #[cfg(target_os = "linux")]
     fn is_network(&self, path: &Path) -> io::Result<bool> {
         // statfs(2): NFS, SMB, CIFS, SMB2, AFS, Ceph, 9p.
@@ -258,6 +284,17 @@ fn set_immutable(path: &Path, on: bool) -> io::Result<()> {
         ioctl_setflags(&file, flags)?;
     }
     Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn is_immutable(path: &Path) -> bool {
+    use rustix::fs::{IFlags, ioctl_getflags};
+    fs::File::open(path).is_ok_and(|file| ioctl_getflags(&file).is_ok_and(|flags| flags.contains(IFlags::IMMUTABLE)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_immutable(_path: &Path) -> bool {
+    false
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard, PoisonError},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use indelible_core::tree::{Frontier, Hash, LeafIndex, TreeSize};

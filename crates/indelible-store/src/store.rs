@@ -197,8 +197,19 @@ pub struct Chunk {
 impl Chunk {
     /// The lines without their line feeds.
     pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        self.bytes.split_inclusive(|b| *b == b'\n').map(|line| line.strip_suffix(b"\n").unwrap_or(line))
+        lines(&self.bytes).map(|line| line.strip_suffix(b"\n").unwrap_or(line))
     }
+}
+
+/// The lines of `bytes`, each with its line feed; the last may have none. As `split_inclusive`, which looks at every single byte.
+pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+        let (line, after) = rest.split_at_checked(end)?;
+        rest = after;
+        (!line.is_empty()).then_some(line)
+    })
 }
 
 /// A log's settings as its store keeps them.

@@ -6,7 +6,7 @@ use indelible_core::{
     hex, json,
     note::VerifyingKey,
     proof::TlogProof,
-    tile::{self, ProveError, Prover},
+    tile::{self, LevelReader, ProveError, Prover},
     tree::{Hash, LeafIndex, TreeHead, TreeSize, leaf_hash},
 };
 use indelible_store::store::{Reader, StoreError, StoredTree};
@@ -134,9 +134,9 @@ pub fn prove(store: &dyn Reader, index: LeafIndex, head: TreeHead, note: &str) -
 ///
 /// # Errors
 /// As [`prove`].
-pub fn prove_with(
+pub fn prove_with<R: LevelReader<Error = StoreError>>(
     store: &dyn Reader,
-    prover: &mut Prover<StoredTree<'_>>,
+    prover: &mut Prover<R>,
     index: LeafIndex,
     head: TreeHead,
     note: &str,

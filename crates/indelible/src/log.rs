@@ -21,7 +21,8 @@ use indelible_core::{
     head::HeadRecord,
     mac::LogId,
     note::{NoteSigner as _, VerifyingKey},
-    tree::{LeafIndex, TreeHead},
+    tile::{LevelReader, Prover},
+    tree::{Hash, LeafIndex, TreeHead, TreeSize},
 };
 use indelible_keys::CheckpointSigner;
 use indelible_store::{
@@ -90,6 +91,19 @@ pub(crate) struct Inner {
     pub(crate) bounded_within: Duration,
     pub(crate) on_full: OnFull,
     pub(crate) tending: Mutex<bool>,
+    /// What the last proofs hashed, for the tree size that they were made at.
+    pub(crate) prover: Mutex<Option<(TreeSize, Prover<OwnTree>)>>,
+}
+
+/// The stored tree, held by a prover that outlives a call.
+pub(crate) struct OwnTree(Arc<dyn Writer>);
+
+impl LevelReader for OwnTree {
+    type Error = StoreError;
+
+    fn hashes(&self, level: u8, first: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        self.0.hashes(level, first, count)
+    }
 }
 
 /// An event as it is stored.
@@ -288,7 +302,16 @@ impl Log {
     pub fn prove(&self, index: LeafIndex) -> Result<crate::bundle::Bundle, LogError> {
         let (head, tree) = self.head();
         let (head, tree) = if index.0 < tree.size.0 { (head, tree) } else { (self.checkpoint()?, self.head().1) };
-        crate::bundle::prove(&*self.inner.store, index, tree, &head.checkpoint)
+        let inner = &self.inner;
+        // Whoever finds it in use pays for one proof's hashing and waits for nobody.
+        let Ok(mut kept) = inner.prover.try_lock() else {
+            return crate::bundle::prove(&*inner.store, index, tree, &head.checkpoint);
+        };
+        let prover = match &mut *kept {
+            Some((size, prover)) if *size == tree.size => prover,
+            kept => &mut kept.insert((tree.size, Prover::new(OwnTree(Arc::clone(&inner.store)), tree.size))).1,
+        };
+        crate::bundle::prove_with(&*inner.store, prover, index, tree, &head.checkpoint)
     }
 
     /// Keeps an attachment durably and returns its digest; name it in the event's `attachments`.
@@ -311,6 +334,8 @@ impl Log {
     /// [`LogError`].
     pub fn tend(&self) -> Result<(), LogError> {
         let anchored = self.head().0.kept.size;
+        // The keeper may be at it: two would compress the same segment into the same temporary file.
+        let _tending = lock(&self.inner.tending);
         while self.inner.store.tend(anchored)? {}
         Ok(())
     }

@@ -29,7 +29,6 @@ use indelible_store_file::{FileReader, FileWriter, Recovered, TailCheck, writer}
 
 use crate::{
     error::{AppendError, LogError},
-    keeper::Keeper,
     log::{Inner, Log, get},
     options::Options,
     publisher::{Keep, Publisher},
@@ -196,16 +195,21 @@ fn unnamed_kept(store: &dyn Reader, kept: KeptHead, size: u64) -> Result<Option<
     if kept.number == 0 {
         return Ok(None);
     }
+    // Where these bytes do not stand, no line names it.
+    let name = format!(",\"head\":{{\"number\":{},", kept.number);
+    let finder = memchr::memmem::Finder::new(&name);
     let mut next = kept.size.0;
     while next < size {
-        let chunk = store.read(LeafIndex(next), 1 << 16)?;
-        for line in chunk.lines() {
-            let line = parse_line(line, next)?;
-            if line.entry.head.is_some_and(|head| head.number == kept.number) {
-                return Ok(None);
+        let chunk = store.read(LeafIndex(next), 1 << 18)?;
+        if finder.find(&chunk.bytes).is_some() {
+            for (index, line) in (next..).zip(chunk.lines()) {
+                let line = parse_line(line, index)?;
+                if line.entry.head.is_some_and(|head| head.number == kept.number) {
+                    return Ok(None);
+                }
             }
-            next += 1;
         }
+        next += memchr::memchr_iter(b'\n', &chunk.bytes).count() as u64;
     }
     Ok(Some(kept))
 }
@@ -265,7 +269,7 @@ fn start(parts: Parts, options: Options) -> Log {
             kept_at: monotonic,
         }),
         published: Condvar::new(),
-        keeper: options.keeper.unwrap_or_else(Keeper::new),
+        keeper: options.keeper.unwrap_or_default(),
         failed: OnceLock::new(),
         closed: AtomicBool::new(false),
         segment_closed: AtomicBool::new(false),
@@ -275,6 +279,7 @@ fn start(parts: Parts, options: Options) -> Log {
         bounded_within: options.bounded_within,
         on_full: options.on_full,
         tending: Mutex::new(false),
+        prover: Mutex::new(None),
     });
     Log::from_inner(inner)
 }

@@ -17,7 +17,7 @@ use indelible_core::{
 };
 use indelible_store::{
     heads::HeadStoreError,
-    store::{Chunk, StoredTree},
+    store::{self, Chunk, StoredTree},
 };
 
 use crate::{error::LogError, log::Inner, queue::lock, sequencer::Signing};
@@ -174,7 +174,7 @@ fn check_chunk(chunk: &Chunk, durable: u64, mut last: Hash, signing: &Signing) -
 
 /// Cuts a chunk behind its first `lines` lines.
 fn trim(chunk: &mut Chunk, lines: usize) {
-    let end = chunk.bytes.split_inclusive(|b| *b == b'\n').take(lines).map(<[u8]>::len).sum();
+    let end = store::lines(&chunk.bytes).take(lines).map(<[u8]>::len).sum();
     chunk.bytes.truncate(end);
 }
 

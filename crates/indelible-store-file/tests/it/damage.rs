@@ -41,8 +41,9 @@ fn log(random: &mut Random) -> (SimDisk, Scribe, TreeHead) {
 
 /// The segment that holds entry `index`, and where its line stands there.
 fn place(disk: &SimDisk, scribe: &Scribe, index: usize) -> (PathBuf, usize) {
-    let segments = disk.snapshot().into_iter().filter(|(path, _)| path.starts_with("log/segments"));
-    let (path, bytes) = segments.filter(|(path, _)| first_of(path) <= index).last().unwrap();
+    let segments = disk.snapshot();
+    let segments = segments.into_iter().filter(|(path, _)| path.starts_with("log/segments"));
+    let (path, bytes) = segments.rev().find(|(path, _)| first_of(path) <= index).unwrap();
     let offset = scribe.lines[first_of(&path)..index].iter().map(Vec::len).sum();
     assert!(bytes[offset..].starts_with(&scribe.lines[index]));
     (path, offset)

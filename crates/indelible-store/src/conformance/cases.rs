@@ -261,7 +261,9 @@ fn a_scan_gives_all_bytes_once(harness: &mut dyn Harness) {
     // What was seen before goes on to be read as it was then.
     let bytes: usize = runs
         .iter()
-        .flat_map(|run| reader.pieces(run).unwrap().into_iter().map(|piece| reader.read_piece(run, &piece).unwrap().len()))
+        .flat_map(|run| {
+            reader.pieces(run).unwrap().into_iter().map(|piece| reader.read_piece(run, &piece).unwrap().len())
+        })
         .sum();
     let want: usize = scribe.lines.iter().take(scribe.lines.len() - 30).map(Vec::len).sum();
     assert_eq!(bytes, want);

@@ -196,7 +196,7 @@ impl<'a> Anchors<'a> {
         self.kept_waiting = true;
     }
 
-    /// Entries are absent, and what they named with them.
+    /// Bodies are absent: they may have named kept checkpoints, so the next name follows none.
     pub(super) fn skipped(&mut self) {
         self.last_named = None;
     }

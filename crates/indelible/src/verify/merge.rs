@@ -125,6 +125,8 @@ pub(super) struct Merger<'a> {
     pub(super) ids: [u64; 4],
     pub(super) last_time: Option<String>,
     pub(super) entries_seen: u64,
+    /// Whether the entry that an earlier verification ended with still stands.
+    resumed: bool,
 }
 
 /// Ranges of missing lines that are remembered one by one, to tell *moved* from *missing*.
@@ -161,6 +163,7 @@ impl<'a> Merger<'a> {
             ids: [0; 4],
             last_time: None,
             entries_seen: 0,
+            resumed: false,
         }
     }
 
@@ -229,6 +232,7 @@ impl<'a> Merger<'a> {
         };
         if entry.index < self.setup.from {
             self.loose.clear();
+            self.resumed |= entry.index + 1 == self.setup.from && entry.leaf == self.setup.last_leaf;
             return Ok(());
         }
         if entry.index == self.expected {
@@ -586,6 +590,14 @@ impl<'a> Merger<'a> {
         known: Option<(u64, Source)>,
         behind: Option<u64>,
     ) -> Result<(), StoreError> {
+        if known.is_none() && self.never_signed() {
+            return Ok(());
+        }
+        if self.setup.from > 0 && !self.resumed {
+            let last = self.setup.from - 1;
+            let detail = format!("entry {last}, with which the last verification ended, is not there as it was");
+            self.add(finding(Kind::RolledBack, Some(last), detail));
+        }
         let end = known.map_or(0, |(size, _)| size).max(durable.unwrap_or(0));
         if self.expected < end {
             self.cut_short(end, known, behind)?;
@@ -624,6 +636,20 @@ impl<'a> Merger<'a> {
             self.add(if self.setup.macs { finding(Kind::Derived, Some(index), detail) } else { found });
         }
         self.judge_absent()
+    }
+
+    /// Lines without a signature, under no checkpoint: this was never a signed log, and nothing can be said of it.
+    fn never_signed(&mut self) -> bool {
+        let unsigned = |named: &Named| named.kind == Kind::Unsigned;
+        let none = self.expected == 0 && !self.loose.is_empty() && self.loose.iter().all(unsigned);
+        if none {
+            let detail =
+                format!("none of its {} lines carries a signature: this is not a signed log", self.loose.len());
+            self.loose.clear();
+            self.report.findings.retain(|finding| finding.kind != Kind::NoCheckpoint);
+            self.add(finding(Kind::NoCheckpoint, None, detail));
+        }
+        none
     }
 
     fn cut_short(&mut self, end: u64, known: Option<(u64, Source)>, behind: Option<u64>) -> Result<(), StoreError> {

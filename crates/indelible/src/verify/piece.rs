@@ -6,7 +6,7 @@ use indelible_core::{
     mac::EntryKey,
     tree::{Hash, leaf_hash},
 };
-use indelible_store::store::{Fingerprint, id_digest};
+use indelible_store::store::{Fingerprint, id_digest, lines as lines_of};
 
 use super::report::Kind;
 
@@ -66,7 +66,11 @@ impl SeenPiece {
                 let id = top_level_string(line.entry.body, "id").map(str::to_owned);
                 (id, Some(line.entry.recorded_at.to_owned()))
             }
-            Err(_) => (quoted_after(line, b",\"id\":\""), quoted_after(line, b",\"recorded_at\":\"")),
+            Err(_) => {
+                let event = memchr::memmem::find(line, b"{\"event\":").and_then(|at| line.get(at + 9..));
+                let id = top_level_string(event.unwrap_or(line), "id").map(str::to_owned);
+                (id, quoted_after(line, b",\"recorded_at\":\""))
+            }
         }
     }
 }
@@ -84,7 +88,7 @@ pub(super) fn look(bytes: Vec<u8>, expect: &Expect) -> SeenPiece {
     let mut ids = [0; 4];
     let mut start = 0;
     let attachments = memchr::memmem::Finder::new(b"\"attachments\":[");
-    for line in bytes.split_inclusive(|b| *b == b'\n') {
+    for line in lines_of(&bytes) {
         let seen = match line.strip_suffix(b"\n") {
             Some(text) => look_at(text, expect, &attachments, &mut ids),
             None => unreadable(Kind::Changed, "its line does not end".to_owned()),

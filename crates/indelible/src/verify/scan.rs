@@ -164,7 +164,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let (frontier, last_leaf) = resume(request, log_id)?;
     let from = frontier.size().0;
     let kept_before = request.from.as_ref().map_or(0, |from| from.kept);
-    let newest_kept = head.as_ref().map(|(record, _)| record.kept);
+    let newest_kept = head.as_ref().filter(|_| request.head_required).map(|(record, _)| record.kept);
     let setup = Setup {
         store,
         anchors: Anchors::new(store, request.key.clone(), fixed, newest_kept, (from, kept_before), held),
@@ -295,7 +295,7 @@ fn known_heads(
     }
     match published.map(|note| open(note, &request.key)) {
         Some(Opened::Good(tree)) => {
-            compare_heads(head.map(|(_, tree)| tree), &tree, held, report);
+            compare_heads(head.map(|(_, tree)| tree), &tree, held, request.head_required, report);
             fixed.push(Anchor { head: tree, source: Source::Published });
         }
         Some(Opened::OtherKey(detail)) if head.is_none() => return Err(VerifyError::WrongKey { detail }),
@@ -324,7 +324,7 @@ fn known_heads(
     Ok(fixed)
 }
 
-fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, report: &mut Report) {
+fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, writers: bool, report: &mut Report) {
     let Some(known) = known else { return };
     if published.size == known.size && published.root != known.root {
         let detail = format!("the log signed two different trees of size {}", known.size);
@@ -332,7 +332,7 @@ fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, rep
     } else if published.size < known.size && !held {
         let detail = format!("`checkpoint` covers {} entries, the newest head {}", published.size, known.size);
         report.add(finding(Kind::Derived, None, detail));
-    } else if published.size > known.size {
+    } else if published.size > known.size && writers {
         let detail = format!(
             "the head store is behind the published checkpoint ({} and {} entries): it was put back",
             known.size, published.size
@@ -398,7 +398,8 @@ fn scan(
 ) -> Result<(), VerifyError> {
     let runs = store.runs()?;
     let from = request.from.as_ref().map_or(0, |from| from.size);
-    let skip = runs.iter().skip(1).take_while(|run| run.first <= from).count();
+    // From the run of the last verified entry on: that it still stands is checked too.
+    let skip = runs.iter().skip(1).take_while(|run| run.first < from).count();
     let jobs = Jobs {
         store,
         runs: &runs,
@@ -554,7 +555,8 @@ fn conclude(
     let scanned = Scanned {
         anchored,
         info: &info,
-        kept: head.map_or(end.kept.1, |(record, _)| record.kept.number),
+        // An auditor's head may be older than what the log has kept since.
+        kept: head.filter(|_| request.head_required).map_or(end.kept.1, |(record, _)| record.kept.number),
         ids: (request.strict && request.from.is_none()).then_some(end.ids),
     };
     for fault in store.check_derived(&scanned)? {

@@ -128,3 +128,24 @@ fn block_on<F: Future>(future: F) -> F::Output {
         }
     }
 }
+
+#[test]
+fn many_tasks_of_a_runtime_append_without_blocking_it() {
+    let world = World::new();
+    let log = world.create(options());
+    // One thread: a blocking append would keep the others from ever being polled.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let receipts = runtime.block_on(async {
+        let tasks: Vec<_> = (0..500).map(|n| tokio::spawn(log.append_async(&event(n)))).collect();
+        let mut receipts = Vec::new();
+        for task in tasks {
+            receipts.push(task.await.unwrap().unwrap());
+        }
+        receipts
+    });
+    let mut indices: Vec<u64> = receipts.iter().map(|receipt| receipt.index.0).collect();
+    indices.sort_unstable();
+    assert_eq!(indices, (1..=500).collect::<Vec<_>>());
+    log.close().unwrap();
+    check(&world.verify(), Verdict::Intact, None, None);
+}

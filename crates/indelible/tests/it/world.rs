@@ -118,12 +118,6 @@ impl World {
         })
         .unwrap()
     }
-
-    #[track_caller]
-    pub(crate) fn expect(&self, verdict: Verdict, kind: Option<Kind>, index: Option<u64>) {
-        let report = self.verify();
-        check(&report, verdict, kind, index);
-    }
 }
 
 #[track_caller]

@@ -1,0 +1,317 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::{bench::BenchArgs, demo::DemoArgs, exit};
+
+/// Program version and format version.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (format 1)");
+
+/// An audit log that cannot be quietly changed
+#[derive(Parser)]
+#[command(name = "indelible", version = VERSION, after_help = exit::HELP, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) places: PlaceArgs,
+    /// Print JSON, for scripts
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where log and keys are.
+#[derive(Args)]
+pub(crate) struct PlaceArgs {
+    /// The log's directory
+    #[arg(long, global = true, env = "INDELIBLE_LOG", value_name = "PATH")]
+    pub(crate) log: Option<PathBuf>,
+    /// The keys' directory, apart from the log [default: $XDG_DATA_HOME/indelible/keys]
+    #[arg(long, global = true, env = "INDELIBLE_KEYS", value_name = "DIR")]
+    pub(crate) keys: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Create a log, and keys if there are none yet; nothing is ever overwritten
+    Init(InitArgs),
+    /// Record JSON events, one a line; receipts go to stdout as JSON Lines
+    #[command(after_help = exit::HELP)]
+    Append(AppendArgs),
+    /// Record foreign audit records; what was imported before is recognised
+    #[command(after_help = exit::HELP)]
+    Import(ImportArgs),
+    /// Show one entry
+    Show(ShowArgs),
+    /// Show the last entries, and follow a growing log
+    Tail(TailArgs),
+    /// Verify the log: the exit code is the verdict
+    #[command(after_help = exit::HELP)]
+    Verify(VerifyArgs),
+    /// Look after a log
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Print the newest checkpoint, publishing one first where entries are not covered
+    Checkpoint,
+    /// Prove one entry: a bundle that anybody checks without the log
+    Prove(ProveArgs),
+    /// Check a proof bundle offline, with nothing but the log's public key
+    #[command(after_help = exit::HELP)]
+    CheckProof(CheckProofArgs),
+    /// Prove that the log of an older checkpoint is the beginning of today's
+    #[command(after_help = exit::HELP)]
+    Consistency(ConsistencyArgs),
+    /// Export entries as JSON Lines that can be verified without the log
+    Export(ExportArgs),
+    /// Look into the keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Print sample events: a made-up week of a small company
+    Samples(SamplesArgs),
+    /// Measure this machine, each figure beside its ceiling
+    Bench(BenchArgs),
+    /// Record, verify and prove a sample log, then tamper with copies of it and see what is found
+    Demo(DemoArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man {
+        /// Write a page for each command into this directory instead
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct InitArgs {
+    /// Where the log is to be; must not exist yet
+    pub(crate) path: PathBuf,
+    /// The log's unique name, best one that you own, like `example.com/audit`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) origin: String,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+/// How a new log is kept.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct SettingsArgs {
+    /// Close a segment before it would grow beyond this [default: 64 MiB]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) segment_bytes: Option<u64>,
+    /// Close a segment when its first entry is older than this [default: a day]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) segment_seconds: Option<u64>,
+    /// Do not set the immutable attribute on closed segments
+    #[arg(long)]
+    pub(crate) no_immutable: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct AppendArgs {
+    /// JSON Lines; `-` is stdin
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// Write the lines that were not recorded to this new file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rejects: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ImportFormat {
+    /// AWS CloudTrail: `{"Records":[…]}` or one record a line
+    Cloudtrail,
+    /// Kubernetes audit.k8s.io/v1, one event a line
+    K8sAudit,
+    /// JSON Lines: events as they are, or anything with --map
+    Jsonl,
+    /// Delimited text, with --map
+    Csv,
+}
+
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    /// What the records look like
+    #[arg(long, value_enum)]
+    pub(crate) format: ImportFormat,
+    /// A mapping file, or the name of a mapping that comes with the program
+    #[arg(long, value_name = "FILE|NAME")]
+    pub(crate) map: Option<PathBuf>,
+    /// Write the records that were not recorded to this new file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rejects: Option<PathBuf>,
+    /// Plain, gzip or Zstandard; `-` is stdin
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ShowArgs {
+    /// An index, or an event id (`id:…` where the id is a number)
+    #[arg(value_name = "INDEX|ID")]
+    pub(crate) which: String,
+    /// Print the entry's exact bytes, without a line feed
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct TailArgs {
+    /// How many entries
+    #[arg(short = 'n', value_name = "N", default_value_t = 10)]
+    pub(crate) count: u64,
+    /// Go on with entries as they come
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// Verify as an auditor: with this public key and no secrets
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) public_key: Option<String>,
+    /// A checkpoint that you kept
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Receipts that you kept, as `append` printed them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receipts: Option<PathBuf>,
+    /// Go on where the last intact verification with this option ended
+    #[arg(long)]
+    pub(crate) from_last: bool,
+    /// Check the canonical form of every entry and the content of the id index as well
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum LogCommand {
+    /// What log this is, by its own word (nothing is verified)
+    Info,
+    /// Rebuild derived files from verified entries
+    Repair,
+    /// Put on record why entries are absent; excuses no change
+    Explain(ExplainArgs),
+    /// Go on under a new name after a restore or the loss of the head record
+    Succeed(SucceedArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    /// First and last absent entry, like `100..199`
+    #[arg(value_parser = parse_range)]
+    pub(crate) range: (u64, u64),
+    /// Why they are absent
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+#[derive(Args)]
+pub(crate) struct SucceedArgs {
+    /// Where the new log is to be; must not exist yet
+    pub(crate) new: PathBuf,
+    /// The new log's unique name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) origin: String,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct ProveArgs {
+    /// An index, or an event id (`id:…` where the id is a number)
+    #[arg(value_name = "INDEX|ID")]
+    pub(crate) which: String,
+    /// Where to write the bundle [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct CheckProofArgs {
+    /// The bundle; `-` is stdin
+    pub(crate) file: PathBuf,
+    /// The log's public key, from whoever you trust to know it
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) public_key: String,
+}
+
+#[derive(Args)]
+pub(crate) struct ConsistencyArgs {
+    /// The older checkpoint
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) from: PathBuf,
+    /// The log's public key, where the keys are not at hand
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) public_key: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ExportArgs {
+    /// The first entry
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) from: u64,
+    /// The entry behind the last [default: all that the newest checkpoint covers]
+    #[arg(long, value_name = "N")]
+    pub(crate) to: Option<u64>,
+    /// Where to write [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Print the derived key that signs this log's entries, in hexadecimal: a secret, for checking an entry by other tools
+    Derive,
+}
+
+#[derive(Args)]
+pub(crate) struct SamplesArgs {
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) count: u64,
+    /// The same seed gives the same events
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+/// Reads `A..B` or `A-B`, both inclusive; a single number is a range of one.
+fn parse_range(text: &str) -> Result<(u64, u64), String> {
+    let (first, last) = text.split_once("..").or_else(|| text.split_once('-')).unwrap_or((text, text));
+    let number =
+        |part: &str| part.parse::<u64>().map_err(|_| format!("`{part}` is no index; write a range like `100..199`"));
+    let (first, last) = (number(first)?, number(last.strip_prefix('=').unwrap_or(last))?);
+    if last < first {
+        return Err(format!("the range ends at {last}, before it begins at {first}"));
+    }
+    Ok((first, last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+        assert!(VERSION.ends_with(&format!("(format {})", indelible_core::FORMAT_VERSION)));
+    }
+
+    #[test]
+    fn ranges_are_inclusive_and_ordered() {
+        let rows = [("3..7", Some((3, 7))), ("3-7", Some((3, 7))), ("3..=7", Some((3, 7))), ("5", Some((5, 5)))];
+        for (text, expected) in rows {
+            assert_eq!(parse_range(text).ok(), expected, "{text}");
+        }
+        for text in ["", "7..3", "a..b", "3..", "-1..2", "1..2..3"] {
+            assert!(parse_range(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `append`: events in, receipts out.
+//!
+//! A receipt is printed when its event is durable, in the order of the lines. A line that is refused is told on stderr and kept in the
+//! rejects; the others are recorded. Where the log itself fails, nothing more is read, and the first line that has no receipt is named.
+
+use std::{process::ExitCode, sync::Arc};
+
+use indelible::{AppendError, Log, Receipt, error::chain};
+use serde_json::json;
+
+use super::{
+    lines::{self, Content, Groups, Line, MAX_LINE_BYTES},
+    rejects::Rejects,
+};
+use crate::{
+    cli::AppendArgs,
+    exit,
+    failure::Failure,
+    output::{self, Out},
+    places::Places,
+};
+
+/// Records events, one JSON text a line.
+pub(crate) fn run(places: &Places, json: bool, args: &AppendArgs) -> Result<ExitCode, Failure> {
+    let input = lines::open(&args.file)?;
+    let rejects = Arc::new(Rejects::open(args.rejects.as_deref(), std::slice::from_ref(&args.file))?);
+    let log = places.open()?;
+    let groups = lines::read(input, Arc::clone(&rejects));
+    let mut run = Run { log: &log, out: Out::lock(), rejects: &rejects, json, recorded: 0, rejected: 0 };
+    let result = run.all(&groups);
+    let (recorded, rejected) = (run.recorded, run.rejected);
+    // What is recorded gets its checkpoint whatever else went wrong; the first failure is the one to tell.
+    let closed = log.close();
+    match result {
+        Err(Failure::ClosedPipe) => {
+            let gone = "whoever read the receipts on stdout has gone";
+            return Err(Failure::text(format!(
+                "{gone}: {recorded} events are recorded, the rest of the input was not read"
+            )));
+        }
+        result => result?,
+    }
+    closed?;
+    if rejected == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::note(&format!("{rejected} of {} lines rejected, {recorded} recorded", rejected + recorded));
+    Ok(ExitCode::from(exit::REJECTED))
+}
+
+/// Whether it is the event that is at fault, and not the log.
+pub(crate) fn is_rejection(error: &AppendError) -> bool {
+    matches!(error, AppendError::Event(_) | AppendError::IdConflict { .. })
+}
+
+/// Why an event was rejected, in one line, with the pointer where there is one.
+pub(crate) fn reason(error: &AppendError) -> (String, Option<&str>) {
+    match error {
+        AppendError::Event(event) => (chain(event), Some(event.pointer())),
+        error => (chain(error), None),
+    }
+}
+
+struct Run<'a> {
+    log: &'a Log,
+    out: Out,
+    rejects: &'a Rejects,
+    json: bool,
+    recorded: u64,
+    rejected: u64,
+}
+
+impl Run<'_> {
+    fn all(&mut self, groups: &Groups) -> Result<(), Failure> {
+        while let Ok(group) = groups.recv() {
+            self.group(group?)?;
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, lines: Vec<Line>) -> Result<(), Failure> {
+        let mut texts = Vec::with_capacity(lines.len());
+        let mut numbers = Vec::with_capacity(lines.len());
+        for Line { number, content } in lines {
+            match content {
+                Content::Text(text) if text.iter().all(u8::is_ascii_whitespace) => {}
+                Content::Text(text) => {
+                    texts.push(text);
+                    numbers.push(number);
+                }
+                Content::TooLong(bytes) => {
+                    let why = format!(
+                        "the line has {bytes} bytes of at most {MAX_LINE_BYTES}: send what is large as an attachment"
+                    );
+                    self.reject(number, &why, None);
+                }
+            }
+        }
+        let results = self.log.append_all(&texts);
+        let mut failed = None;
+        for ((number, text), result) in numbers.into_iter().zip(&texts).zip(results) {
+            match result {
+                Ok(receipt) => self.receipt(&receipt)?,
+                Err(error) => {
+                    self.rejects.keep(text)?;
+                    if is_rejection(&error) {
+                        let (why, pointer) = reason(&error);
+                        self.reject(number, &why, pointer);
+                    } else {
+                        failed.get_or_insert((number, error));
+                    }
+                }
+            }
+        }
+        self.out.flush()?;
+        match failed {
+            None => Ok(()),
+            Some((number, error)) => Err(Failure::text(format!(
+                "line {number} has no receipt, nor has any line behind it: {}",
+                chain(&error)
+            ))),
+        }
+    }
+
+    fn receipt(&mut self, receipt: &Receipt) -> Result<(), Failure> {
+        self.recorded += 1;
+        self.out.json(&receipt.to_wire())
+    }
+
+    fn reject(&mut self, number: u64, why: &str, pointer: Option<&str>) {
+        self.rejected += 1;
+        if self.json {
+            output::note(&json!({ "error": why, "line": number, "pointer": pointer }).to_string());
+        } else {
+            output::note(&output::safe(&format!("line {number}: {why}")));
+        }
+    }
+}

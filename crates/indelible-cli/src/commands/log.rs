@@ -1,0 +1,106 @@
+//! `log info`, `log repair`, `log explain`, `log succeed`.
+
+use indelible::{LogError, Options, manage};
+use indelible_core::checkpoint::Origin;
+use indelible_store::store::Reader as _;
+use serde_json::json;
+
+use super::{
+    init::{refuse_taken, settings, tell_created},
+    prove::parse,
+};
+use crate::{
+    cli::{ExplainArgs, LogCommand, SucceedArgs},
+    failure::Failure,
+    output,
+    places::Places,
+};
+
+/// Looks after a log.
+pub(crate) fn run(places: &Places, json: bool, command: &LogCommand) -> Result<(), Failure> {
+    match command {
+        LogCommand::Info => info(places, json),
+        LogCommand::Repair => repair(places, json),
+        LogCommand::Explain(args) => explain(places, json, args),
+        LogCommand::Succeed(args) => succeed(places, json, args),
+    }
+}
+
+/// Rebuilds what derives from the entries.
+fn repair(places: &Places, json: bool) -> Result<(), Failure> {
+    let rebuilt = manage::repair(places.log()?, &places.ring()?, &Options::default())?;
+    if json {
+        return output::json(&json!({ "rebuilt": rebuilt }));
+    }
+    if rebuilt.is_empty() {
+        return output::text("nothing to repair: the log is intact");
+    }
+    let lines: Vec<String> = rebuilt.iter().map(|what| format!("  {}", output::safe(what))).collect();
+    output::text(&format!("rebuilt from verified entries; what was wrong:\n{}", lines.join("\n")))
+}
+
+/// Puts an explanation on record.
+fn explain(places: &Places, json: bool, args: &ExplainArgs) -> Result<(), Failure> {
+    let (first, last) = args.range;
+    let log = places.open()?;
+    let result = manage::explain(&log, first, last, &args.reason);
+    let closed = log.close();
+    let index = result?;
+    closed?;
+    if json {
+        return output::json(&json!({ "first": first, "index": index, "last": last }));
+    }
+    output::text(&format!("entry {index} explains why entries {first} to {last} are absent"))
+}
+
+/// Begins a successor.
+fn succeed(places: &Places, json: bool, args: &SucceedArgs) -> Result<(), Failure> {
+    refuse_taken(&args.new)?;
+    let _: Origin = args.origin.parse().map_err(|_| LogError::Origin { origin: args.origin.clone() })?;
+    let ring = places.ring()?;
+    let options = Options { settings: settings(args.settings), ..Options::default() };
+    let log = manage::succeed(places.log()?, &args.new, &args.origin, &ring, options)?;
+    log.close()?;
+    tell_created(&log, &args.new, &ring, json)
+}
+
+/// What the log says of itself.
+fn info(places: &Places, json: bool) -> Result<(), Failure> {
+    let reader = places.reader()?;
+    let (info, settings, runs) = (reader.info(), reader.settings(), reader.runs()?);
+    let size = reader.size()?;
+    let checkpoint = reader.checkpoint()?.map(|note| parse(&note)).transpose()?;
+    let bytes: u64 = runs.iter().map(|run| run.bytes).sum();
+    let closed = runs.iter().filter(|run| run.closed).count();
+    let has_writer = reader.has_writer()?;
+    if json {
+        return output::json(&json!({
+            "bytes": bytes,
+            "checkpoint": checkpoint.map(|c| json!({ "root": c.head.root.to_hex(), "tree_size": c.head.size.0 })),
+            "closed_segments": closed,
+            "entries": size.0,
+            "format": info.format,
+            "has_writer": has_writer,
+            "immutable": settings.immutable,
+            "log_id": info.log_id.to_string(),
+            "origin": info.origin,
+            "segment_bytes": settings.segment_bytes,
+            "segment_seconds": settings.segment_seconds,
+            "segments": runs.len(),
+        }));
+    }
+    let covered =
+        checkpoint.map_or_else(|| "none".to_owned(), |c| format!("over {} entries, root {}", c.head.size, c.head.root));
+    output::text(&format!(
+        "origin      {}\nlog id      {}\nformat      {}\nentries     {size}\nsegments    {} ({closed} closed), {bytes} bytes uncompressed\n\
+         checkpoint  {covered}\nwriter      {}\nclosing     at {} bytes or {} s{}\n\nThis is what the log says of itself; `indelible verify` says whether it is true.",
+        output::safe(&info.origin),
+        info.log_id,
+        info.format,
+        runs.len(),
+        if has_writer { "yes, now" } else { "none now" },
+        settings.segment_bytes,
+        settings.segment_seconds,
+        if settings.immutable { ", then immutable where the system allows" } else { "" },
+    ))
+}

@@ -1,0 +1,70 @@
+//! What each command does.
+//!
+//! | module | commands |
+//! |---|---|
+//! | [`init`] | `init` |
+//! | [`append`], [`lines`], [`rejects`] | `append` |
+//! | [`import`] | `import` |
+//! | [`show`] | `show`, `tail` |
+//! | [`verify`] | `verify` |
+//! | [`log`] | `log info`, `log repair`, `log explain`, `log succeed` |
+//! | [`prove`] | `checkpoint`, `prove`, `check-proof`, `consistency` |
+//! | [`export`] | `export` |
+//! | [`aids`] | `keys derive`, `samples`, `completions`, `man` |
+//!
+//! What only reads takes no lease and works beside a live writer.
+
+mod aids;
+mod append;
+mod export;
+mod import;
+mod init;
+mod lines;
+mod log;
+mod prove;
+mod rejects;
+mod show;
+mod verify;
+
+use std::process::ExitCode;
+
+use crate::{
+    bench,
+    cli::{Cli, Command},
+    demo, exit,
+    failure::Failure,
+    places::Places,
+};
+
+/// Runs a command.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let Cli { places, json, command } = cli;
+    let places = Places::new(places);
+    match command {
+        Command::Init(args) => init::run(&places, json, &args)?,
+        Command::Append(args) => return append::run(&places, json, &args),
+        Command::Import(args) => return import::run(&places, json, &args),
+        Command::Show(args) => show::show(&places, json, &args)?,
+        Command::Tail(args) => show::tail(&places, json, &args)?,
+        Command::Verify(args) => return verify::run(&places, json, &args),
+        Command::Log(command) => log::run(&places, json, &command)?,
+        Command::Checkpoint => prove::checkpoint(&places, json)?,
+        Command::Prove(args) => prove::prove(&places, json, &args)?,
+        Command::CheckProof(args) => prove::check_proof(json, &args)?,
+        Command::Consistency(args) => prove::consistency(&places, json, &args)?,
+        Command::Export(args) => export::run(&places, json, &args)?,
+        Command::Keys(command) => aids::keys(&places, json, &command)?,
+        Command::Samples(args) => aids::samples(&args)?,
+        Command::Bench(mut args) => {
+            args.json |= json;
+            bench::run(&args).map_err(Failure::any)?;
+        }
+        Command::Demo(args) => {
+            let expected = demo::run(&args).map_err(Failure::any)?;
+            return Ok(if expected { ExitCode::SUCCESS } else { ExitCode::from(exit::COULD_NOT) });
+        }
+        Command::Completions { shell } => aids::completions(shell)?,
+        Command::Man { dir } => aids::man(dir.as_deref())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

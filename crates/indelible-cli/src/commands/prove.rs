@@ -1,0 +1,207 @@
+//! `checkpoint`, `prove`, `check-proof`, `consistency`: what leaves the log as proof.
+
+use std::{io::Read as _, path::Path};
+
+use indelible::{LogError, bundle::Bundle};
+use indelible_core::{
+    checkpoint::{Checkpoint, CheckpointError},
+    note::{Note, NoteError, NoteSigner as _, VerifyingKey},
+    proof::{MAX_PROOF_BYTES, ProofError},
+    tile::Prover,
+};
+use indelible_store::{
+    heads::HeadStore as _,
+    store::{Reader, StoredTree},
+};
+use serde_json::json;
+
+use super::{show::locate, verify::read_note};
+use crate::{
+    cli::{CheckProofArgs, ConsistencyArgs, ProveArgs},
+    exit,
+    failure::Failure,
+    output,
+    places::{Places, writers_heads},
+};
+
+/// A bundle is a proof, an entry of 64 KiB that escaping may double, and a note.
+const MAX_BUNDLE_BYTES: u64 = 4 << 20;
+const _: () = assert!(MAX_PROOF_BYTES as u64 + 2 * 65_535 < MAX_BUNDLE_BYTES);
+
+/// Prints the newest checkpoint. Where it covers everything that is durable, no lease is taken.
+pub(crate) fn checkpoint(places: &Places, json: bool) -> Result<(), Failure> {
+    let note = match covering(places)? {
+        Some(note) => note,
+        None => {
+            let log = places.open()?;
+            let record = log.checkpoint()?;
+            log.close()?;
+            record.checkpoint
+        }
+    };
+    if !json {
+        return output::data(note.as_bytes());
+    }
+    let checkpoint = parse(note.as_bytes())?;
+    output::json(&json!({
+        "checkpoint": note,
+        "origin": checkpoint.origin,
+        "root": checkpoint.head.root.to_hex(),
+        "tree_size": checkpoint.head.size.0,
+    }))
+}
+
+/// The published checkpoint, where it is the newest head that the keys know and covers everything.
+fn covering(places: &Places) -> Result<Option<String>, Failure> {
+    let reader = places.reader()?;
+    let ring = places.ring()?;
+    let origin = &reader.info().origin;
+    let Some(head) = writers_heads(&ring).store.load(origin)? else { return Ok(None) };
+    let key = ring.checkpoint_signer(origin)?.verifying_key().clone();
+    let Ok(checkpoint) = Checkpoint::open(head.checkpoint.as_bytes(), &key) else { return Ok(None) };
+    let is_shown = reader.checkpoint()?.as_deref() == Some(head.checkpoint.as_bytes());
+    let covers = is_shown && head.log_id == reader.info().log_id && reader.size()? == checkpoint.head.size;
+    Ok(covers.then_some(head.checkpoint))
+}
+
+/// Reads a checkpoint without knowing a key.
+pub(crate) fn parse(note: &[u8]) -> Result<Checkpoint, Failure> {
+    let note = Note::parse(note).map_err(CheckpointError::from)?;
+    Ok(Checkpoint::parse(note.text())?)
+}
+
+/// The published checkpoint with its note; its signature is checked where the keys are at hand.
+pub(crate) fn published(places: &Places, reader: &dyn Reader) -> Result<(Checkpoint, String), Failure> {
+    let note = reader.checkpoint()?;
+    let note = note
+        .ok_or_else(|| Failure::text("the log has no published checkpoint: publish one with `indelible checkpoint`"))?;
+    let checkpoint = match places.ring_if_any()? {
+        Some(ring) => {
+            let signer = ring.checkpoint_signer(&reader.info().origin)?;
+            Checkpoint::open(&note, signer.verifying_key())?
+        }
+        None => parse(&note)?,
+    };
+    let note = String::from_utf8(note).map_err(|_| Failure::text("the published checkpoint is not UTF-8"))?;
+    Ok((checkpoint, note))
+}
+
+/// Writes the proof of one entry.
+pub(crate) fn prove(places: &Places, json: bool, args: &ProveArgs) -> Result<(), Failure> {
+    let reader = places.reader()?;
+    let index = locate(&reader, &args.which)?.index;
+    let (checkpoint, note) = published(places, &reader)?;
+    let bundle = if index.0 < checkpoint.head.size.0 {
+        indelible::bundle::prove(&reader, index, checkpoint.head, &note)?
+    } else {
+        let log = places.open()?;
+        let bundle = log.prove(index)?;
+        log.close()?;
+        bundle
+    };
+    let bytes = bundle.to_bytes();
+    let Some(path) = args.output.as_deref().filter(|path| *path != Path::new("-")) else { return output::data(&bytes) };
+    std::fs::write(path, bytes).map_err(Failure::io("write", path))?;
+    let size = parse(bundle.proof.checkpoint.as_bytes())?.head.size;
+    if json {
+        return output::json(&json!({ "file": path.display().to_string(), "index": index.0, "tree_size": size.0 }));
+    }
+    output::text(&format!(
+        "wrote {}: entry {index} is in the tree of {size} entries\ncheck it anywhere with `indelible check-proof {} --public-key {}`",
+        path.display(),
+        path.display(),
+        public_key(places, &reader).unwrap_or_else(|| "VKEY".to_owned()),
+    ))
+}
+
+fn public_key(places: &Places, reader: &dyn Reader) -> Option<String> {
+    let ring = places.ring_if_any().ok().flatten()?;
+    Some(ring.checkpoint_signer(&reader.info().origin).ok()?.verifying_key().to_string())
+}
+
+/// Checks a proof with the public key alone.
+pub(crate) fn check_proof(json: bool, args: &CheckProofArgs) -> Result<(), Failure> {
+    let key = VerifyingKey::parse(args.public_key.trim())?;
+    let bundle = Bundle::parse(&read_bundle(&args.file)?)?;
+    let checked = bundle.check(&key).map_err(verdict)?;
+    if json {
+        return output::json(&json!({
+            "index": checked.index.0,
+            "leaf_hash": checked.leaf.to_hex(),
+            "origin": checked.origin,
+            "recorded_at": checked.recorded_at,
+            "root": checked.head.root.to_hex(),
+            "status": "intact",
+            "tree_size": checked.head.size.0,
+        }));
+    }
+    let (good, size) = (output::GOOD, checked.head.size);
+    output::text(&format!(
+        "{good}intact{good:#}: entry {} of `{}`, recorded {}, is in the tree of {size} entries that the log's key signed\n  \
+         leaf hash  {}\n  root       {}",
+        checked.index,
+        output::safe(&checked.origin),
+        checked.recorded_at,
+        checked.leaf,
+        checked.head.root,
+    ))
+}
+
+fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
+    let input = super::lines::open(path)?;
+    let mut bytes = Vec::new();
+    input.take(MAX_BUNDLE_BYTES + 1).read_to_end(&mut bytes).map_err(Failure::io("read", path))?;
+    if bytes.len() as u64 > MAX_BUNDLE_BYTES {
+        let place = path.display();
+        return Err(Failure::text(format!(
+            "`{place}` has more than {MAX_BUNDLE_BYTES} bytes: that is no proof bundle"
+        )));
+    }
+    Ok(bytes)
+}
+
+/// A proof that does not hold, or a signature by the right key that is wrong, is evidence; a wrong key says nothing.
+fn verdict(error: LogError) -> Failure {
+    match error {
+        LogError::Proof(_) | LogError::Checkpoint(CheckpointError::Note(NoteError::BadSignature { .. })) => {
+            Failure::Evidence(exit::TAMPERED, Box::new(error))
+        }
+        error => error.into(),
+    }
+}
+
+/// Shows that the tree of an older checkpoint is the beginning of the newest published one.
+pub(crate) fn consistency(places: &Places, json: bool, args: &ConsistencyArgs) -> Result<(), Failure> {
+    let reader = places.reader()?;
+    let key = match &args.public_key {
+        Some(text) => VerifyingKey::parse(text.trim())?,
+        None => places.ring()?.checkpoint_signer(&reader.info().origin)?.verifying_key().clone(),
+    };
+    let old = Checkpoint::open(&read_note(&args.from)?, &key)?.head;
+    let note = reader.checkpoint()?.ok_or_else(|| Failure::text("the log has no published checkpoint"))?;
+    let new = Checkpoint::open(&note, &key)?.head;
+    if old.size > new.size {
+        let behind = ProofError::NewTreeSmaller { old: old.size, new: new.size };
+        return Err(Failure::Evidence(exit::DIVERGED, Box::new(LogError::Proof(behind))));
+    }
+    let proof = Prover::new(StoredTree(&reader), new.size).consistency(old.size)?;
+    proof.verify(&old, &new).map_err(|error| Failure::Evidence(exit::DIVERGED, Box::new(LogError::Proof(error))))?;
+    let hashes: Vec<String> = proof.hashes.iter().map(|hash| hash.to_hex()).collect();
+    if json {
+        return output::json(&json!({
+            "from": { "root": old.root.to_hex(), "tree_size": old.size.0 },
+            "proof": hashes,
+            "status": "consistent",
+            "to": { "root": new.root.to_hex(), "tree_size": new.size.0 },
+        }));
+    }
+    let good = output::GOOD;
+    let mut text = format!(
+        "{good}consistent{good:#}: the tree of {} entries is the beginning of the tree of {}\n  from  {}\n  to    {}",
+        old.size, new.size, old.root, new.root
+    );
+    for hash in hashes {
+        text.push_str(&format!("\n  proof {hash}"));
+    }
+    output::text(&text)
+}

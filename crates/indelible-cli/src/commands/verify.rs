@@ -1,0 +1,303 @@
+//! `verify`: the verdict, and what an auditor keeps of it.
+//!
+//! With the keys at hand everything is checked, against the head that the writer keeps beside them. With `--public-key` nothing secret is
+//! needed; then the newest head that was verified before is kept in the auditor's own head store, so that a later rollback shows.
+
+use std::{path::Path, process::ExitCode};
+
+use indelible::{
+    KeyRing,
+    log::get,
+    verify::{Finding, Macs, Report, Request, Verdict, Verified, VerifyError, verify},
+};
+use indelible_core::{
+    checkpoint::Checkpoint,
+    entry::{KeptHead, Receipt},
+    head::{HeadRecord, none_kept},
+    mac::LogId,
+    note::{NoteSigner as _, VerifyingKey},
+    tree::{LeafIndex, leaf_hash},
+};
+use indelible_store::{
+    disk::replace_small,
+    heads::{HeadStore as _, HeadStoreError},
+    store::Reader,
+};
+
+use crate::{
+    cli::VerifyArgs,
+    exit,
+    failure::Failure,
+    output::{self, BAD, GOOD, Out, WARN},
+    places::{self, Heads, Places, auditors_heads, keys_of_another_log, now, writers_heads},
+};
+
+/// A note or a receipt file is read whole: a note of a hundred signatures stays far below this.
+const MAX_NOTE_FILE_BYTES: u64 = 1 << 20;
+
+/// Verifies the log and ends with its verdict.
+pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<ExitCode, Failure> {
+    let reader = places.reader_for_verify()?;
+    let rests_on = RestsOn::new(places, &reader, args.public_key.as_deref())?;
+    let origin = rests_on.key.name().to_owned();
+    let from_path = args.from_last.then(|| rests_on.heads.verified_path(&origin));
+    let note_before = reader.checkpoint()?;
+    let bar = output::progress("verifying", 1);
+    let progress = |done: u64, total: u64| {
+        bar.set_length(total.max(done));
+        bar.set_position(done);
+    };
+    let request = Request {
+        key: rests_on.key.clone(),
+        ring: rests_on.ring.as_ref(),
+        heads: Some(&rests_on.heads.store),
+        head_required: rests_on.ring.is_some(),
+        checkpoint: args.checkpoint.as_deref().map(read_note).transpose()?,
+        receipts: args.receipts.as_deref().map(read_receipts).transpose()?.unwrap_or_default(),
+        from: from_path.as_deref().map(|path| read_verified(path, &reader)).transpose()?.flatten(),
+        strict: args.strict,
+        threads: 0,
+        progress: Some(&progress),
+        now: now(),
+    };
+    let report = verify(&reader, &request).map_err(|error| match (&error, &rests_on.ring) {
+        (VerifyError::HeadMissing { .. }, Some(ring)) => {
+            keys_of_another_log(&reader, ring).unwrap_or_else(|| error.into())
+        }
+        _ => error.into(),
+    })?;
+    bar.finish_and_clear();
+    if report.status == Verdict::Intact {
+        remember(&reader, &rests_on, &report, note_before, from_path.as_deref());
+    }
+    // The verdict is the exit code, also where nobody reads on to the end.
+    match tell(&report, json) {
+        Ok(()) | Err(Failure::ClosedPipe) => Ok(ExitCode::from(exit::of(report.status))),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What a verification rests on: the writer's keys, or the public key alone.
+struct RestsOn {
+    key: VerifyingKey,
+    ring: Option<KeyRing>,
+    heads: Heads,
+}
+
+impl RestsOn {
+    fn new(places: &Places, reader: &dyn Reader, public_key: Option<&str>) -> Result<Self, Failure> {
+        if let Some(text) = public_key {
+            let key = VerifyingKey::parse(text.trim())?;
+            let heads = auditors_heads(&key)?;
+            return Ok(Self { key, ring: None, heads });
+        }
+        let ring = places.ring()?;
+        let key = ring.checkpoint_signer(&reader.info().origin)?.verifying_key().clone();
+        let heads = writers_heads(&ring);
+        Ok(Self { key, ring: Some(ring), heads })
+    }
+}
+
+/// Reads a small file whole.
+pub(crate) fn read_note(path: &Path) -> Result<Vec<u8>, Failure> {
+    let meta = std::fs::metadata(path).map_err(Failure::io("read", path))?;
+    if meta.len() > MAX_NOTE_FILE_BYTES {
+        let place = path.display();
+        return Err(Failure::text(format!("`{place}` has {} bytes: that is no checkpoint", meta.len())));
+    }
+    std::fs::read(path).map_err(Failure::io("read", path))
+}
+
+fn read_receipts(path: &Path) -> Result<Vec<Receipt>, Failure> {
+    let text = std::fs::read(path).map_err(Failure::io("read", path))?;
+    let mut receipts = Vec::new();
+    for (at, line) in text.split(|b| *b == b'\n').enumerate() {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        receipts.push(serde_json::from_slice(line).map_err(|error| {
+            Failure::text(format!("`{}`, line {}: this is no receipt: {error}", path.display(), at + 1))
+        })?);
+    }
+    Ok(receipts)
+}
+
+/// Where the last verification ended. Where its last entry no longer stands in its place, there is nothing to go on from, and
+/// everything is verified.
+fn read_verified(path: &Path, reader: &dyn Reader) -> Result<Option<Verified>, Failure> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Failure::io("read", path)(error)),
+    };
+    let verified: Verified = serde_json::from_slice(&bytes).map_err(|error| {
+        let place = path.display();
+        Failure::text(format!("`{place}` cannot be read ({error}): verify without --from-last, or remove that file"))
+    })?;
+    let last = verified.size.checked_sub(1).map(LeafIndex);
+    let stored = last.and_then(|last| get(reader, last).ok());
+    let is_there = stored.is_some_and(|stored| leaf_hash(&stored.entry).to_hex() == verified.last_leaf);
+    Ok(is_there.then_some(verified))
+}
+
+/// Keeps what the next verification goes by. Where that fails it is said; the verdict stands.
+fn remember(reader: &dyn Reader, on: &RestsOn, report: &Report, before: Option<Vec<u8>>, from: Option<&Path>) {
+    if on.ring.is_none()
+        && let Err(failure) = advance(reader, on, report, before)
+    {
+        warn("the auditor's head was not stored, so a later rollback to before it would not show", &failure);
+    }
+    if let (Some(path), Some(verified)) = (from, &report.verified)
+        && let Err(failure) = write_verified(path, verified)
+    {
+        warn("the next --from-last will not start from here", &failure);
+    }
+}
+
+fn warn(what: &str, failure: &Failure) {
+    let why = failure.message().unwrap_or_default();
+    output::note(&format!("{WARN}warning:{WARN:#} {what}: {}", output::safe(&why)));
+}
+
+fn write_verified(path: &Path, verified: &Verified) -> Result<(), Failure> {
+    let mut bytes = serde_json::to_vec(verified)?;
+    bytes.push(b'\n');
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(Failure::io("create", dir))?;
+    }
+    replace_small(&*places::disk(), path, &bytes).map_err(Failure::io("write", path))
+}
+
+/// Moves the auditor's head to the checkpoint that was verified.
+fn advance(reader: &dyn Reader, on: &RestsOn, report: &Report, before: Option<Vec<u8>>) -> Result<(), Failure> {
+    let Some(head) = report.head else { return Ok(()) };
+    // A live writer may publish in between: only the note that was verified is stored.
+    let of_verified = |note: Vec<u8>| {
+        let checkpoint = Checkpoint::open(&note, &on.key).ok().filter(|checkpoint| checkpoint.head == head)?;
+        Some((String::from_utf8(note).ok()?, checkpoint))
+    };
+    let after = || reader.checkpoint().ok().flatten();
+    let Some((note, checkpoint)) = before.and_then(of_verified).or_else(|| after().and_then(of_verified)) else {
+        return Ok(());
+    };
+    let origin = &checkpoint.origin;
+    let known = on.heads.store.load(origin)?;
+    let known_size = known.as_ref().and_then(|known| Checkpoint::open(known.checkpoint.as_bytes(), &on.key).ok());
+    if known_size.is_some_and(|known| known.head.size >= head.size) {
+        return Ok(());
+    }
+    let log_id = report.verified.as_ref().and_then(|verified| LogId::from_hex(&verified.log_id));
+    let kept = match report.verified.as_ref().map_or(0, |verified| verified.kept) {
+        0 => known.as_ref().map_or_else(none_kept, |known| known.kept),
+        number => kept_head(reader, &on.key, number)?,
+    };
+    let log_id = log_id.unwrap_or(reader.info().log_id);
+    let record = HeadRecord { checkpoint: note, kept, log_id, signed_at: now() };
+    match on.heads.store.swap(origin, known.as_ref(), &record) {
+        // Another verification was quicker; its head is as good as ours.
+        Err(HeadStoreError::Conflict { .. }) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+fn kept_head(reader: &dyn Reader, key: &VerifyingKey, number: u64) -> Result<KeptHead, Failure> {
+    let Some(note) = reader.kept(number)? else { return Ok(none_kept()) };
+    let head = Checkpoint::open(&note, key)?.head;
+    Ok(KeptHead { number, root: head.root, size: head.size })
+}
+
+fn tell(report: &Report, json: bool) -> Result<(), Failure> {
+    if json {
+        let mut out = Out::lock();
+        out.json(report)?;
+        return out.flush();
+    }
+    output::text(&describe(report))
+}
+
+/// The report for people: the verdict first, then what is wrong and where, then what is on record.
+fn describe(report: &Report) -> String {
+    let mut lines = vec![verdict_line(report)];
+    lines.extend(report.findings.iter().map(finding_line));
+    if report.more_findings > 0 {
+        lines.push(format!("  … and {} more", report.more_findings));
+    }
+    for remark in &report.remarks {
+        let place = remark.index.map_or(String::new(), |index| format!(", entry {index}"));
+        lines.push(format!("  on record: {}{place}: {}", remark.kind, output::safe(&remark.detail)));
+    }
+    if report.unanchored > 0 {
+        lines.push(format!(
+            "  {} entries are newer than the newest checkpoint: no checkpoint vouches for them yet",
+            report.unanchored
+        ));
+    }
+    lines.push(format!("  tree size  {}\n  root       {}", report.tree_size, report.root));
+    lines.push(format!("  kept checkpoints verified  {}", report.checkpoints));
+    if report.from > 0 {
+        lines.push(format!("  read from entry {} on; what stands before was verified earlier", report.from));
+    }
+    lines.extend(report.keys.iter().map(|key| format!("  key        {}", output::safe(key))));
+    lines.push(format!("  {} entries in {:.2} s", report.entries_verified, report.seconds));
+    lines.join("\n")
+}
+
+fn verdict_line(report: &Report) -> String {
+    let (style, origin) = (if report.status == Verdict::Intact { GOOD } else { BAD }, output::safe(&report.origin));
+    let name = report.status.as_str();
+    if report.status == Verdict::Intact {
+        let age = report.head_age_seconds.map_or(String::new(), |age| format!(" that is {} old", duration(age)));
+        let macs = match report.macs {
+            Macs::Checked => "all entry signatures checked",
+            Macs::NotChecked => "entry signatures not checked (that takes the keys)",
+        };
+        let size = report.tree_size;
+        let entries = if size == 1 { "entry" } else { "entries" };
+        return format!("{style}{name}{style:#}: `{origin}` to {size} {entries}, under a checkpoint{age}; {macs}");
+    }
+    let count = report.findings.len() as u64 + report.more_findings;
+    let first = report.findings.iter().find_map(|finding| finding.index);
+    let first = first.map_or(String::new(), |index| format!(", the first at entry {index}"));
+    let findings = if count == 1 { "finding" } else { "findings" };
+    format!("{style}{name}{style:#}: `{origin}`, {count} {findings}{first}")
+}
+
+fn finding_line(finding: &Finding) -> String {
+    let kind = serde_json::to_value(finding.kind).ok();
+    let kind = kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or_default().replace('_', " ");
+    let mut line = format!("  {BAD}{kind}{BAD:#}");
+    match (finding.index, finding.last) {
+        (Some(first), Some(last)) if last != first => line.push_str(&format!(", entries {first} to {last}")),
+        (Some(index), _) => line.push_str(&format!(", entry {index}")),
+        (None, _) => {}
+    }
+    if let Some(id) = &finding.id {
+        line.push_str(&format!(", id `{}`", output::safe(id)));
+    }
+    if let Some(time) = &finding.recorded_at {
+        line.push_str(&format!(", recorded {}", output::safe(time)));
+    }
+    format!("{line}: {}", output::safe(&finding.detail))
+}
+
+/// A duration in the unit that people would use.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        for (seconds, text) in [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2 days")] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Where things are: the log, the keys, the heads.
+//!
+//! The log is named by `--log` or `INDELIBLE_LOG` and never guessed. Keys and heads have a place of their own below the user's
+//! data and state directories (XDG), so that they are not beside a log by default.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use indelible::{
+    KeyRing, Log, LogError, Options,
+    clock::{Clock as _, SystemClock},
+    manage,
+};
+use indelible_core::{
+    control::{Control, EntryKeyInfo},
+    entry::EntryRef,
+    head,
+    note::VerifyingKey,
+    time::Micros,
+    tree::LeafIndex,
+};
+use indelible_keys::KeyError;
+use indelible_store::{
+    disk::{OsDisk, SharedDisk},
+    heads::FileHeads,
+    store::Reader,
+};
+use indelible_store_file::FileReader;
+
+use crate::{cli::PlaceArgs, failure::Failure};
+
+/// What the command line says of places.
+pub(crate) struct Places {
+    log: Option<PathBuf>,
+    keys: Option<PathBuf>,
+}
+
+/// A head store and how to name things in it.
+pub(crate) struct Heads {
+    /// The store.
+    pub(crate) store: FileHeads,
+    dir: PathBuf,
+    suffix: String,
+}
+
+impl Heads {
+    /// Where `verify --from-last` keeps how far it came. No head record has a `+v` behind its origin.
+    pub(crate) fn verified_path(&self, origin: &str) -> PathBuf {
+        self.dir.join(format!("{}{}+verified", head::file_name(origin), self.suffix))
+    }
+}
+
+impl Places {
+    pub(crate) fn new(args: PlaceArgs) -> Self {
+        Self { log: args.log, keys: args.keys }
+    }
+
+    /// The log directory.
+    pub(crate) fn log(&self) -> Result<&Path, Failure> {
+        self.log
+            .as_deref()
+            .ok_or_else(|| Failure::Usage("no log is named: give --log PATH or set INDELIBLE_LOG".to_owned()))
+    }
+
+    /// The keys directory.
+    pub(crate) fn keys(&self) -> Result<PathBuf, Failure> {
+        match &self.keys {
+            Some(keys) => Ok(keys.clone()),
+            None => below_home("XDG_DATA_HOME", ".local/share", "keys", "--keys DIR or INDELIBLE_KEYS"),
+        }
+    }
+
+    /// The keys.
+    pub(crate) fn ring(&self) -> Result<KeyRing, Failure> {
+        Ok(KeyRing::load(&self.keys()?)?)
+    }
+
+    /// The keys, or none where there are none.
+    pub(crate) fn ring_if_any(&self) -> Result<Option<KeyRing>, Failure> {
+        let Ok(keys) = self.keys() else { return Ok(None) };
+        match KeyRing::load(&keys) {
+            Ok(ring) => Ok(Some(ring)),
+            Err(KeyError::Missing { .. }) if self.keys.is_none() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The log, for reading beside a live writer or without one.
+    pub(crate) fn reader(&self) -> Result<FileReader, Failure> {
+        Ok(FileReader::open(OsDisk::shared(), self.log()?)?)
+    }
+
+    /// The log for verification: a marker that is gone or damaged is a finding there, not the end.
+    pub(crate) fn reader_for_verify(&self) -> Result<FileReader, Failure> {
+        Ok(manage::reader(&OsDisk::shared(), self.log()?)?)
+    }
+
+    /// The log, for writing. Takes the lease.
+    pub(crate) fn open(&self) -> Result<Log, Failure> {
+        // The log first: who names a wrong path should not hear of keys.
+        let reader = self.reader()?;
+        let ring = self.ring()?;
+        Log::open(self.log()?, &ring, Options::default()).map_err(|error| match error {
+            LogError::HeadMissing { .. } => keys_of_another_log(&reader, &ring).unwrap_or_else(|| error.into()),
+            error => error.into(),
+        })
+    }
+}
+
+/// Who has no head record of a log may simply have taken the wrong keys: then entry 0 names others. (Where there is a head record, another
+/// log in its place is evidence, and not said to be a mistake.)
+pub(crate) fn keys_of_another_log(reader: &dyn Reader, ring: &KeyRing) -> Option<Failure> {
+    let wanted = entry_key(reader).ok()?.id;
+    let held = ring.entry_key_id();
+    (wanted != held).then(|| KeyError::NotThisLog { wanted, held }.into())
+}
+
+/// The entry-signing key that entry 0 names.
+pub(crate) fn entry_key(reader: &dyn Reader) -> Result<EntryKeyInfo, Failure> {
+    let stored = indelible::log::get(reader, LeafIndex(0))?;
+    match Control::parse(EntryRef::parse(&stored.entry)?.body)? {
+        Control::LogCreated(created) => Ok(created.entry_key),
+        _ => Err(LogError::Evidence { index: 0, detail: "it does not say what the log is".to_owned() }.into()),
+    }
+}
+
+/// The head store of whoever holds the keys.
+pub(crate) fn writers_heads(ring: &KeyRing) -> Heads {
+    let dir = ring.heads_dir();
+    Heads { store: FileHeads::new(OsDisk::shared(), &dir), dir, suffix: String::new() }
+}
+
+/// The head store of whoever verifies with a public key alone.
+pub(crate) fn auditors_heads(key: &VerifyingKey) -> Result<Heads, Failure> {
+    let dir = match set("INDELIBLE_HEADS") {
+        Some(dir) => dir,
+        None => below_home("XDG_STATE_HOME", ".local/state", "heads", "INDELIBLE_HEADS")?,
+    };
+    let suffix = format!("+{}", indelible_core::hex::encode(&key.key_hash()));
+    Ok(Heads { store: FileHeads::new(OsDisk::shared(), &dir).with_suffix(suffix.clone()), dir, suffix })
+}
+
+/// The shared handle on the file system.
+pub(crate) fn disk() -> SharedDisk {
+    OsDisk::shared()
+}
+
+/// What time it is.
+pub(crate) fn now() -> Micros {
+    SystemClock::default().now()
+}
+
+fn set(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn below_home(xdg: &str, fallback: &str, what: &str, remedy: &str) -> Result<PathBuf, Failure> {
+    // The XDG base directory specification: a relative path is to be ignored.
+    let base = set(xdg).filter(|path| path.is_absolute()).or_else(|| set("HOME").map(|home| home.join(fallback)));
+    match base {
+        Some(base) => Ok(base.join("indelible").join(what)),
+        None => Err(Failure::Usage(format!("HOME is not set, so there is no default place for {what}: give {remedy}"))),
+    }
+}

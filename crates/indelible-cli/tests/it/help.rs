@@ -1,0 +1,85 @@
+//! Help, version, completions, usage.
+
+use crate::world::World;
+
+#[test]
+fn every_command_explains_itself() {
+    let world = World::empty();
+    let commands = [
+        "",
+        "init",
+        "append",
+        "import",
+        "show",
+        "tail",
+        "verify",
+        "log",
+        "log info",
+        "log repair",
+        "log explain",
+        "log succeed",
+        "checkpoint",
+        "prove",
+        "check-proof",
+        "consistency",
+        "export",
+        "keys",
+        "keys derive",
+        "samples",
+        "bench",
+        "demo",
+        "completions",
+        "man",
+    ];
+    for command in commands {
+        let mut args: Vec<&str> = command.split_whitespace().collect();
+        args.push("--help");
+        let done = world.run(&args).ok();
+        assert!(done.out.contains("Usage: indelible"), "{command}: {}", done.out);
+        assert!(done.out.contains("--log") && done.out.contains("--json"), "{command}: {}", done.out);
+    }
+    for command in ["", "append", "import", "verify", "check-proof"] {
+        let mut args: Vec<&str> = command.split_whitespace().collect();
+        args.push("--help");
+        let help = world.run(&args).out;
+        assert!(help.contains("3  some input was rejected") && help.contains("10  tampered"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn the_version_tells_the_format() {
+    let expected = format!("indelible {} (format 1)\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(World::empty().run(&["--version"]).ok().out, expected);
+}
+
+#[test]
+fn completions_and_manual_pages_are_made() {
+    let world = World::empty();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(world.run(&["completions", shell]).ok().out.contains("check-proof"), "{shell}");
+    }
+    assert!(world.run(&["man"]).ok().out.contains(".TH indelible"));
+    world.run(&["man", "--dir", &world.path("pages")]).ok();
+    assert!(world.at("pages/indelible-verify.1").exists());
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    let world = World::empty();
+    world.run(&["frobnicate"]).code(2);
+    world.run(&["init", "x"]).code(2);
+    world.run(&["log", "explain", "7..3", "--reason", "x"]).refused(2, &["before it begins"]);
+    let unnamed =
+        std::process::Command::new(env!("CARGO_BIN_EXE_indelible")).env_remove("INDELIBLE_LOG").arg("verify").output();
+    let done = crate::world::Done::of(&unnamed.unwrap());
+    done.refused(2, &["--log PATH", "INDELIBLE_LOG"]);
+}
+
+#[test]
+fn samples_are_the_same_for_the_same_seed() {
+    let world = World::empty();
+    let of = |seed| world.run(&["samples", "--count", "50", "--seed", seed]).ok().out;
+    assert_eq!(of("3"), of("3"));
+    assert_ne!(of("3"), of("4"));
+    assert_eq!(of("3").lines().count(), 50);
+}

@@ -1,0 +1,18 @@
+//! The command line, as a newcomer, an auditor and an attacker type it.
+
+#[cfg(test)]
+mod help;
+#[cfg(test)]
+mod import;
+#[cfg(test)]
+mod input;
+#[cfg(test)]
+mod live;
+#[cfg(test)]
+mod proofs;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod verify;
+#[cfg(test)]
+mod world;
