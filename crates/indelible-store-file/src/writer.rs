@@ -208,12 +208,7 @@ impl FileWriter {
     fn active_file<'a>(&self, state: &'a mut ActiveFile) -> Result<&'a dyn DiskFile, StoreError> {
         let path = state.active.segment.path(self.layout());
         if state.file.is_none() {
-            let mut exists = self.disk().meta(&path).map_err(StoreError::io("read", &path))?.is_some();
-            if exists && state.active.len == 0 {
-                // Left by a writer that did not get to sync its name: a new file's name is synced below.
-                self.disk().remove(&path).map_err(StoreError::io("remove", &path))?;
-                exists = false;
-            }
+            let exists = self.disk().meta(&path).map_err(StoreError::io("read", &path))?.is_some();
             let how = if exists { Open::Write } else { Open::CreateNew };
             state.file = Some(self.disk().open(&path, how).map_err(StoreError::io("open", &path))?);
             // INVARIANT(named): a segment's name is durable before anything in it is acknowledged.

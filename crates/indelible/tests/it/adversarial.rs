@@ -194,6 +194,9 @@ fn a08_an_unsigned_log_has_a_verdict_of_its_own_and_never_passes() {
             request.head_required = false;
         })
         .unwrap();
+    assert_eq!((report.status, report.status.exit_code()), (Verdict::Unverifiable, 13), "{:#?}", report.findings);
+    // Where its head is known it was a signed log, and was tampered with.
+    let report = world.verify();
     assert_eq!(report.status, Verdict::Tampered);
     assert!(report.findings.iter().any(|f| f.kind == Kind::Unsigned), "{:#?}", report.findings);
 }
