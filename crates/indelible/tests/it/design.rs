@@ -216,7 +216,12 @@ fn with_an_unanchored_batch() -> (SimWorld, std::path::PathBuf) {
     (world, SimWorld::file(&format!("segments/{:020}.jsonl", 0)))
 }
 
-fn damage_last(bytes: &mut Vec<u8>) {
+type Damage = fn(&mut Vec<u8>);
+
+/// A flipped bit in the last line, and a last line cut short.
+const DAMAGE: [Damage; 2] = [|bytes| damage_last(bytes), |bytes| bytes.truncate(bytes.len() - 100)];
+
+fn damage_last(bytes: &mut [u8]) {
     let at = bytes.len() - 200;
     bytes[at] ^= 4;
 }
@@ -224,7 +229,7 @@ fn damage_last(bytes: &mut Vec<u8>) {
 #[test]
 fn a_damaged_last_batch_is_no_torn_tail_once_durable_covers_it() {
     let (world, segment) = with_an_unanchored_batch();
-    for damage in [damage_last, |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 100)] {
+    for damage in DAMAGE {
         let before = world.disk.snapshot()[segment.strip_prefix("/").unwrap()].clone();
         world.disk.edit(&segment, damage).unwrap();
         let report = world.verify();
@@ -242,7 +247,7 @@ fn a_damaged_last_batch_is_no_torn_tail_once_its_head_is_known() {
     let (world, segment) = with_an_unanchored_batch();
     world.try_open().unwrap().close().unwrap();
     world.disk.erase(SimWorld::file("durable")).unwrap();
-    for damage in [damage_last, |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 100)] {
+    for damage in DAMAGE {
         let before = world.disk.snapshot()[segment.strip_prefix("/").unwrap()].clone();
         world.disk.edit(&segment, damage).unwrap();
         let report = world.verify();
