@@ -457,6 +457,16 @@ impl Reader for FileReader {
         read_small(&*self.disk, &path, MAX_NOTE_BYTES).map_err(StoreError::io("read", &path))
     }
 
+    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
+        let dir = self.layout.at("checkpoints");
+        let names = match self.disk.list(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            names => names.map_err(StoreError::io("list", &dir))?,
+        };
+        let number = |name: &String| name.parse().ok().filter(|number| self.layout.kept(*number).ends_with(name));
+        Ok(names.iter().filter_map(number).max())
+    }
+
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
         if let Some(ids) = lock(&self.ids).clone() {
             return Ok(ids.lookup(id)?.into_iter().map(LeafIndex).collect());

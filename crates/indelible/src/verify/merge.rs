@@ -13,7 +13,7 @@ use indelible_core::{
     mac::LogId,
     note::VerifyingKey,
     tile::level_len,
-    tree::{Frontier, Hash, LeafIndex, TreeSize, range_root},
+    tree::{Frontier, Hash, LeafIndex, TreeSize},
 };
 use indelible_store::store::{BATCH_START, Reader, Run, StoreError};
 use sha2::{Digest as _, Sha256};
@@ -196,6 +196,9 @@ impl<'a> Merger<'a> {
 
     /// Takes the lines of one piece. `opens`: it is the first piece of `run`.
     pub(super) fn take(&mut self, run: &Run, piece: &SeenPiece, opens: bool) -> Result<(), StoreError> {
+        if piece.lines.is_empty() && opens && run.closed && run.first >= self.setup.from {
+            self.unreadable(format!("`{}` is empty", run.place));
+        }
         for (n, seen) in piece.lines.iter().enumerate() {
             self.line(run, piece, seen, opens && n == 0)?;
             if let Some(position) = &mut self.position {
@@ -694,42 +697,50 @@ impl<'a> Merger<'a> {
 
     fn judge_absent(&mut self) -> Result<(), StoreError> {
         for (first, last) in std::mem::take(&mut self.absent) {
-            match self.excuse_for(first, last)? {
-                Some((at, kind, reason)) => {
-                    let detail = format!("entries {first} to {last} are {kind} by entry {at}: {reason}");
-                    self.report.remarks.push(Remark { kind, index: Some(first), detail });
-                }
-                None => {
-                    let detail = format!(
-                        "the bodies of entries {first} to {last} are absent; their hashes are there; no authorised record excuses it"
-                    );
-                    self.add(Finding { last: Some(last), ..finding(Kind::Absent, Some(first), detail) });
-                }
+            let mut next = first;
+            // Records add up: each covers a part from its beginning on.
+            while next <= last {
+                let Some((until, remark)) = self.excuse_for(next, last)? else { break };
+                self.report.remarks.push(remark);
+                next = until + 1;
+            }
+            if next <= last {
+                let detail = format!(
+                    "the bodies of entries {next} to {last} are absent; their hashes are there; no authorised record excuses it"
+                );
+                self.add(Finding { last: Some(last), ..finding(Kind::Absent, Some(next), detail) });
             }
         }
         Ok(())
     }
 
-    fn excuse_for(&mut self, first: u64, last: u64) -> Result<Option<(u64, &'static str, String)>, StoreError> {
+    /// A record that excuses the absence of entry `next`: how far, up to `last`, and what to say of it.
+    fn excuse_for(&mut self, next: u64, last: u64) -> Result<Option<(u64, Remark)>, StoreError> {
         if self.broken {
             return Ok(None);
         }
         for (at, kind, excuse) in &self.excuses {
-            if excuse.first > first || excuse.last < last {
-                continue;
-            }
-            let mut leaves = Vec::new();
-            let mut next = excuse.first;
-            while next <= excuse.last {
-                let count = usize::try_from(WINDOW.min(excuse.last - next + 1)).unwrap_or(0);
-                leaves.extend(self.setup.store.hashes(0, next, count)?);
-                next += count as u64;
-            }
-            if range_root(&leaves).to_hex() == excuse.leaf_root {
-                return Ok(Some((*at, kind, excuse.reason.clone())));
+            let covers = (excuse.first..=excuse.last).contains(&next) && excuse.last < self.tree_size;
+            if covers && self.leaf_root(excuse.first, excuse.last)?.to_hex() == excuse.leaf_root {
+                let until = excuse.last.min(last);
+                let detail = format!("entries {next} to {until} are {kind} by entry {at}: {}", excuse.reason);
+                return Ok(Some((until, Remark { kind, index: Some(next), detail })));
             }
         }
         Ok(None)
+    }
+
+    fn leaf_root(&self, first: u64, last: u64) -> Result<Hash, StoreError> {
+        let mut frontier = Frontier::new();
+        let mut next = first;
+        while next <= last {
+            let count = usize::try_from(WINDOW.min(last - next + 1)).unwrap_or(0);
+            for leaf in self.setup.store.hashes(0, next, count)? {
+                frontier.push(leaf);
+            }
+            next += count as u64;
+        }
+        Ok(frontier.root())
     }
 
     /// The frontier behind the entries.
