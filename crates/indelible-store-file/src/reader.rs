@@ -74,6 +74,7 @@ impl FileReader {
     pub fn open(disk: SharedDisk, root: &Path) -> Result<Self, StoreError> {
         let layout = Layout::new(root);
         let (info, settings) = read_marker(&*disk, &layout)?;
+        layout.check_folders(&*disk)?;
         Ok(Self::with_info(disk, layout, info, settings))
     }
 

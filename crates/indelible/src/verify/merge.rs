@@ -85,6 +85,8 @@ pub(super) struct Setup<'a> {
     pub(super) last_leaf: Hash,
     /// Index from which entries are read.
     pub(super) from: u64,
+    /// Entries below this are known to have been durable: by `durable`, or by the newest own checkpoint.
+    pub(super) settled: u64,
 }
 
 /// The state of a scan.
@@ -123,6 +125,17 @@ pub(super) struct Merger<'a> {
     pub(super) entries_seen: u64,
     /// Whether the entry that an earlier verification ended with still stands.
     resumed: bool,
+    /// Whether an entry from there on was met.
+    begun: bool,
+    /// The state at the last own checkpoint that was met.
+    pub(super) met: Option<Met>,
+}
+
+/// Where a later verification can go on: proven by a checkpoint.
+pub(super) struct Met {
+    pub(super) frontier: Frontier,
+    pub(super) last_leaf: Hash,
+    pub(super) kept: u64,
 }
 
 /// Ranges of missing lines that are remembered one by one, to tell *moved* from *missing*.
@@ -158,6 +171,8 @@ impl<'a> Merger<'a> {
             last_time: None,
             entries_seen: 0,
             resumed: false,
+            begun: false,
+            met: None,
         }
     }
 
@@ -227,7 +242,7 @@ impl<'a> Merger<'a> {
             self.loose.push(Named { id, recorded_at, kind, detail, claims: None });
             return Ok(());
         };
-        if entry.index < self.setup.from {
+        if entry.index < self.setup.from && !self.begun {
             self.loose.clear();
             self.resumed |= entry.index + 1 == self.setup.from && entry.leaf == self.setup.last_leaf;
             return Ok(());
@@ -246,6 +261,13 @@ impl<'a> Merger<'a> {
             false => self.stored_leaf(entry.index)? == Some(entry.leaf),
         };
         let (id, recorded_at) = piece.name(seen);
+        // Behind what was synced, pages of one write may be lost in any order: lines of the same batch further on prove nothing.
+        let torn = self.expected >= self.setup.settled && entry.batch <= self.expected;
+        if proven && torn && entry.index > self.expected {
+            let detail = format!("entry {} of the same batch stands behind a hole", entry.index);
+            self.loose.push(Named { id, recorded_at, kind: Kind::Changed, detail, claims: Some(entry.index) });
+            return Ok(());
+        }
         if !proven {
             let detail = match seen.fault.as_deref() {
                 Some((_, detail)) => format!("it says that it is entry {}; {detail}", entry.index),
@@ -290,6 +312,9 @@ impl<'a> Merger<'a> {
             self.fold(stored.unwrap_or(Hash([0; 32])), stored);
             self.last_leaf = stored.unwrap_or(Hash([0; 32]));
             self.last_good = stored.is_some();
+            if let Some(stored) = stored {
+                self.check_receipts(at, &stored);
+            }
             self.expected += 1;
             self.meet_anchors()?;
         }
@@ -331,6 +356,7 @@ impl<'a> Merger<'a> {
 
     fn accept(&mut self, piece: &SeenPiece, seen: &Seen, entry: &SeenEntry) -> Result<(), StoreError> {
         let index = entry.index;
+        self.begun = true;
         let stored = self.stored_leaf(index)?;
         let named = |kind, detail| {
             let (id, recorded_at) = piece.name(seen);
@@ -362,7 +388,7 @@ impl<'a> Merger<'a> {
         if let Some(notable) = &seen.notable {
             self.notable(index, good, notable)?;
         }
-        self.check_receipts(index, entry);
+        self.check_receipts(index, &entry.leaf);
         self.meet_anchors()
     }
 
@@ -491,13 +517,13 @@ impl<'a> Merger<'a> {
         Ok(())
     }
 
-    fn check_receipts(&mut self, index: u64, entry: &SeenEntry) {
+    fn check_receipts(&mut self, index: u64, leaf: &Hash) {
         for receipt in self.setup.receipts.remove(&index).unwrap_or_default() {
-            if receipt.leaf_hash != entry.leaf.to_hex() {
+            if receipt.leaf_hash != leaf.to_hex() {
                 let detail = format!(
                     "a receipt for it names leaf hash {}, the log has {}",
                     receipt.leaf_hash.get(..16).unwrap_or_default(),
-                    short(&entry.leaf)
+                    short(leaf)
                 );
                 let named = Finding { id: Some(receipt.id), ..finding(Kind::DivergedReceipt, Some(index), detail) };
                 self.add(named);
@@ -523,6 +549,10 @@ impl<'a> Merger<'a> {
                 (source, false, false) => self.unmet(source),
             }
             self.last_anchor = self.expected;
+            if entries && anchor.source != Source::Given {
+                let kept = self.setup.anchors.kept_verified();
+                self.met = Some(Met { frontier: self.entries.clone(), last_leaf: self.last_leaf, kept });
+            }
         }
         Ok(())
     }
@@ -741,15 +771,6 @@ impl<'a> Merger<'a> {
             next += count as u64;
         }
         Ok(frontier.root())
-    }
-
-    /// The frontier behind the entries.
-    pub(super) fn frontier(&self) -> &Frontier {
-        &self.entries
-    }
-
-    pub(super) fn last_leaf(&self) -> Hash {
-        self.last_leaf
     }
 
     pub(super) fn kept(&self) -> (u64, u64) {

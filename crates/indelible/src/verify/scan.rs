@@ -11,7 +11,8 @@ use indelible_core::{
     control::Control,
     entry::{self, Line},
     head::HeadRecord,
-    mac::LogId,
+    hex,
+    mac::{EntryKey, LogId},
     note::VerifyingKey,
     time::Micros,
     tree::{Frontier, Hash, TreeHead, TreeSize, empty_root, leaf_hash},
@@ -26,7 +27,7 @@ use thiserror::Error;
 
 use super::{
     anchors::{Anchor, Anchors, Opened, Source, finding, open},
-    merge::{Merger, Setup},
+    merge::{Merger, Met, Setup},
     piece::{Expect, SeenPiece, look},
     report::{Kind, Macs, Report, Verdict},
 };
@@ -168,10 +169,11 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
         origin: origin.clone(),
         log_id,
         macs: request.ring.is_some(),
-        receipts: receipts(request, &origin)?,
+        receipts: receipts(request, &origin, expect.key.as_ref())?,
         frontier,
         last_leaf,
         from,
+        settled: durable_size(store)?.unwrap_or(0).max(newest.map_or(0, |anchor| anchor.head.size.0)),
     };
     let tree_size = store.tree_size()?.0;
     let total = newest.map_or(0, |anchor| anchor.head.size.0);
@@ -185,8 +187,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     merger.finish(durable, newest.map(|anchor| (anchor.head.size.0, anchor.source)), behind)?;
     let end = End {
         size: merger.expected,
-        frontier: merger.frontier().clone(),
-        last_leaf: merger.last_leaf(),
+        met: merger.met.take(),
         kept: merger.kept(),
         ids: merger.ids,
         time: merger.last_time.take(),
@@ -200,8 +201,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
 /// What the merge ended with.
 struct End {
     size: u64,
-    frontier: Frontier,
-    last_leaf: Hash,
+    met: Option<Met>,
     kept: (u64, u64),
     ids: [u64; 4],
     time: Option<String>,
@@ -331,11 +331,25 @@ fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, wri
     }
 }
 
-fn receipts(request: &Request<'_>, origin: &str) -> Result<BTreeMap<u64, Vec<entry::Receipt>>, VerifyError> {
+fn receipts(
+    request: &Request<'_>,
+    origin: &str,
+    key: Option<&EntryKey>,
+) -> Result<BTreeMap<u64, Vec<entry::Receipt>>, VerifyError> {
     let mut by_index: BTreeMap<u64, Vec<entry::Receipt>> = BTreeMap::new();
     for receipt in &request.receipts {
         if receipt.origin != origin {
             let text = format!("a receipt is of log `{}`, not of `{origin}`", receipt.origin);
+            return Err(VerifyError::Input(text));
+        }
+        let leaf = Hash::from_hex(receipt.leaf_hash.as_bytes());
+        let mac = hex::decode::<32>(receipt.mac.as_bytes());
+        let signed = leaf.zip(mac).map(|(leaf, mac)| key.is_none_or(|key| key.verify(&leaf, &mac)));
+        if signed != Some(true) {
+            let text = format!(
+                "the receipt for entry {} (`{}`) is not signed by this log: it says nothing about it",
+                receipt.index, receipt.id
+            );
             return Err(VerifyError::Input(text));
         }
         by_index.entry(receipt.index).or_default().push(receipt.clone());
@@ -345,6 +359,11 @@ fn receipts(request: &Request<'_>, origin: &str) -> Result<BTreeMap<u64, Vec<ent
 
 fn resume(request: &Request<'_>, log_id: LogId) -> Result<(Frontier, Hash), VerifyError> {
     let Some(from) = &request.from else { return Ok((Frontier::new(), leaf_hash(b""))) };
+    if request.checkpoint.is_some() || !request.receipts.is_empty() {
+        let text =
+            "a checkpoint or receipts can only be compared with the whole log: verify without --from-last".to_owned();
+        return Err(VerifyError::Input(text));
+    }
     let unusable = || {
         VerifyError::Input(
             "the record of the last verification cannot be used: verify from the beginning, without --from-last"
@@ -560,13 +579,13 @@ fn conclude(
     report.checkpoints = end.kept.0;
     report.unanchored = end.size.saturating_sub(tree.size.0);
     report.head_age_seconds = head_age(head, end.time.as_deref(), request.now);
-    if report.status == Verdict::Intact && end.size >= tree.size.0 {
+    if let (Verdict::Intact, Some(met)) = (report.status, &end.met) {
         report.verified = Some(Verified {
             log_id: log_id.to_string(),
-            size: end.frontier.size().0,
-            frontier: end.frontier.hashes().iter().map(Hash::to_hex).collect(),
-            last_leaf: end.last_leaf.to_hex(),
-            kept: end.kept.1,
+            size: met.frontier.size().0,
+            frontier: met.frontier.hashes().iter().map(Hash::to_hex).collect(),
+            last_leaf: met.last_leaf.to_hex(),
+            kept: met.kept,
         });
     }
     Ok(())
