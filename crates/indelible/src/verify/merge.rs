@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     anchors::{Anchors, Source, finding, short},
     piece::{Notable, Seen, SeenEntry, SeenPiece},
-    report::{Finding, Kind, Remark, Report},
+    report::{Finding, Kind, Remark, Report, Verdict},
 };
 
 /// Hashes that are read from the stored tree at a time.
@@ -187,7 +187,8 @@ impl<'a> Merger<'a> {
     }
 
     fn add(&mut self, finding: Finding) {
-        if let Some(index) = finding.index {
+        // Only what is as grave may stand for a difference from the tree that is told later.
+        if let Some(index) = finding.index.filter(|_| finding.kind.verdict() == Verdict::Tampered) {
             self.reported.insert(index);
             if self.reported.len() > MAX_MISSING {
                 self.reported.pop_first();

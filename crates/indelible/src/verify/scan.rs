@@ -162,6 +162,8 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let from = frontier.size().0;
     let kept_before = request.from.as_ref().map_or(0, |from| from.kept);
     let newest_kept = head.as_ref().filter(|_| request.head_required).map(|(record, _)| record.kept);
+    // Before the scan: a writer that comes later makes more durable than the scan has seen.
+    let durable = if held { None } else { durable_size(store)? };
     let setup = Setup {
         store,
         anchors: Anchors::new(store, request.key.clone(), fixed, newest_kept, (from, kept_before), held),
@@ -173,13 +175,13 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
         frontier,
         last_leaf,
         from,
-        settled: durable_size(store)?.unwrap_or(0).max(newest.map_or(0, |anchor| anchor.head.size.0)),
+        settled: durable.unwrap_or(0).max(newest.map_or(0, |anchor| anchor.head.size.0)),
     };
-    let tree_size = store.tree_size()?.0;
+    // What the stored tree holds beyond the newest own checkpoint is provisional and proves nothing.
+    let tree_size = store.tree_size()?.0.min(newest.map_or(0, |anchor| anchor.head.size.0));
     let total = newest.map_or(0, |anchor| anchor.head.size.0);
     let mut merger = Merger::new(setup, &mut report, tree_size);
     scan(store, request, &expect, total, &mut merger)?;
-    let durable = if held { None } else { durable_size(store)? };
     let behind = published.as_deref().and_then(|note| match open(note, &request.key) {
         Opened::Good(head) => Some(head.size.0),
         _ => None,
