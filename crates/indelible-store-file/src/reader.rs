@@ -416,8 +416,15 @@ impl Reader for FileReader {
         let mut runs = Vec::new();
         let mut position = 0;
         for (n, segment) in segments.iter().enumerate() {
-            let open = match OpenSegment::open(&self.disk, &self.layout, *segment, Trust::Table) {
-                Err(StoreError::Damaged { .. }) => OpenSegment::open(&self.disk, &self.layout, *segment, Trust::Walk)?,
+            let mut segment = *segment;
+            let mut open = OpenSegment::open(&self.disk, &self.layout, segment, Trust::Table);
+            if segment.kind == Kind::Plain && open.as_ref().is_err_and(is_missing) {
+                // Compressed by a live writer since the list was made.
+                segment.kind = Kind::Closed;
+                open = OpenSegment::open(&self.disk, &self.layout, segment, Trust::Table);
+            }
+            let open = match open {
+                Err(StoreError::Damaged { .. }) => OpenSegment::open(&self.disk, &self.layout, segment, Trust::Walk)?,
                 open => open?,
             };
             let mut bytes = open.len()?;

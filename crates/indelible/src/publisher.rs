@@ -143,6 +143,7 @@ struct Checked {
 fn check_chunk(chunk: &Chunk, durable: u64, mut last: Hash, signing: &Signing) -> Result<Checked, LogError> {
     let mut leaves = Vec::new();
     let mut named = None;
+    let mut batch = None;
     for (index, line) in (chunk.first..durable).zip(chunk.lines()) {
         let evidence =
             |detail: &str| LogError::Evidence { index, detail: format!("read back before signing: {detail}") };
@@ -151,6 +152,10 @@ fn check_chunk(chunk: &Chunk, durable: u64, mut last: Hash, signing: &Signing) -
         if line.entry.index.0 != index {
             return Err(evidence(&format!("it says that it is entry {}", line.entry.index)));
         }
+        if line.batch.0 != index && (line.batch.0 > index || batch.is_some_and(|batch| batch != line.batch.0)) {
+            return Err(evidence("its batch is neither its own nor that of the line before"));
+        }
+        batch = Some(line.batch.0);
         if line.entry.prev != last {
             return Err(evidence("it does not continue the chain"));
         }

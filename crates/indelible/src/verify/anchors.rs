@@ -65,7 +65,7 @@ pub(super) struct Anchors<'a> {
     last_kept_size: u64,
     /// Kept checkpoints that no entry has named yet.
     unnamed: BTreeMap<u64, KeptHead>,
-    /// `None` until the first name that a resumed scan meets.
+    /// `None` until the next name that a scan meets: it was resumed, or entries are absent.
     last_named: Option<u64>,
     pub(super) verified_kept: u64,
 }

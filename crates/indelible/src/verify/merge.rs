@@ -112,6 +112,10 @@ pub(super) struct Merger<'a> {
     loose: Vec<Named>,
     /// Entries whose leaf hash differs from the stored one, since the last anchor that decided.
     differing: Vec<Finding>,
+    /// Entries that continue the stored hash before them, not the entry before them: whose fault that is the next anchor decides.
+    unlinked: Vec<Finding>,
+    /// The stored leaf hash of the entry before.
+    last_stored: Option<Hash>,
     /// Whether an anchor could not be met by either frontier.
     broken: bool,
     last_anchor: u64,
@@ -162,6 +166,8 @@ impl<'a> Merger<'a> {
             offsets_faulty: false,
             loose: Vec::new(),
             differing: Vec::new(),
+            unlinked: Vec::new(),
+            last_stored: None,
             broken: false,
             absent: Vec::new(),
             missing: BTreeSet::new(),
@@ -303,10 +309,10 @@ impl<'a> Merger<'a> {
     fn skip_to(&mut self, index: u64, whole_run: bool) -> Result<(), StoreError> {
         if whole_run {
             self.absent.push((self.expected, index - 1));
-            self.setup.anchors.skipped();
         } else {
             self.flush_loose(index);
         }
+        self.setup.anchors.skipped();
         while self.expected < index {
             let at = self.expected;
             let stored = self.stored_leaf(at)?;
@@ -316,6 +322,7 @@ impl<'a> Merger<'a> {
             if let Some(stored) = stored {
                 self.check_receipts(at, &stored);
             }
+            self.last_stored = stored;
             self.expected += 1;
             self.meet_anchors()?;
         }
@@ -371,8 +378,13 @@ impl<'a> Merger<'a> {
             self.add(named(kind, detail.clone()));
         }
         if good && self.last_good && entry.prev != self.last_leaf {
-            good = false;
-            self.add(named(Kind::Changed, "it does not continue the chain from the entry before".to_owned()));
+            let found = named(Kind::Changed, "it does not continue the chain from the entry before".to_owned());
+            if self.last_stored == Some(entry.prev) {
+                self.unlinked.push(found);
+            } else {
+                good = false;
+                self.add(found);
+            }
         }
         if let Some(stored) = stored.filter(|stored| *stored != entry.leaf) {
             let detail = format!("its leaf hash is {}, the stored tree has {}", short(&entry.leaf), short(&stored));
@@ -384,6 +396,7 @@ impl<'a> Merger<'a> {
         // The chain goes on from what the next entry was built on: the true hash, where the tree has it.
         self.last_leaf = if good { entry.leaf } else { stored.unwrap_or(entry.leaf) };
         self.last_good = good;
+        self.last_stored = stored;
         self.expected += 1;
         self.entries_seen += u64::from(good);
         if let Some(notable) = &seen.notable {
@@ -559,6 +572,8 @@ impl<'a> Merger<'a> {
     }
 
     fn entries_proven(&mut self) {
+        let unlinked = std::mem::take(&mut self.unlinked);
+        self.add_all(unlinked);
         for found in std::mem::take(&mut self.differing) {
             let index = found.index.unwrap_or_default();
             self.add(finding(Kind::Derived, Some(index), format!("`tree/0`: the hash of entry {index} is wrong")));
@@ -567,6 +582,8 @@ impl<'a> Merger<'a> {
     }
 
     fn stored_proven(&mut self) {
+        // The entry before them was changed, they were not.
+        self.unlinked.clear();
         for found in std::mem::take(&mut self.differing) {
             if !found.index.is_some_and(|index| self.reported.contains(&index)) {
                 self.add(found);
@@ -584,6 +601,8 @@ impl<'a> Merger<'a> {
     }
 
     fn unmet(&mut self, source: Source) {
+        let unlinked = std::mem::take(&mut self.unlinked);
+        self.add_all(unlinked);
         for found in std::mem::take(&mut self.differing) {
             if !found.index.is_some_and(|index| self.reported.contains(&index)) {
                 self.add(found);
@@ -639,6 +658,8 @@ impl<'a> Merger<'a> {
                 self.add(Finding { id, ..finding(Kind::DivergedReceipt, Some(index), detail) });
             }
         }
+        let unlinked = std::mem::take(&mut self.unlinked);
+        self.add_all(unlinked);
         // Behind the last anchor no root decides: a signature did, where there is a key.
         for found in std::mem::take(&mut self.differing) {
             let index = found.index.unwrap_or_default();

@@ -117,12 +117,17 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let published = store.checkpoint()?;
     let origin = request.key.name().to_owned();
     let head = load_head(request, &origin)?;
-    let (zero, first_key) = first_words(store)?;
+    let (zero, names) = first_words(store)?;
+    if let Some(ring) = request.ring
+        && let Some(detail) = foreign_ring(&names, ring)
+    {
+        return with_foreign_ring(store, request, detail);
+    }
     let log_id = head.as_ref().map(|(record, _)| record.log_id).or(zero.as_ref().map(|zero| zero.log_id));
     let log_id = log_id.unwrap_or(store.info().log_id);
     let key_id = match request.ring {
         Some(ring) => ring.entry_key_id(),
-        None => first_key,
+        None => common_key(&names),
     };
     let mut report = Report {
         status: Verdict::Intact,
@@ -233,9 +238,9 @@ struct Zero {
     key_id: String,
 }
 
-/// What the first run says of the log: entry 0's content, and the entry key's id that two of it and the first two lines agree on. Nothing
+/// What the first run says of the log: entry 0's content, and the entry keys that it and the first two lines name. Nothing
 /// derived is asked.
-fn first_words(store: &dyn Reader) -> Result<(Option<Zero>, String), VerifyError> {
+fn first_words(store: &dyn Reader) -> Result<(Option<Zero>, Vec<String>), VerifyError> {
     let mut bytes = Vec::new();
     if let Some(run) = store.runs()?.first()
         && let Some(piece) = store.pieces(run)?.first()
@@ -253,9 +258,39 @@ fn first_words(store: &dyn Reader) -> Result<(Option<Zero>, String), VerifyError
     });
     let names: Vec<String> =
         zero.iter().map(|zero| zero.key_id.clone()).chain(lines.iter().map(|line| line.entry.key.to_owned())).collect();
+    Ok((zero, names))
+}
+
+/// The entry key's id where no ring tells it: what two of them agree on.
+fn common_key(names: &[String]) -> String {
     let twice = names.iter().find(|name| names.iter().filter(|other| other == name).count() > 1);
-    let key = twice.or(names.first()).cloned().unwrap_or_default();
-    Ok((zero, key))
+    twice.or(names.first()).cloned().unwrap_or_default()
+}
+
+/// Says so where the log names other entry keys only than the ring holds.
+fn foreign_ring(names: &[String], ring: &KeyRing) -> Option<String> {
+    let held = ring.entry_key_id();
+    let wanted = names.first().filter(|_| !names.contains(&held))?;
+    Some(format!("the log is signed with entry key `{wanted}`, the ring holds `{held}`"))
+}
+
+/// Either the ring is of another log, or the entries were rewritten with another key: the signed root tells, without the ring.
+fn with_foreign_ring(store: &dyn Reader, request: &Request<'_>, detail: String) -> Result<Report, VerifyError> {
+    let without = Request {
+        key: request.key.clone(),
+        ring: None,
+        heads: request.heads,
+        head_required: request.head_required,
+        checkpoint: request.checkpoint.clone(),
+        receipts: request.receipts.clone(),
+        from: request.from.clone(),
+        strict: request.strict,
+        threads: request.threads,
+        progress: request.progress,
+        now: request.now,
+    };
+    let report = verify(store, &without)?;
+    if report.status == Verdict::Tampered { Ok(report) } else { Err(VerifyError::WrongKey { detail }) }
 }
 
 /// The heads that the tree must meet, besides the kept ones.

@@ -79,11 +79,15 @@ struct Tally {
 }
 
 impl Sim {
-    fn new(template: &SimWorld, seed: u64) -> Self {
+    /// Goes on from a template, or from a log that was just created.
+    fn new(template: Option<&SimWorld>, seed: u64) -> Self {
+        let settings = Settings { segment_bytes: 2000, ..Settings::default() };
+        let world = template.map_or_else(|| SimWorld::new(seed, settings), |template| template.fork(seed));
+        let log = template.is_none().then(|| world.create());
         Self {
-            world: template.fork(seed),
+            world,
             random: Random::new(seed),
-            log: None,
+            log,
             promised: BTreeMap::new(),
             open: BTreeMap::new(),
             heads: BTreeMap::new(),
@@ -360,7 +364,7 @@ fn a13_faults_at_random_moments_lose_nothing_and_raise_no_false_alarm() {
                     if seed >= seeds.end || failures.lock().unwrap().len() >= 10 {
                         return;
                     }
-                    let template = &templates[usize::try_from(seed).unwrap() % templates.len()];
+                    let template = templates.get(usize::try_from(seed).unwrap() % (templates.len() + 1));
                     let mut sim = Sim::new(template, seed);
                     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| sim.run())) {
                         let said = panic.downcast_ref::<String>().map_or("", String::as_str);

@@ -1,7 +1,11 @@
 //! What the library promises, tested from outside: one binary, one module for each subject.
 
 #[cfg(test)]
+mod adversarial;
+#[cfg(test)]
 mod basics;
+#[cfg(test)]
+mod design;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]

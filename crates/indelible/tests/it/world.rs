@@ -16,6 +16,7 @@ pub(crate) const ORIGIN: &str = "example.com/test";
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) keys: KeyRing,
+    heads: FileHeads,
 }
 
 pub(crate) fn options() -> Options {
@@ -43,7 +44,8 @@ impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let keys = KeyRing::load_or_create(&dir.path().join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
-        Self { dir, keys }
+        let heads = FileHeads::new(OsDisk::shared(), &keys.heads_dir());
+        Self { dir, keys, heads }
     }
 
     pub(crate) fn log_path(&self) -> PathBuf {
@@ -77,16 +79,19 @@ impl World {
         self.keys.checkpoint_signer(ORIGIN).unwrap().verifying_key().clone()
     }
 
-    pub(crate) fn heads(&self) -> FileHeads {
-        FileHeads::new(OsDisk::shared(), &self.keys.heads_dir())
+    pub(crate) fn heads(&self) -> &FileHeads {
+        &self.heads
     }
 
-    pub(crate) fn try_verify(&self, path: &Path, edit: impl FnOnce(&mut Request<'_>)) -> Result<Report, VerifyError> {
-        let heads = self.heads();
+    pub(crate) fn try_verify<'a>(
+        &'a self,
+        path: &Path,
+        edit: impl FnOnce(&mut Request<'a>),
+    ) -> Result<Report, VerifyError> {
         let mut request = Request {
             key: self.public_key(),
             ring: Some(&self.keys),
-            heads: Some(&heads),
+            heads: Some(&self.heads),
             head_required: true,
             checkpoint: None,
             receipts: Vec::new(),
@@ -112,6 +117,11 @@ impl World {
             request.heads = None;
         })
         .unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(&self, verdict: Verdict, kind: Option<Kind>, index: Option<u64>) {
+        check(&self.verify(), verdict, kind, index);
     }
 }
 
