@@ -229,11 +229,7 @@ impl Log {
         inner.store.mark_bounded().map_err(|error| AppendError::Store(Arc::new(error)))?;
         let prepared = inner.prepare(event, Ack::Bounded)?;
         let id = prepared.id.clone();
-        let ticket = match inner.queue.push(vec![prepared], inner.on_full, true, None) {
-            Ok(ticket) => ticket,
-            Err(NoRoom::Refused(error)) => return Err(error),
-            Err(NoRoom::Later(_)) => return Err(AppendError::Closed),
-        };
+        let ticket = inner.push(vec![prepared], true)?;
         let accepted = Instant::now();
         inner.keeper.watch(inner);
         Ok(Bounded { id, accepted, deadline: accepted + inner.bounded_within, ticket, log: Arc::clone(inner) })
@@ -485,6 +481,13 @@ impl Future for Appending {
                             self.step = Step::Queue(Ok(events));
                             return Poll::Pending;
                         }
+                        Err(NoRoom::Unled(events)) => {
+                            if self.log.queue.claim_lead() {
+                                let log = Arc::clone(&self.log);
+                                self.log.keeper.spawn(Box::new(move || log.lead()));
+                            }
+                            self.step = Step::Queue(Ok(events));
+                        }
                     }
                 }
                 Step::Wait(cell, at) => {
@@ -544,15 +547,27 @@ impl Inner {
     }
 
     fn enqueue(&self, events: Vec<Prepared>) -> Result<Ticket, AppendError> {
-        match self.queue.push(events, self.on_full, false, None) {
-            Ok(ticket) => {
-                if ticket.leads {
-                    self.lead();
+        let ticket = self.push(events, false)?;
+        if ticket.leads {
+            self.lead();
+        }
+        Ok(ticket)
+    }
+
+    /// Queues events; waits for room, or makes it where nobody else is about to.
+    fn push(&self, mut events: Vec<Prepared>, lead_later: bool) -> Result<Ticket, AppendError> {
+        loop {
+            match self.queue.push(events, self.on_full, lead_later, None) {
+                Ok(ticket) => return Ok(ticket),
+                Err(NoRoom::Refused(error)) => return Err(error),
+                Err(NoRoom::Later(_)) => return Err(AppendError::Closed),
+                Err(NoRoom::Unled(back)) => {
+                    events = back;
+                    if self.queue.claim_lead() {
+                        self.lead();
+                    }
                 }
-                Ok(ticket)
             }
-            Err(NoRoom::Refused(error)) => Err(error),
-            Err(NoRoom::Later(_)) => Err(AppendError::Closed),
         }
     }
 

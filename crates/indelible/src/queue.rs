@@ -111,6 +111,8 @@ pub(crate) enum NoRoom {
     Refused(AppendError),
     /// Only where a waker was given: it will be woken.
     Later(Vec<Prepared>),
+    /// It is full of bounded events and nobody leads yet: whoever needs room has to.
+    Unled(Vec<Prepared>),
 }
 
 impl Queue {
@@ -136,6 +138,7 @@ impl Queue {
                 (OnFull::Refuse, _) => {
                     return Err(NoRoom::Refused(AppendError::Full { events: state.pending.len() }));
                 }
+                (OnFull::Wait, _) if !state.led => return Err(NoRoom::Unled(events)),
                 (OnFull::Wait, Some(waker)) => {
                     state.room_wakers.push(waker.clone());
                     return Err(NoRoom::Later(events));
