@@ -10,7 +10,7 @@ section n of docs/format.md.
     verify.py --export FILE --public-key VKEY
     verify.py --self-test
 
-Exit codes: 0 intact, 1 could not check, 2 usage, 10 tampered, 11 gap, 12 diverged, 13 unverifiable,
+Exit codes (section 10): 0 intact, 1 could not check, 2 usage, 10 tampered, 11 gap, 12 diverged, 13 unverifiable,
 14 damaged. Closed segments need Python 3.14 or the `zstd` command or the `zstandard` module.
 """
 
@@ -31,8 +31,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 from typing import (Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional,
                     Set, Tuple)
+
+fcntl: Optional[ModuleType]
+try:
+    import fcntl
+except ImportError:  # not on this system
+    fcntl = None
 
 INTACT, TAMPERED, DIVERGED, GAP, UNVERIFIABLE, DAMAGED = (
     "intact", "tampered", "diverged", "gap", "unverifiable", "damaged")
@@ -56,6 +63,10 @@ class CannotCheck(Exception):
 
 class Malformed(ValueError):
     """Bytes that do not have the form which docs/format.md gives them."""
+
+
+class DoesNotHold(Malformed):
+    """A proof of the right form that does not prove, or a wrong signature under the right key: evidence."""
 
 
 # --------------------------------------------------------------------------- Ed25519 (RFC 8032, 5.1)
@@ -497,11 +508,12 @@ class Checkpoint(NamedTuple):
         root = unb64(match.group(3))
         if len(root) != 32:
             raise Malformed("a checkpoint whose root is not 32 bytes")
-        signatures = [cls._signature(line) for line in lines[:-1].split("\n")]
+        signatures = [cls.parse_signature(line) for line in lines[:-1].split("\n")]
         return cls(match.group(1), int(match.group(2)), root, (text + "\n").encode(), signatures)
 
     @staticmethod
-    def _signature(line: str) -> Tuple[str, bytes, bytes]:
+    def parse_signature(line: str) -> Tuple[str, bytes, bytes]:
+        """Name, key hash and signature of a signature line."""
         match = re.fullmatch(DASH + " ([^ +]+) ([A-Za-z0-9+/=]+)", line)
         data = unb64(match.group(2)) if match else b""
         if not match or len(data) < 5:
@@ -533,8 +545,8 @@ ENTRY_TAIL = re.compile(
     r'T(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)\.[0-9]{6}Z"'
     r',"salt":"[0-9a-f]{32}"'
     r'(?:,"sealed":\["(?:[^"\\]|\\.)*"(?:,"(?:[^"\\]|\\.)*")*\])?'
-    r',"v":1\}' % {"n": DECIMAL, "origin": ORIGIN})
-LINE_START = re.compile(rb'\{"batch":(0|[1-9][0-9]{0,18}),"entry":')
+    r',"v":1\}' % {"n": r"(?:0|[1-9][0-9]{0,15})", "origin": ORIGIN})
+LINE_START = re.compile(rb'\{"batch":(0|[1-9][0-9]{0,15}),"entry":')
 LINE_END = re.compile(rb',"mac":"([0-9a-f]{64})"\}\n')
 LINE_END_SIZE = len(',"mac":""}\n') + 64
 
@@ -555,6 +567,7 @@ class Entry(NamedTuple):
     prev: bytes
     head: Optional[Head]
     control: Optional[Any]
+    attachments: List[Tuple[str, int]]
 
 
 def parse_entry(data: bytes, strict: bool) -> Entry:
@@ -583,7 +596,25 @@ def parse_entry(data: bytes, strict: bool) -> Entry:
     if tail["head_number"] is not None:
         head = Head(int(tail["head_number"]), bytes.fromhex(tail["head_root"]), int(tail["head_size"]))
     return Entry(data, int(tail["index"]), tail["key"], tail["log"], bytes.fromhex(tail["prev"]), head,
-                 body if speaker == "control" else None)
+                 body if speaker == "control" else None, attachments_of(body) if speaker == "event" else [])
+
+
+def attachments_of(event: Any) -> List[Tuple[str, int]]:
+    """SHA-256 and size of the attachments that an event names (section 1)."""
+    named = event.get("attachments")
+    found = []
+    for item in named if isinstance(named, list) else []:
+        if not isinstance(item, dict) or not isinstance(item.get("size"), int):
+            return []
+        match = re.fullmatch("sha256:([0-9a-f]{64})", item["digest"]) if isinstance(item.get("digest"), str) else None
+        if match:
+            found.append((match.group(1), item["size"]))
+    return found
+
+
+def is_unsigned(line: bytes) -> bool:
+    """A whole line that was never signed: nothing that a crash of a writer leaves (section 5, Recovery)."""
+    return line.startswith(b"{") and line.endswith(b"\n") and b'"mac":"' not in line
 
 
 class Line(NamedTuple):
@@ -601,6 +632,33 @@ def parse_line(data: bytes, strict: bool) -> Line:
         raise Malformed("not a line of a segment")
     entry = parse_entry(data[start.end():end.start()], strict)
     return Line(int(start.group(1)), entry, bytes.fromhex(end.group(1).decode()))
+
+
+#: The members of every control record (section 6); those of AUTHORISATION may be missing, which is a finding of its own.
+CONTROL: Dict[str, Dict[str, type]] = {
+    "log_created": {"checkpoint_keys": list, "entry_key": dict, "format": int, "log_id": str, "origin": str,
+                    "policy": dict, "predecessor": dict},
+    "clock_step": {"from": str, "step_us": int, "to": str},
+    "recovered": {"aside": str, "cut_bytes": int, "cut_sha256": str, "size": int},
+    "bounded_gap": {"since": int},
+    "gap": {"count": int, "reason": str, "since": str},
+    "explained": {"authorisation": dict, "first": int, "last": int, "leaf_root": str, "reason": str},
+    "pruned": {"authorisation": dict, "first": int, "last": int, "leaf_root": str, "reason": str},
+}
+CONTROL_OPTIONAL = {"log_created": ("predecessor",), "gap": ("since",), "explained": ("authorisation",),
+                    "pruned": ("authorisation",)}
+
+
+def check_control(record: Any) -> None:
+    """A control record has a type of section 6 and just its members; anything else is no record of this version."""
+    kind = record.get("type") if isinstance(record, dict) else None
+    members = CONTROL.get(kind) if isinstance(kind, str) else None
+    if members is None or not isinstance(kind, str):
+        raise Malformed("not a control record that this version knows")
+    value = dict(record)
+    if kind == "clock_step" and isinstance(value.get("step_us"), int) and not isinstance(value["step_us"], bool):
+        value["step_us"] = abs(value["step_us"])  # the one number that may be negative
+    require_members(value, dict(members, type=str), CONTROL_OPTIONAL.get(kind, ()))
 
 
 class LogCreated(NamedTuple):
@@ -1062,9 +1120,10 @@ class Report:
 
     def as_json(self) -> str:
         """One JSON object."""
-        findings = [{"kind": item.kind, "index": item.index, "detail": item.detail} for item in self.findings()]
+        findings = [{"verdict": item.verdict, "kind": item.kind, "index": item.index, "detail": item.detail}
+                    for item in self.findings()]
         if self.cannot:
-            findings.append({"kind": "could_not_check", "index": None, "detail": self.cannot})
+            findings.append({"verdict": COULD_NOT_CHECK, "kind": "could_not_check", "index": None, "detail": self.cannot})
         return json.dumps({"status": self.status, "tree_size": self.tree_size,
                            "root": self.root.hex() if self.root is not None else None,
                            "entries_verified": self.entries_verified,
@@ -1105,6 +1164,30 @@ class Excuse(NamedTuple):
     index: int
 
 
+#: What a log directory holds (section 5).
+OWN_NAMES = {"aside", "attachments", "bounded", "checkpoint", "checkpoints", "durable", "ids", "lock", "log.json",
+             "offsets", "segments", "tree"}
+
+
+def check_ids_file(path: Path, begins: int) -> int:
+    """One file of the id index; where the next must begin."""
+    match = re.fullmatch("([0-9]{20})-([0-9]{20})\\.ids", path.name)
+    if not match:
+        raise Malformed("not a name of the format")
+    data = path.read_bytes()
+    if len(data) < 104 or data[:8] != b"INDIDS1\n":
+        raise Malformed("not a file of the id index")
+    count, first, end, blocks = struct.unpack("<4Q", data[8:40])
+    if (first, end) != (int(match.group(1)), int(match.group(2))) or first != begins or end <= first:
+        raise Malformed("it does not cover the entries that its name and place say")
+    records = 40 + 64 * blocks
+    if blocks != count // 51 + 1 or len(data) != records + 24 * count + 64:
+        raise Malformed("it has another length than its header says")
+    if sha256(data[:records]) + sha256(data[records:-64]) != data[-64:]:
+        raise Malformed("its hashes do not fit")
+    return int(end)
+
+
 class NamedCheckpoint(NamedTuple):
     """A verified checkpoint and where it was found."""
     where: str
@@ -1114,6 +1197,20 @@ class NamedCheckpoint(NamedTuple):
 
 
 FLAG = 1 << 63
+
+
+def writer_at_work(path: Path) -> bool:
+    """Whether the lock file is held. Where that cannot be told, files are judged as if nobody wrote."""
+    if fcntl is None:
+        return False
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 class LogVerifier:
@@ -1143,6 +1240,7 @@ class LogVerifier:
         self.previous_leaf: Optional[bytes] = sha256(b"\x00")
         self.previous_batch: Optional[int] = None
         self.next_head: Optional[int] = 1
+        self.last_head = 0
         self.file_suspect = False  # lines of the present file are missing or foreign: positions mean nothing
         self.mismatches: List[int] = []
         self.mismatch_count = 0
@@ -1154,6 +1252,7 @@ class LogVerifier:
 
     def run(self) -> Report:
         """All checks."""
+        self.writer = writer_at_work(self.log / "lock")
         segments = self._segments()
         settings = self._read_settings()
         self._identify(segments, settings)
@@ -1170,8 +1269,9 @@ class LogVerifier:
         self._conclude_tree()
         self._check_lengths()
         self._check_settings(settings)
+        self._check_names()
+        self._check_ids()
         self._check_signers()
-        self._check_attachments()
         self._conclude_keys()
         for file in (self.tree0, self.offsets, *self.levels.values()):
             file.close()
@@ -1187,7 +1287,7 @@ class LogVerifier:
         for name in names:
             match = SEGMENT_NAME.fullmatch(name)
             if not match:
-                self.report.add(NOTE, "unknown_file", None, "segments/%s is not part of the format" % name)
+                self._stranger("segments", name)
                 continue
             first = int(match.group(1))
             if first in found:  # the plain file sorts first
@@ -1198,13 +1298,46 @@ class LogVerifier:
             raise CannotCheck("there is no log in %s" % self.log)
         return [found[first] for first in sorted(found)]
 
+    def _stranger(self, folder: str, name: str) -> None:
+        """A name that section 5 does not have; a writer makes its files under names that end in `.tmp`."""
+        if not (self.writer and name.endswith(".tmp")):
+            self.report.add(DAMAGED, "unknown_file", None, "%s is not part of the format" % "/".join(filter(None, (folder, name))))
+
+    def _check_names(self) -> None:
+        """The names in the log directory and under tree/; other folders are read elsewhere."""
+        for name in sorted(os.listdir(self.log)):
+            if name not in OWN_NAMES:
+                self._stranger("", name)
+        folder = self.log / "tree"
+        for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
+            if not re.fullmatch("[0-7]", name):
+                self._stranger("tree", name)
+        lock = self.log / "lock"
+        if not lock.is_file() or lock.stat().st_size:
+            self.report.add(DAMAGED, "lock", None, "it is not an empty file")
+
+    def _check_ids(self) -> None:
+        """ids/*, by themselves (section 9): header, lengths, hashes, order. Only the program repairs them."""
+        folder = self.log / "ids"
+        end = 0
+        for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
+            if self.writer and name.endswith(".tmp"):
+                continue
+            try:
+                end = check_ids_file(folder / name, end)
+            except FileNotFoundError:
+                pass  # merged by a writer meanwhile
+            except Malformed as error:
+                self.report.add(DAMAGED, "ids", None, "ids/%s: %s" % (name, error))
+                return
+
     def _compare_twins(self, plain: Segment, closed: Segment) -> None:
         try:
             with open(plain.path, "rb") as file:
                 same = digest_of(plain_lines(file)) == digest_of(ClosedSegment(closed.path).lines())
         except Malformed:
             same = False
-        self.report.add(NOTE if same else DAMAGED, "segment_twice", plain.first,
+        self.report.add(NOTE if same and self.writer else DAMAGED, "segment_twice", plain.first,
                         "the segment is there both open and closed, %s" % ("alike" if same else "and they differ"))
 
     def _read_settings(self) -> Any:
@@ -1329,14 +1462,15 @@ class LogVerifier:
                 else:
                     self.kept.setdefault(int(name), NamedCheckpoint("", -1, b"", VKey("", b"", b"")))
             else:
-                self.report.add(NOTE, "unknown_file", None, "checkpoints/%s is not part of the format" % name)
+                self._stranger("checkpoints", name)
+        head = None
+        if self.head is not None:  # signed by this key: a log of other keys stands in the place of the known one
+            head = verify_callers_note(self.head.checkpoint, keys, "the head record")
+            known = True
         if self.foreign and not known:
             raise CannotCheck("wrong key: the given key signed no checkpoint of this log")
         for where in self.foreign:
             self.report.add(TAMPERED, "signature", None, "%s is not signed by the given key" % where)
-        head = None
-        if self.head is not None:
-            head = verify_callers_note(self.head.checkpoint, keys, "the head record")
         if self.checkpoint_path is not None:
             self.kept_by_caller = verify_callers(read_callers_file(self.checkpoint_path), str(self.checkpoint_path))
         every = [item for item in [head, self.published, *self.kept.values()] if item is not None and item.where]
@@ -1346,7 +1480,18 @@ class LogVerifier:
         elif not has_published:
             self.report.add(DAMAGED, "checkpoint", None, "the file checkpoint is missing")
         self.every = every
+        if head is not None and self.published is not None:
+            self._compare_head(head, self.published)
         self._check_kept()
+
+    def _compare_head(self, head: NamedCheckpoint, published: NamedCheckpoint) -> None:
+        """`checkpoint` and the head record are one, but while a writer is between the two (section 5)."""
+        if published.size < head.size and not self.writer:
+            self.report.add(DAMAGED, "checkpoint", None, "checkpoint covers %d entries, the head record %d" % (
+                published.size, head.size))
+        elif published.size > head.size:
+            self.report.add(DAMAGED, "head", None, "the head record covers %d entries, checkpoint %d: it was put back" % (
+                head.size, published.size))
 
     def _check_kept(self) -> None:
         """Kept checkpoints: numbered without a hole, of growing size, as the head record says."""
@@ -1361,7 +1506,8 @@ class LogVerifier:
                 self._kept_missing(number)
             elif kept.where:
                 if kept.size <= size:
-                    self.report.add(TAMPERED, "kept_checkpoint", None, "number %d is not larger than the one before" % number)
+                    self.report.add(TAMPERED, "kept_checkpoint", kept.size,
+                                    "number %d is not larger than the one before" % number)
                 size = kept.size
         if 0 in self.kept:
             self.report.add(TAMPERED, "kept_checkpoint", None, "there is a number 0")
@@ -1373,7 +1519,7 @@ class LogVerifier:
         else:
             said = (newest.size, newest.root) if newest and newest.where else None
         if said is not None and said != (self.head.kept_size, self.head.kept_root):
-            self.report.add(TAMPERED, "kept_checkpoint", None,
+            self.report.add(TAMPERED, "kept_checkpoint", said[0],
                             "number %d is not the one of the head record" % self.head.kept)
 
     def _kept_missing(self, number: int) -> None:
@@ -1492,9 +1638,11 @@ class LogVerifier:
         if self.next < max(self.limit, self.durable.size) or (self.position or 0) < self.durable.position:
             return False
         here, length = file.tell(), len(data)
+        if is_unsigned(data):
+            return False
         for line in plain_lines(file):
             start = LINE_START.match(line)
-            if start and int(start.group(1)) > self.next:
+            if is_unsigned(line) or start and int(start.group(1)) > self.next:
                 file.seek(here)
                 return False
         length += file.tell() - here
@@ -1527,6 +1675,8 @@ class LogVerifier:
             self._check_control(entry, entry.control)
         elif index == 0:
             self.report.add(TAMPERED, "log_created", 0, "entry 0 is not the record log_created")
+        for digest, size in entry.attachments:
+            self._check_attachment(index, digest, size)
         self.walk.push(leaf)
         self.previous_leaf, self.previous_batch = leaf, line.batch
         self.report.entries_verified += good
@@ -1585,7 +1735,10 @@ class LogVerifier:
         if self.next_head is not None and head.number != self.next_head:
             self.report.add(TAMPERED, "head_member", index, "it names kept checkpoint %d where %d is due" % (
                 head.number, self.next_head))
-        self.next_head = head.number + 1
+        if self.next_head is None and head.number <= self.last_head:
+            self.report.add(TAMPERED, "head_member", index, "it names kept checkpoint %d behind number %d" % (
+                head.number, self.last_head))
+        self.next_head, self.last_head = head.number + 1, max(head.number, self.last_head)
         if head.size > index:
             self.report.add(TAMPERED, "head_member", index, "it names a checkpoint of a later size")
         if kept is None and not (self.head is not None and head.number <= self.head.kept):
@@ -1597,6 +1750,11 @@ class LogVerifier:
 
     def _check_control(self, entry: Entry, record: Any) -> None:
         kind = record.get("type")
+        try:
+            check_control(record)
+        except Malformed as error:
+            self.report.add(TAMPERED, "control", entry.index, "%s" % error)
+            return
         if (kind == "log_created") != (entry.index == 0):
             self.report.add(TAMPERED, "log_created", entry.index, "the record %r does not belong here" % (kind,))
         elif kind in ("explained", "pruned"):
@@ -1700,11 +1858,13 @@ class LogVerifier:
         if kept is None:
             return
         if kept.size > self.next:
-            self.report.add(DIVERGED, "checkpoint", self.next, "the log has %d entries; %s has %d" % (
+            self.report.add(TAMPERED, "rolled_back", self.next, "the log has %d entries; %s has %d" % (
                 self.next, kept.where, kept.size))
         elif kept.size in best.roots or kept.size in self.walk.roots:
             if best.roots.get(kept.size, self.walk.roots.get(kept.size)) != kept.root:
-                self.report.add(DIVERGED, "checkpoint", kept.size, "the first %d entries do not have the root of %s" % (
+                agreed = max((item.size for item in self.every if item.size <= kept.size
+                              and best.roots.get(item.size) == item.root), default=0)
+                self.report.add(DIVERGED, "checkpoint", agreed, "the first %d entries do not have the root of %s" % (
                     kept.size, kept.where))
 
     def _conclude_gaps(self, proven: bool) -> None:
@@ -1759,8 +1919,11 @@ class LogVerifier:
                 self.report.add(DAMAGED, "tree_%d" % level, count, "it ends before the newest checkpoint")
             elif count > self.next >> 8 * level:
                 self.report.add(NOTE, "tree_%d" % level, count, "it has hashes beyond the last entry")
-        for name, file in (("tree_0", self.tree0), ("offsets", self.offsets)):
-            if file.count > self.next or file.odd_bytes:
+        levels = [("tree_%d" % level, file) for level, file in sorted(self.levels.items())]
+        for name, file in [("tree_0", self.tree0), ("offsets", self.offsets), *levels]:
+            if file.odd_bytes and not self.writer:
+                self.report.add(DAMAGED, name, None, "it ends within a record")
+            elif file.count > self.next or file.odd_bytes:
                 self.report.add(NOTE, name, None, "it has bytes beyond the last entry")
 
     def _check_settings(self, settings: Any) -> None:
@@ -1777,19 +1940,20 @@ class LogVerifier:
             if str(key) not in self.created.checkpoint_keys:
                 self.report.add(TAMPERED, "key", None, "the checkpoint key %s is not one of entry 0" % str(key))
 
-    def _check_attachments(self) -> None:
-        """Attachments are named by their SHA-256."""
-        folder = self.log / "attachments"
-        for path in sorted(folder.glob("[0-9a-f][0-9a-f]/*")) if folder.is_dir() else []:
-            if not re.fullmatch("[0-9a-f]{64}", path.name) or not path.is_file():
-                continue
-            digest = hashlib.sha256()
+    def _check_attachment(self, index: int, name: str, size: int) -> None:
+        """An attachment is named by its SHA-256. One that no entry names proves nothing and is not looked at."""
+        path = self.log / "attachments" / name[:2] / name
+        digest = hashlib.sha256()
+        try:
             with open(path, "rb") as file:
                 for chunk in iter(lambda: file.read(1 << 20), b""):
                     digest.update(chunk)
-            if digest.hexdigest() != path.name or path.parent.name != path.name[:2]:
-                self.report.add(TAMPERED, "attachment", None, "attachments/%s/%s is not what its name says" % (
-                    path.parent.name, path.name))
+                length = file.tell()
+        except FileNotFoundError:
+            self.report.add(TAMPERED, "attachment", index, "its attachment %s is missing" % name)
+            return
+        if digest.hexdigest() != name or length != size:
+            self.report.add(TAMPERED, "attachment", index, "its attachment %s was changed" % name)
 
     def _conclude_keys(self) -> None:
         if self.trust.keys_dir is not None and not self.report.macs_checked:
@@ -1818,19 +1982,37 @@ def verify_callers_note(note: Checkpoint, keys: List[VKey], where: str) -> Named
 # --------------------------------------------------------------------------- what leaves the log (section 8)
 
 
+def claims_key(text: str, vkey: VKey) -> bool:
+    """Whether a note that is no checkpoint has a signature line of this key, which does not verify."""
+    body, separator, lines = text.rpartition("\n\n")
+    try:
+        signatures = [Checkpoint.parse_signature(line) for line in lines[:-1].split("\n")]
+    except Malformed:
+        return False
+    return bool(separator) and lines.endswith("\n") and any(
+        (name, key_hash) == (vkey.origin, vkey.key_hash)
+        and not ed25519_verify(vkey.public_key, (body + "\n").encode(), signature)
+        for name, key_hash, signature in signatures)
+
+
 def note_of(text: str, vkey: VKey) -> Checkpoint:
     """A checkpoint that must be signed by the given key; another signer is a wrong key, not a forgery."""
-    note = Checkpoint.parse(text.encode())
+    try:
+        note = Checkpoint.parse(text.encode())
+    except Malformed:
+        if claims_key(text, vkey):  # whatever the text says: this key did not sign it
+            raise DoesNotHold("the signature of the checkpoint is wrong") from None
+        raise
     signer, wrong = note.signed_by([vkey])
     if signer is None:
         if wrong:
-            raise Malformed("the signature of the checkpoint is wrong")
+            raise DoesNotHold("the signature of the checkpoint is wrong")
         raise CannotCheck("wrong key: the given key did not sign this checkpoint")
     return note
 
 
-def verify_proof(data: bytes, vkey: VKey, strict: bool) -> Report:
-    """A proof bundle."""
+def verify_proof(data: bytes, vkey: VKey) -> Report:
+    """A proof bundle: it is evidence where it has its form and does not hold (section 10)."""
     report = Report()
     try:
         if not data.endswith(b"\n"):
@@ -1841,21 +2023,29 @@ def verify_proof(data: bytes, vkey: VKey, strict: bool) -> Report:
             raise Malformed("not a proof bundle of version 1")
         head, separator, checkpoint = bundle["proof"].partition("\n\n")
         lines = head.split("\n")
+        if len(lines) > 1 and lines[1].startswith("extra "):
+            unb64(lines.pop(1)[6:])
         index = re.fullmatch("index (%s)" % DECIMAL, lines[1]) if len(lines) > 1 else None
         if lines[0] != "c2sp.org/tlog-proof@v1" or not index or not separator:
             raise Malformed("not a tlog-proof")
         path = [unb64(line) for line in lines[2:]]
-        note = note_of(checkpoint, vkey)
-        entry = parse_entry(bundle["entry"].encode(), strict)
-        if entry.index != int(index.group(1)) or entry.log != vkey.origin:
-            raise Malformed("the entry has another index or origin than the proof")
         if any(len(item) != 32 for item in path):
             raise Malformed("a hash that is not 32 bytes")
-        if root_from_inclusion(leaf_hash(entry.data), entry.index, note.size, path) != note.root:
-            raise Malformed("the proof does not lead to the root of the checkpoint")
+        note = note_of(checkpoint, vkey)
+        entry = parse_entry(bundle["entry"].encode(), True)
+        if entry.index != int(index.group(1)) or entry.log != vkey.origin:
+            raise Malformed("the entry has another index or origin than the proof")
+        try:
+            root = root_from_inclusion(leaf_hash(entry.data), entry.index, note.size, path)
+        except Malformed as error:
+            raise DoesNotHold(str(error)) from None
+        if root != note.root:
+            raise DoesNotHold("the proof does not lead to the root of the checkpoint")
         report.tree_size, report.root, report.entries_verified = note.size, note.root, 1
-    except ValueError as error:
+    except DoesNotHold as error:
         report.add(TAMPERED, "proof", None, str(error))
+    except ValueError as error:
+        raise CannotCheck("the proof bundle cannot be used: %s" % error) from None
     return report
 
 
@@ -2041,7 +2231,7 @@ def verify(options: argparse.Namespace) -> Report:
     except Malformed as error:
         raise CannotCheck("--public-key: %s" % error) from None
     if vkey is not None and options.proof is not None:
-        return verify_proof(read_callers_file(Path(options.proof)), vkey, options.strict)
+        return verify_proof(read_callers_file(Path(options.proof)), vkey)
     if vkey is not None and options.export is not None:
         with open(options.export, "rb") as file:
             return ExportVerifier(vkey, options.strict).run(file)

@@ -9,15 +9,23 @@ use std::{
 };
 
 use indelible::{
-    KeyRing, Log, Options,
+    KeyRing, Log, LogError, Options,
     clock::{Clock as _, SystemClock},
     manage,
 };
-use indelible_core::{head, note::VerifyingKey, time::Micros};
+use indelible_core::{
+    control::{Control, EntryKeyInfo},
+    entry::EntryRef,
+    head,
+    note::VerifyingKey,
+    time::Micros,
+    tree::LeafIndex,
+};
 use indelible_keys::KeyError;
 use indelible_store::{
     disk::{OsDisk, SharedDisk},
     heads::FileHeads,
+    store::Reader,
 };
 use indelible_store_file::FileReader;
 
@@ -92,8 +100,29 @@ impl Places {
     /// The log, for writing. Takes the lease.
     pub(crate) fn open(&self) -> Result<Log, Failure> {
         // The log first: who names a wrong path should not hear of keys.
-        drop(self.reader()?);
-        Ok(Log::open(self.log()?, &self.ring()?, Options::default())?)
+        let reader = self.reader()?;
+        let ring = self.ring()?;
+        Log::open(self.log()?, &ring, Options::default()).map_err(|error| match error {
+            LogError::HeadMissing { .. } => keys_of_another_log(&reader, &ring).unwrap_or_else(|| error.into()),
+            error => error.into(),
+        })
+    }
+}
+
+/// Who has no head record of a log may simply have taken the wrong keys: then entry 0 names others. (Where there is a head record, another
+/// log in its place is evidence, and not said to be a mistake.)
+pub(crate) fn keys_of_another_log(reader: &dyn Reader, ring: &KeyRing) -> Option<Failure> {
+    let wanted = entry_key(reader).ok()?.id;
+    let held = ring.entry_key_id();
+    (wanted != held).then(|| KeyError::NotThisLog { wanted, held }.into())
+}
+
+/// The entry-signing key that entry 0 names.
+pub(crate) fn entry_key(reader: &dyn Reader) -> Result<EntryKeyInfo, Failure> {
+    let stored = indelible::log::get(reader, LeafIndex(0))?;
+    match Control::parse(EntryRef::parse(&stored.entry)?.body)? {
+        Control::LogCreated(created) => Ok(created.entry_key),
+        _ => Err(LogError::Evidence { index: 0, detail: "it does not say what the log is".to_owned() }.into()),
     }
 }
 

@@ -459,7 +459,11 @@ impl IdIndex {
         out.finish()?;
         self.disk.rename(&temporary, &path).map_err(StoreError::io("rename", &path))?;
         let dir = self.layout.at("ids");
-        self.disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
+        if let Err(error) = self.disk.sync_dir(&dir) {
+            // A file whose name may not last must not be built on; it is written again from memory or the entries.
+            drop(self.disk.remove(&path));
+            return Err(StoreError::io("sync", &dir)(error));
+        }
         Ok(Arc::new(Run::open(&self.disk, path, first, end)?))
     }
 

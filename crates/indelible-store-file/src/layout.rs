@@ -142,7 +142,10 @@ fn canonical(marker: &Marker) -> Vec<u8> {
 pub fn read_marker(disk: &dyn Disk, layout: &Layout) -> Result<(LogInfo, Settings), StoreError> {
     let path = layout.at("log.json");
     let place = || path.display().to_string();
-    let bytes = read_small(disk, &path, MAX_MARKER_BYTES).map_err(StoreError::io("read", &path))?;
+    let bytes = match read_small(disk, &path, MAX_MARKER_BYTES) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => None,
+        result => result.map_err(StoreError::io("read", &path))?,
+    };
     let Some(bytes) = bytes else { return Err(no_log(disk, layout)) };
     let damaged = |detail: &str| StoreError::Damaged { place: place(), detail: detail.to_owned() };
     match serde_json::from_slice::<AnyMarker>(&bytes) {

@@ -457,6 +457,16 @@ impl Reader for FileReader {
         read_small(&*self.disk, &path, MAX_NOTE_BYTES).map_err(StoreError::io("read", &path))
     }
 
+    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
+        let dir = self.layout.at("checkpoints");
+        let names = match self.disk.list(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            names => names.map_err(StoreError::io("list", &dir))?,
+        };
+        let number = |name: &String| name.parse().ok().filter(|number| self.layout.kept(*number).ends_with(name));
+        Ok(names.iter().filter_map(number).max())
+    }
+
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
         if let Some(ids) = lock(&self.ids).clone() {
             return Ok(ids.lookup(id)?.into_iter().map(LeafIndex).collect());
@@ -486,11 +496,8 @@ impl Reader for FileReader {
             return Ok(true);
         }
         let path = self.layout.at("lock");
-        match self.disk.lease(&path) {
-            Ok(lease) => Ok(lease.is_none()),
-            // A directory that we may not write to has no writer that we could disturb; a missing lock file is a fault of its own.
-            Err(_) => Ok(false),
-        }
+        // A missing lock file is a fault of its own, which the check of the folder tells.
+        Ok(self.disk.is_leased(&path).unwrap_or(false))
     }
 
     fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {

@@ -132,12 +132,13 @@ pub(crate) fn recover(
         let why = format!("the log ends here, but {} entries were synced: it was cut at its end", durable.size);
         return Err(evidence(tail.index, &why));
     }
+    let clean = cut.is_none() && durable.is_some_and(|durable| durable.done && durable.size == tail.index);
     let recovered = Recovered {
         size: tail.index,
         position: tail.position,
         last_leaf: tail.leaf,
         last_recorded_at: tail.recorded_at,
-        clean: cut.is_none() && durable.is_some_and(|durable| durable.done && durable.size == tail.index),
+        clean,
         cut,
         bounded,
     };
@@ -181,10 +182,6 @@ fn settle(disk: &SharedDisk, layout: &Layout, active: &Active, durable: Option<D
         }
     }
     let dir = layout.at("segments");
-    for name in segments::strangers(&**disk, layout)?.iter().filter(|name| name.ends_with(".tmp")) {
-        let leaving = dir.join(name);
-        disk.remove(&leaving).map_err(StoreError::io("remove", &leaving))?;
-    }
     disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))
 }
 

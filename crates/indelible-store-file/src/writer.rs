@@ -98,8 +98,13 @@ impl FileWriter {
         let mut reader = FileReader::open(Arc::clone(&disk), root)?;
         let layout = reader.layout.clone();
         let lease = take_lease(&disk, &layout)?;
+        for folder in layout.folders() {
+            // A copy of a log may have come without its empty folders.
+            create_dirs(&*disk, &folder).map_err(StoreError::io("create", &folder))?;
+        }
         let anchor = anchor(&reader, head)?;
         let (recovered, active) = recover(&disk, &layout, &anchor, check)?;
+        sweep(&disk, &layout)?;
         let Anchor { frontier, position, .. } = anchor;
         let tree = TreeWriter::resume(Arc::clone(&disk), layout.clone(), frontier, position)?;
         let live = Arc::new(Live::default());
@@ -203,7 +208,12 @@ impl FileWriter {
     fn active_file<'a>(&self, state: &'a mut ActiveFile) -> Result<&'a dyn DiskFile, StoreError> {
         let path = state.active.segment.path(self.layout());
         if state.file.is_none() {
-            let exists = self.disk().meta(&path).map_err(StoreError::io("read", &path))?.is_some();
+            let mut exists = self.disk().meta(&path).map_err(StoreError::io("read", &path))?.is_some();
+            if exists && state.active.len == 0 {
+                // Left by a writer that did not get to sync its name: a new file's name is synced below.
+                self.disk().remove(&path).map_err(StoreError::io("remove", &path))?;
+                exists = false;
+            }
             let how = if exists { Open::Write } else { Open::CreateNew };
             state.file = Some(self.disk().open(&path, how).map_err(StoreError::io("open", &path))?);
             // INVARIANT(named): a segment's name is durable before anything in it is acknowledged.
@@ -306,6 +316,21 @@ pub fn rebuild(disk: &SharedDisk, root: &Path, reader: &FileReader, size: TreeSi
     }
     for segment in segments::list(&**disk, &layout)?.into_iter().filter(|s| s.kind == Kind::Closed) {
         segments::rewrite_table(&layout, disk, segment)?;
+    }
+    Ok(())
+}
+
+/// Removes what interrupted replacements left. Only for who holds the lease.
+fn sweep(disk: &SharedDisk, layout: &Layout) -> Result<(), StoreError> {
+    for dir in
+        ["segments", "tree", "checkpoints", "ids"].map(|name| layout.at(name)).iter().chain([&layout.root().to_owned()])
+    {
+        for name in disk.list(dir).map_err(StoreError::io("list", dir))? {
+            if name.ends_with(".tmp") {
+                let path = dir.join(name);
+                disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+            }
+        }
     }
     Ok(())
 }

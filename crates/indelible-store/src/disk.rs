@@ -59,6 +59,10 @@ pub trait Disk: Send + Sync + 'static {
     /// Takes the exclusive lease on the (existing) file at `path` without waiting; `None` where another holds it. Dropping the
     /// lease, or the end of the process, frees it.
     fn lease(&self, path: &Path) -> io::Result<Option<Box<dyn Lease>>>;
+    /// Whether somebody holds the lease. Several may ask at once without seeing one another; who takes a lease right then waits for a moment.
+    fn is_leased(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.lease(path)?.is_none())
+    }
     /// Takes write permission away and, if `immutable`, tries for the immutable attribute. Best effort: says how far it came.
     fn protect(&self, path: &Path, immutable: bool) -> io::Result<Protection>;
     /// The reverse of [`Disk::protect`].
@@ -214,6 +218,14 @@ impl Disk for OsDisk {
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(OsLease { _file: file }))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn is_leased(&self, path: &Path) -> io::Result<bool> {
+        match fs::File::open(path)?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(fs::TryLockError::WouldBlock) => Ok(true),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
     }

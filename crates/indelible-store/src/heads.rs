@@ -107,7 +107,8 @@ impl FileHeads {
     fn lease(&self, path: &Path) -> Result<Box<dyn Lease>, HeadStoreError> {
         let io = |source| HeadStoreError::Io { place: path.display().to_string(), source };
         create_dirs(&*self.disk, &self.dir).map_err(io)?;
-        let lock = path.with_file_name(format!("{}.lock", path.file_name().unwrap_or_default().to_string_lossy()));
+        // A percent sign that begins no escape: no origin has such a name.
+        let lock = path.with_file_name(format!("{}%lock", path.file_name().unwrap_or_default().to_string_lossy()));
         match self.disk.open(&lock, Open::CreateNew) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -15,6 +15,7 @@ use indelible_core::{
 use indelible_keys::KeyRing;
 use indelible_store::{
     disk::SharedDisk,
+    heads::HeadStoreError,
     store::{LogInfo, Reader, StoreError},
 };
 use indelible_store_file::{FileReader, Settings, layout::Layout, writer};
@@ -44,8 +45,11 @@ pub fn reader(disk: &SharedDisk, path: &Path) -> Result<FileReader, StoreError> 
 fn info_of_entry_zero(disk: &SharedDisk, path: &Path) -> Result<Option<LogInfo>, StoreError> {
     let empty = LogInfo { origin: String::new(), log_id: LogId([0; 16]), format: FORMAT_VERSION };
     let layout = Layout::new(path);
-    if disk.meta(&layout.at("segments")).map_err(StoreError::io("read", path))?.is_none() {
-        return Ok(None);
+    match disk.meta(&layout.at("segments")) {
+        Ok(Some(_)) => {}
+        Ok(None) => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
+        Err(error) => return Err(StoreError::io("read", path)(error)),
     }
     let probe = FileReader::with_info(Arc::clone(disk), layout, empty, Settings::default());
     let runs = probe.runs()?;
@@ -107,7 +111,11 @@ pub fn succeed(old: &Path, new: &Path, origin: &str, keys: &KeyRing, mut options
     let before = reader(&options.disk, old)?;
     let info = before.info().clone();
     let heads = heads_of(keys, &options);
-    let known = heads.load(&info.origin)?.map(|head| head.checkpoint);
+    // A damaged record is one of the reasons to go on under a new name.
+    let known = match heads.load(&info.origin) {
+        Err(HeadStoreError::Damaged { .. }) => None,
+        head => head?.map(|head| head.checkpoint),
+    };
     let note = match known {
         Some(note) => note,
         None => before.checkpoint()?.and_then(|note| String::from_utf8(note).ok()).ok_or_else(|| {

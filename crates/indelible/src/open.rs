@@ -67,6 +67,7 @@ impl Log {
             anchored_leaf: leaf_hash(b""),
             last_time: None,
             kept: None,
+            named: 0,
         };
         let predecessor = options.predecessor.clone();
         let log = start(parts, options);
@@ -116,6 +117,7 @@ impl Log {
             None => indelible_core::entry::EntryRef::parse(&anchored.entry).ok().and_then(|entry| entry.recorded()),
         };
         let kept = unnamed_kept(&store, head.kept, recovered.size)?;
+        let named = head.kept.number - u64::from(kept.is_some());
         let parts = Parts {
             store: Arc::new(store),
             heads,
@@ -129,6 +131,7 @@ impl Log {
             anchored_leaf: leaf_hash(&anchored.entry),
             last_time,
             kept,
+            named,
         };
         let log = start(parts, options);
         log.inner.resume(&recovered)?;
@@ -237,6 +240,7 @@ struct Parts {
     anchored_leaf: Hash,
     last_time: Option<Micros>,
     kept: Option<KeptHead>,
+    named: u64,
 }
 
 fn start(parts: Parts, options: Options) -> Log {
@@ -261,6 +265,7 @@ fn start(parts: Parts, options: Options) -> Log {
             head: parts.head,
             tree: parts.tree,
             last_leaf: parts.anchored_leaf,
+            named: parts.named,
             kept_at: monotonic,
         }),
         published: Condvar::new(),
@@ -297,7 +302,7 @@ impl Inner {
 
     /// After opening: shows what a crash kept from being shown, says what was cut, and covers the tail.
     fn resume(&self, recovered: &Recovered) -> Result<(), LogError> {
-        self.show_again()?;
+        self.show_again(recovered.clean)?;
         if let Some(cut) = &recovered.cut {
             let record = Control::Recovered {
                 aside: cut.aside.clone(),
@@ -307,7 +312,8 @@ impl Inner {
             };
             self.append_control(|_| Ok(record.clone()))?;
         }
-        if recovered.bounded && !recovered.clean {
+        // A clean end takes the marker away; what `durable` says may be older than the marker.
+        if recovered.bounded {
             let since = recovered.size;
             self.append_control(|_| Ok(Control::BoundedGap { since }))?;
         }
@@ -317,15 +323,19 @@ impl Inner {
         Ok(())
     }
 
-    /// The head is swapped before its checkpoint is shown: a crash between the two is made good here.
-    fn show_again(&self) -> Result<(), LogError> {
+    /// The head is swapped before its checkpoint is shown: a crash between the two is made good here. After an unclean end head and checkpoint
+    /// are written again in any case: what shows may not be durable.
+    fn show_again(&self, clean: bool) -> Result<(), LogError> {
         let publisher = lock(&self.publisher);
         let (head, tree) = (&publisher.head, publisher.tree);
-        let note = head.checkpoint.as_bytes();
         let newest_is_kept = head.kept.number > 0 && head.kept.size == tree.size;
+        if !clean {
+            self.heads.swap(&self.signing.origin, Some(head), head)?;
+            return self.show(head, newest_is_kept.then_some(head.kept.number));
+        }
         let kept_missing = newest_is_kept && self.store.kept(head.kept.number)?.is_none();
-        if kept_missing || self.store.checkpoint()?.as_deref() != Some(note) {
-            self.store.publish(note, kept_missing.then_some(head.kept.number))?;
+        if kept_missing || self.store.checkpoint()?.as_deref() != Some(head.checkpoint.as_bytes()) {
+            self.show(head, kept_missing.then_some(head.kept.number))?;
         }
         Ok(())
     }

@@ -29,8 +29,10 @@ const READ_BACK: usize = 1 << 20;
 pub(crate) struct Publisher {
     pub(crate) head: HeadRecord,
     pub(crate) tree: TreeHead,
-    /// Leaf hash of the last entry that the tree covers.
+    /// Leaf hash of the last entry that the stored tree covers; it may be ahead of the head, where a swap failed.
     pub(crate) last_leaf: Hash,
+    /// Number of the newest kept checkpoint that a durable entry names.
+    pub(crate) named: u64,
     /// Monotonic time of the last kept checkpoint.
     pub(crate) kept_at: Duration,
 }
@@ -48,13 +50,17 @@ impl Inner {
         let mut publisher = lock(&self.publisher);
         self.healthy()?;
         let durable = self.store.size()?;
-        let covered = publisher.tree.size;
-        let keep = keep == Keep::Yes && publisher.head.kept.size < durable && lock(&self.kept).is_none();
-        if durable == covered && !keep {
+        let keep = keep == Keep::Yes && publisher.head.kept.size < durable;
+        if durable == publisher.tree.size && !keep {
             return Ok(publisher.head.clone());
         }
-        self.read_back(&mut publisher, durable).inspect_err(|error| self.fail(error))?;
-        let result = self.sign_and_show(&mut publisher, keep);
+        let tree = self.read_back(&mut publisher, durable).inspect_err(|error| self.fail(error))?;
+        // INVARIANT(named): a checkpoint is kept only when a durable entry names the one kept before, so that no crash leaves a hole in the names.
+        let keep = keep && publisher.named == publisher.head.kept.number;
+        if durable == publisher.tree.size && !keep {
+            return Ok(publisher.head.clone());
+        }
+        let result = self.sign_and_show(&mut publisher, tree, keep);
         if let Err(error @ LogError::Heads(HeadStoreError::Conflict { .. })) = &result {
             self.fail(error);
         }
@@ -63,37 +69,42 @@ impl Inner {
         result
     }
 
-    fn read_back(&self, publisher: &mut Publisher, durable: TreeSize) -> Result<(), LogError> {
-        let mut next = publisher.tree.size.0;
+    /// Reads back what the stored tree does not cover yet and extends it. Returns the tree's head.
+    fn read_back(&self, publisher: &mut Publisher, durable: TreeSize) -> Result<TreeHead, LogError> {
+        let mut next = self.store.tree_size()?.0;
         while next < durable.0 {
             let mut chunk = self.store.read(LeafIndex(next), READ_BACK)?;
-            let leaves = check_chunk(&chunk, durable.0, publisher.last_leaf, &self.signing)?;
+            let Checked { leaves, named } = check_chunk(&chunk, durable.0, publisher.last_leaf, &self.signing)?;
             trim(&mut chunk, leaves.len());
             self.store.extend_tree(&leaves, &chunk)?;
             next += leaves.len() as u64;
             publisher.last_leaf = leaves.last().copied().unwrap_or(publisher.last_leaf);
-            publisher.tree.size = TreeSize(next);
+            publisher.named = named.unwrap_or(publisher.named);
         }
         self.store.sync_tree()?;
-        publisher.tree.root = tile::root_at(&StoredTree(&*self.store), publisher.tree.size)?;
-        Ok(())
+        Ok(TreeHead { size: durable, root: tile::root_at(&StoredTree(&*self.store), durable)? })
     }
 
-    fn sign_and_show(&self, publisher: &mut Publisher, keep: bool) -> Result<HeadRecord, LogError> {
-        let tree = publisher.tree;
+    fn sign_and_show(&self, publisher: &mut Publisher, tree: TreeHead, keep: bool) -> Result<HeadRecord, LogError> {
         let checkpoint = Checkpoint::new(self.signing.origin.to_string(), tree);
         let note = checkpoint.sign(&[&self.signer as &dyn NoteSigner])?.to_string();
         let number = publisher.head.kept.number + 1;
         let kept = if keep { KeptHead { number, root: tree.root, size: tree.size } } else { publisher.head.kept };
         let head = HeadRecord { checkpoint: note, kept, log_id: self.log_id, signed_at: self.clock.now() };
         self.swap(&publisher.head, &head)?;
-        publisher.head = head.clone();
-        self.store.publish(head.checkpoint.as_bytes(), keep.then_some(number))?;
+        (publisher.head, publisher.tree) = (head.clone(), tree);
+        // The head is out: a log that cannot show it is opened again, which shows it.
+        self.show(&head, keep.then_some(number)).inspect_err(|error| self.fail(error))?;
         if keep {
             *lock(&self.kept) = Some(kept);
             publisher.kept_at = self.clock.monotonic();
         }
         Ok(head)
+    }
+
+    /// Shows a checkpoint whose head was swapped in.
+    pub(crate) fn show(&self, head: &HeadRecord, kept: Option<u64>) -> Result<(), LogError> {
+        Ok(self.store.publish(head.checkpoint.as_bytes(), kept)?)
     }
 
     /// Swaps the head; where the store failed in mid-swap, asks it which of the two it holds.
@@ -111,16 +122,27 @@ impl Inner {
                 }
             }
             // It shows, but whether it is durable is not known: write it once more.
-            self.heads.swap(origin, Some(new), new)?;
-            return Ok(());
+            return self
+                .heads
+                .swap(origin, Some(new), new)
+                .map_err(LogError::from)
+                .inspect_err(|error| self.fail(error));
         }
         Err(error.into())
     }
 }
 
-/// Checks lines that were read back; returns their leaf hashes.
-fn check_chunk(chunk: &Chunk, durable: u64, mut last: Hash, signing: &Signing) -> Result<Vec<Hash>, LogError> {
+/// What lines that were read back say.
+struct Checked {
+    leaves: Vec<Hash>,
+    /// The last kept checkpoint that one of them names.
+    named: Option<u64>,
+}
+
+/// Checks lines that were read back.
+fn check_chunk(chunk: &Chunk, durable: u64, mut last: Hash, signing: &Signing) -> Result<Checked, LogError> {
     let mut leaves = Vec::new();
+    let mut named = None;
     for (index, line) in (chunk.first..durable).zip(chunk.lines()) {
         let evidence =
             |detail: &str| LogError::Evidence { index, detail: format!("read back before signing: {detail}") };
@@ -139,9 +161,10 @@ fn check_chunk(chunk: &Chunk, durable: u64, mut last: Hash, signing: &Signing) -
             return Err(evidence("its signature is wrong: the bytes are not those that were signed"));
         }
         last = leaf;
+        named = line.entry.head.map(|head| head.number).or(named);
         leaves.push(leaf);
     }
-    Ok(leaves)
+    Ok(Checked { leaves, named })
 }
 
 /// Cuts a chunk behind its first `lines` lines.
@@ -154,7 +177,7 @@ impl Inner {
     /// The record of a log's first checkpoint, not yet swapped in.
     pub(crate) fn first_record(&self, publisher: &mut Publisher) -> Result<HeadRecord, LogError> {
         let durable = self.store.size()?;
-        self.read_back(publisher, durable)?;
+        publisher.tree = self.read_back(publisher, durable)?;
         let checkpoint = Checkpoint::new(self.signing.origin.to_string(), publisher.tree);
         let note = checkpoint.sign(&[&self.signer as &dyn NoteSigner])?.to_string();
         Ok(HeadRecord { checkpoint: note, kept: publisher.head.kept, log_id: self.log_id, signed_at: self.clock.now() })

@@ -4,9 +4,6 @@ use std::{io, path::Path};
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
-use indelible::LogError;
-use indelible_core::{control::Control, entry::EntryRef, tree::LeafIndex};
-use indelible_keys::KeyError;
 use indelible_store::store::Reader as _;
 use serde_json::json;
 
@@ -14,7 +11,7 @@ use crate::{
     cli::{Cli, KeysCommand, SamplesArgs},
     failure::Failure,
     output::{self, Out},
-    places::Places,
+    places::{Places, entry_key, keys_of_another_log},
 };
 
 /// Looks into the keys.
@@ -22,20 +19,15 @@ pub(crate) fn keys(places: &Places, json: bool, command: &KeysCommand) -> Result
     let KeysCommand::Derive = command;
     let reader = places.reader()?;
     let ring = places.ring()?;
-    let stored = indelible::log::get(&reader, LeafIndex(0))?;
-    let Control::LogCreated(created) = Control::parse(EntryRef::parse(&stored.entry)?.body)? else {
-        return Err(LogError::Evidence { index: 0, detail: "it does not say what the log is".to_owned() }.into());
-    };
+    let named = entry_key(&reader)?;
     // A key derived from another ring's secret would fit no entry, and look like tampering.
-    let (wanted, held) = (created.entry_key.id, ring.entry_key_id());
-    if wanted != held {
-        return Err(KeyError::NotThisLog { wanted, held }.into());
+    if let Some(failure) = keys_of_another_log(&reader, &ring) {
+        return Err(failure);
     }
     let info = reader.info();
-    let epoch = created.entry_key.epoch;
-    let hex = ring.derived_hex(info.log_id, &info.origin, epoch);
+    let hex = ring.derived_hex(info.log_id, &info.origin, named.epoch);
     if json {
-        return output::json(&json!({ "epoch": epoch, "hex": hex.as_str(), "key": held }));
+        return output::json(&json!({ "epoch": named.epoch, "hex": hex.as_str(), "key": named.id }));
     }
     output::text(&hex)
 }

@@ -7,7 +7,8 @@ use std::{path::Path, process::ExitCode};
 
 use indelible::{
     KeyRing,
-    verify::{Finding, Macs, Report, Request, Verdict, Verified, verify},
+    log::get,
+    verify::{Finding, Macs, Report, Request, Verdict, Verified, VerifyError, verify},
 };
 use indelible_core::{
     checkpoint::Checkpoint,
@@ -15,6 +16,7 @@ use indelible_core::{
     head::{HeadRecord, none_kept},
     mac::LogId,
     note::{NoteSigner as _, VerifyingKey},
+    tree::{LeafIndex, leaf_hash},
 };
 use indelible_store::{
     disk::replace_small,
@@ -27,7 +29,7 @@ use crate::{
     exit,
     failure::Failure,
     output::{self, BAD, GOOD, Out, WARN},
-    places::{self, Heads, Places, auditors_heads, now, writers_heads},
+    places::{self, Heads, Places, auditors_heads, keys_of_another_log, now, writers_heads},
 };
 
 /// A note or a receipt file is read whole: a note of a hundred signatures stays far below this.
@@ -52,13 +54,18 @@ pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<Exit
         head_required: rests_on.ring.is_some(),
         checkpoint: args.checkpoint.as_deref().map(read_note).transpose()?,
         receipts: args.receipts.as_deref().map(read_receipts).transpose()?.unwrap_or_default(),
-        from: from_path.as_deref().map(read_verified).transpose()?.flatten(),
+        from: from_path.as_deref().map(|path| read_verified(path, &reader)).transpose()?.flatten(),
         strict: args.strict,
         threads: 0,
         progress: Some(&progress),
         now: now(),
     };
-    let report = verify(&reader, &request)?;
+    let report = verify(&reader, &request).map_err(|error| match (&error, &rests_on.ring) {
+        (VerifyError::HeadMissing { .. }, Some(ring)) => {
+            keys_of_another_log(&reader, ring).unwrap_or_else(|| error.into())
+        }
+        _ => error.into(),
+    })?;
     bar.finish_and_clear();
     if report.status == Verdict::Intact {
         remember(&reader, &rests_on, &report, note_before, from_path.as_deref());
@@ -115,18 +122,22 @@ fn read_receipts(path: &Path) -> Result<Vec<Receipt>, Failure> {
     Ok(receipts)
 }
 
-fn read_verified(path: &Path) -> Result<Option<Verified>, Failure> {
+/// Where the last verification ended. Where its last entry no longer stands in its place, there is nothing to go on from, and
+/// everything is verified.
+fn read_verified(path: &Path, reader: &dyn Reader) -> Result<Option<Verified>, Failure> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Failure::io("read", path)(error)),
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-        Failure::text(format!(
-            "`{}` cannot be read ({error}): verify without --from-last, or remove that file",
-            path.display()
-        ))
-    })
+    let verified: Verified = serde_json::from_slice(&bytes).map_err(|error| {
+        let place = path.display();
+        Failure::text(format!("`{place}` cannot be read ({error}): verify without --from-last, or remove that file"))
+    })?;
+    let last = verified.size.checked_sub(1).map(LeafIndex);
+    let stored = last.and_then(|last| get(reader, last).ok());
+    let is_there = stored.is_some_and(|stored| leaf_hash(&stored.entry).to_hex() == verified.last_leaf);
+    Ok(is_there.then_some(verified))
 }
 
 /// Keeps what the next verification goes by. Where that fails it is said; the verdict stands.
@@ -241,7 +252,8 @@ fn verdict_line(report: &Report) -> String {
             Macs::NotChecked => "entry signatures not checked (that takes the keys)",
         };
         let size = report.tree_size;
-        return format!("{style}{name}{style:#}: `{origin}` to {size} entries, under a checkpoint{age}; {macs}");
+        let entries = if size == 1 { "entry" } else { "entries" };
+        return format!("{style}{name}{style:#}: `{origin}` to {size} {entries}, under a checkpoint{age}; {macs}");
     }
     let count = report.findings.len() as u64 + report.more_findings;
     let first = report.findings.iter().find_map(|finding| finding.index);

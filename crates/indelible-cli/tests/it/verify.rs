@@ -156,7 +156,10 @@ fn a_damaged_derived_file_is_damaged_and_repaired() {
 fn segmented() -> World {
     let world = World::empty();
     world.init(&["--segment-bytes", "4096"]).ok();
-    world.feed(&["append"], world.samples(60)).ok();
+    // A batch stays together, so several of them are needed.
+    for batch in world.samples(60).lines().collect::<Vec<_>>().chunks(6) {
+        world.feed(&["append"], batch.join("\n")).ok();
+    }
     assert!(files(&world.log.join("segments")).len() > 3);
     world
 }

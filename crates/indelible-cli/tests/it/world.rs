@@ -82,7 +82,7 @@ impl World {
     /// With `count` sample events behind entry 0.
     pub(crate) fn with_samples(count: u64) -> Self {
         let world = Self::new();
-        world.feed(&["append"], &world.samples(count)).ok();
+        world.feed(&["append"], world.samples(count)).ok();
         world
     }
 

@@ -19,6 +19,8 @@ pub(super) enum Source {
     Kept(u64),
     /// The log's published checkpoint.
     Published,
+    /// The log's newest kept checkpoint, where no head record says which that is.
+    NewestKept(u64),
     /// The head store's.
     HeadStore,
     /// The caller's.
@@ -29,6 +31,7 @@ impl Source {
     pub(super) fn describe(self) -> String {
         match self {
             Self::Kept(number) => format!("kept checkpoint {number}"),
+            Self::NewestKept(number) => format!("the newest kept checkpoint, {number},"),
             Self::Published => "the published checkpoint".to_owned(),
             Self::HeadStore => "the newest head in the head store".to_owned(),
             Self::Given => "the checkpoint that was given".to_owned(),
@@ -53,6 +56,10 @@ pub(super) struct Anchors<'a> {
     next_kept: u64,
     /// The newest kept checkpoint, where the head store knows it.
     newest_kept: Option<KeptHead>,
+    /// Whether the newest kept checkpoint is the head store's own, so that a crash before it was shown takes nothing away.
+    in_head: bool,
+    /// Whether a writer is at work, who may be about to show it.
+    held: bool,
     /// Whether a kept checkpoint is among `due`.
     kept_waiting: bool,
     last_kept_size: u64,
@@ -87,8 +94,11 @@ impl<'a> Anchors<'a> {
         fixed: Vec<Anchor>,
         newest_kept: Option<KeptHead>,
         from: (u64, u64),
+        held: bool,
     ) -> Self {
         let (size, kept) = from;
+        let own = fixed.iter().find(|anchor| anchor.source == Source::HeadStore).map(|anchor| anchor.head.size);
+        let in_head = newest_kept.is_some_and(|newest| newest.number > 0 && Some(newest.size) == own);
         let mut fixed: Vec<Anchor> = fixed.into_iter().filter(|anchor| anchor.head.size.0 > size).collect();
         fixed.sort_by_key(|anchor| (anchor.head.size, anchor.source));
         Self {
@@ -97,6 +107,8 @@ impl<'a> Anchors<'a> {
             due: fixed.into(),
             next_kept: kept + 1,
             newest_kept,
+            in_head,
+            held,
             kept_waiting: false,
             last_kept_size: 0,
             unnamed: BTreeMap::new(),
@@ -141,8 +153,13 @@ impl<'a> Anchors<'a> {
                 if !known {
                     return Ok(());
                 }
-                findings.push(missing(number));
                 self.next_kept += 1;
+                if !self.in_head || self.newest_kept.is_none_or(|newest| newest.number != number) {
+                    findings.push(missing(number));
+                } else if !self.held {
+                    let detail = format!("kept checkpoint {number} is missing; the head store has it");
+                    findings.push(finding(Kind::Derived, None, detail));
+                }
                 continue;
             };
             if self.newest_kept.is_some() && !known {
@@ -180,6 +197,11 @@ impl<'a> Anchors<'a> {
         let at = self.due.partition_point(|anchor| anchor.head.size < head.size);
         self.due.insert(at, Anchor { head, source: Source::Kept(number) });
         self.kept_waiting = true;
+    }
+
+    /// Bodies are absent: they may have named kept checkpoints, so the next name follows none.
+    pub(super) fn skipped(&mut self) {
+        self.last_named = None;
     }
 
     /// An entry names a kept checkpoint.

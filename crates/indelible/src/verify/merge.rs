@@ -13,7 +13,7 @@ use indelible_core::{
     mac::LogId,
     note::VerifyingKey,
     tile::level_len,
-    tree::{Frontier, Hash, LeafIndex, TreeSize, range_root},
+    tree::{Frontier, Hash, LeafIndex, TreeSize},
 };
 use indelible_store::store::{BATCH_START, Reader, Run, StoreError};
 use sha2::{Digest as _, Sha256};
@@ -121,6 +121,8 @@ pub(super) struct Merger<'a> {
     pub(super) ids: [u64; 4],
     pub(super) last_time: Option<String>,
     pub(super) entries_seen: u64,
+    /// Whether the entry that an earlier verification ended with still stands.
+    resumed: bool,
 }
 
 /// Ranges of missing lines that are remembered one by one, to tell *moved* from *missing*.
@@ -155,6 +157,7 @@ impl<'a> Merger<'a> {
             ids: [0; 4],
             last_time: None,
             entries_seen: 0,
+            resumed: false,
         }
     }
 
@@ -193,6 +196,9 @@ impl<'a> Merger<'a> {
 
     /// Takes the lines of one piece. `opens`: it is the first piece of `run`.
     pub(super) fn take(&mut self, run: &Run, piece: &SeenPiece, opens: bool) -> Result<(), StoreError> {
+        if piece.lines.is_empty() && opens && run.closed && run.first >= self.setup.from {
+            self.unreadable(format!("`{}` is empty", run.place));
+        }
         for (n, seen) in piece.lines.iter().enumerate() {
             self.line(run, piece, seen, opens && n == 0)?;
             if let Some(position) = &mut self.position {
@@ -223,6 +229,7 @@ impl<'a> Merger<'a> {
         };
         if entry.index < self.setup.from {
             self.loose.clear();
+            self.resumed |= entry.index + 1 == self.setup.from && entry.leaf == self.setup.last_leaf;
             return Ok(());
         }
         if entry.index == self.expected {
@@ -273,6 +280,7 @@ impl<'a> Merger<'a> {
     fn skip_to(&mut self, index: u64, whole_run: bool) -> Result<(), StoreError> {
         if whole_run {
             self.absent.push((self.expected, index - 1));
+            self.setup.anchors.skipped();
         } else {
             self.flush_loose(index);
         }
@@ -569,6 +577,11 @@ impl<'a> Merger<'a> {
         if known.is_none() && self.never_signed() {
             return Ok(());
         }
+        if self.setup.from > 0 && !self.resumed {
+            let last = self.setup.from - 1;
+            let detail = format!("entry {last}, with which the last verification ended, is not there as it was");
+            self.add(finding(Kind::RolledBack, Some(last), detail));
+        }
         let end = known.map_or(0, |(size, _)| size).max(durable.unwrap_or(0));
         if self.expected < end {
             self.cut_short(end, known, behind)?;
@@ -684,42 +697,50 @@ impl<'a> Merger<'a> {
 
     fn judge_absent(&mut self) -> Result<(), StoreError> {
         for (first, last) in std::mem::take(&mut self.absent) {
-            match self.excuse_for(first, last)? {
-                Some((at, kind, reason)) => {
-                    let detail = format!("entries {first} to {last} are {kind} by entry {at}: {reason}");
-                    self.report.remarks.push(Remark { kind, index: Some(first), detail });
-                }
-                None => {
-                    let detail = format!(
-                        "the bodies of entries {first} to {last} are absent; their hashes are there; no authorised record excuses it"
-                    );
-                    self.add(Finding { last: Some(last), ..finding(Kind::Absent, Some(first), detail) });
-                }
+            let mut next = first;
+            // Records add up: each covers a part from its beginning on.
+            while next <= last {
+                let Some((until, remark)) = self.excuse_for(next, last)? else { break };
+                self.report.remarks.push(remark);
+                next = until + 1;
+            }
+            if next <= last {
+                let detail = format!(
+                    "the bodies of entries {next} to {last} are absent; their hashes are there; no authorised record excuses it"
+                );
+                self.add(Finding { last: Some(last), ..finding(Kind::Absent, Some(next), detail) });
             }
         }
         Ok(())
     }
 
-    fn excuse_for(&mut self, first: u64, last: u64) -> Result<Option<(u64, &'static str, String)>, StoreError> {
+    /// A record that excuses the absence of entry `next`: how far, up to `last`, and what to say of it.
+    fn excuse_for(&mut self, next: u64, last: u64) -> Result<Option<(u64, Remark)>, StoreError> {
         if self.broken {
             return Ok(None);
         }
         for (at, kind, excuse) in &self.excuses {
-            if excuse.first > first || excuse.last < last {
-                continue;
-            }
-            let mut leaves = Vec::new();
-            let mut next = excuse.first;
-            while next <= excuse.last {
-                let count = usize::try_from(WINDOW.min(excuse.last - next + 1)).unwrap_or(0);
-                leaves.extend(self.setup.store.hashes(0, next, count)?);
-                next += count as u64;
-            }
-            if range_root(&leaves).to_hex() == excuse.leaf_root {
-                return Ok(Some((*at, kind, excuse.reason.clone())));
+            let covers = (excuse.first..=excuse.last).contains(&next) && excuse.last < self.tree_size;
+            if covers && self.leaf_root(excuse.first, excuse.last)?.to_hex() == excuse.leaf_root {
+                let until = excuse.last.min(last);
+                let detail = format!("entries {next} to {until} are {kind} by entry {at}: {}", excuse.reason);
+                return Ok(Some((until, Remark { kind, index: Some(next), detail })));
             }
         }
         Ok(None)
+    }
+
+    fn leaf_root(&self, first: u64, last: u64) -> Result<Hash, StoreError> {
+        let mut frontier = Frontier::new();
+        let mut next = first;
+        while next <= last {
+            let count = usize::try_from(WINDOW.min(last - next + 1)).unwrap_or(0);
+            for leaf in self.setup.store.hashes(0, next, count)? {
+                frontier.push(leaf);
+            }
+            next += count as u64;
+        }
+        Ok(frontier.root())
     }
 
     /// The frontier behind the entries.

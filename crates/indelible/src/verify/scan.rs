@@ -8,12 +8,13 @@ use std::{
 };
 
 use indelible_core::{
-    entry::{self, EntryRef},
+    control::Control,
+    entry::{self, Line},
     head::HeadRecord,
     mac::LogId,
     note::VerifyingKey,
     time::Micros,
-    tree::{Frontier, Hash, LeafIndex, TreeHead, TreeSize, empty_root, leaf_hash},
+    tree::{Frontier, Hash, TreeHead, TreeSize, empty_root, leaf_hash},
 };
 use indelible_keys::KeyRing;
 use indelible_store::{
@@ -115,12 +116,12 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let published = store.checkpoint()?;
     let origin = request.key.name().to_owned();
     let head = load_head(request, &origin)?;
-    let zero = entry_zero(store);
+    let (zero, first_key) = first_words(store)?;
     let log_id = head.as_ref().map(|(record, _)| record.log_id).or(zero.as_ref().map(|zero| zero.log_id));
     let log_id = log_id.unwrap_or(store.info().log_id);
     let key_id = match request.ring {
         Some(ring) => ring.entry_key_id(),
-        None => common_key(store, zero.as_ref()),
+        None => first_key,
     };
     let mut report = Report {
         status: Verdict::Intact,
@@ -141,7 +142,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
         verified: None,
         head: None,
     };
-    let fixed = known_heads(request, head.as_ref(), published.as_deref(), held, &mut report)?;
+    let fixed = known_heads(store, request, head.as_ref(), published.as_deref(), held, &mut report)?;
     let newest = fixed.iter().filter(|a| a.source != Source::Given).max_by_key(|a| a.head.size).copied();
     if let (Some((record, _)), Some(zero)) = (&head, &zero)
         && record.log_id != zero.log_id
@@ -159,10 +160,10 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let (frontier, last_leaf) = resume(request, log_id)?;
     let from = frontier.size().0;
     let kept_before = request.from.as_ref().map_or(0, |from| from.kept);
-    let newest_kept = head.as_ref().map(|(record, _)| record.kept);
+    let newest_kept = head.as_ref().filter(|_| request.head_required).map(|(record, _)| record.kept);
     let setup = Setup {
         store,
-        anchors: Anchors::new(store, request.key.clone(), fixed, newest_kept, (from, kept_before)),
+        anchors: Anchors::new(store, request.key.clone(), fixed, newest_kept, (from, kept_before), held),
         keys: vec![request.key.clone()],
         origin: origin.clone(),
         log_id,
@@ -230,24 +231,34 @@ struct Zero {
     key_id: String,
 }
 
-fn entry_zero(store: &dyn Reader) -> Option<Zero> {
-    let created = crate::open::entry_zero(store).ok()?;
-    Some(Zero { log_id: LogId::from_hex(&created.log_id)?, key_id: created.entry_key.id })
-}
-
-/// The entry key's id where no ring tells it: what two of entry 0's content, entry 0 and entry 1 agree on.
-fn common_key(store: &dyn Reader, zero: Option<&Zero>) -> String {
-    let named = |index| {
-        let stored = crate::log::get(store, LeafIndex(index)).ok()?;
-        EntryRef::parse(&stored.entry).ok().map(|entry| entry.key.to_owned())
-    };
-    let names: Vec<String> = [zero.map(|zero| zero.key_id.clone()), named(0), named(1)].into_iter().flatten().collect();
+/// What the first run says of the log: entry 0's content, and the entry key's id that two of it and the first two lines agree on. Nothing
+/// derived is asked.
+fn first_words(store: &dyn Reader) -> Result<(Option<Zero>, String), VerifyError> {
+    let mut bytes = Vec::new();
+    if let Some(run) = store.runs()?.first()
+        && let Some(piece) = store.pieces(run)?.first()
+    {
+        // A frame that cannot be read is told by the scan.
+        bytes = match store.read_piece(run, piece) {
+            Err(StoreError::Evidence { .. }) => Vec::new(),
+            result => result?,
+        };
+    }
+    let lines: Vec<Line<'_>> = bytes.split(|b| *b == b'\n').take(2).filter_map(|line| Line::parse(line).ok()).collect();
+    let zero = lines.first().filter(|line| line.entry.index.0 == 0).and_then(|line| {
+        let Ok(Control::LogCreated(created)) = Control::parse(line.entry.body) else { return None };
+        Some(Zero { log_id: LogId::from_hex(&created.log_id)?, key_id: created.entry_key.id })
+    });
+    let names: Vec<String> =
+        zero.iter().map(|zero| zero.key_id.clone()).chain(lines.iter().map(|line| line.entry.key.to_owned())).collect();
     let twice = names.iter().find(|name| names.iter().filter(|other| other == name).count() > 1);
-    twice.or(names.first()).cloned().unwrap_or_default()
+    let key = twice.or(names.first()).cloned().unwrap_or_default();
+    Ok((zero, key))
 }
 
 /// The heads that the tree must meet, besides the kept ones.
 fn known_heads(
+    store: &dyn Reader,
     request: &Request<'_>,
     head: Option<&(HeadRecord, TreeHead)>,
     published: Option<&[u8]>,
@@ -258,9 +269,19 @@ fn known_heads(
     if let Some((_, tree)) = head {
         fixed.push(Anchor { head: *tree, source: Source::HeadStore });
     }
+    // Who has no head of the writer's has the newest kept checkpoint: `checkpoint` alone could be an old one put back.
+    let mut newest_kept = None;
+    if !request.head_required
+        && let Some(number) = store.newest_kept()?
+        && let Some(note) = store.kept(number)?
+        && let Opened::Good(tree) = open(&note, &request.key)
+    {
+        newest_kept = Some(number);
+        fixed.push(Anchor { head: tree, source: Source::NewestKept(number) });
+    }
     match published.map(|note| open(note, &request.key)) {
         Some(Opened::Good(tree)) => {
-            compare_heads(head.map(|(_, tree)| tree), &tree, held, report);
+            compare_heads(head.map(|(_, tree)| tree), &tree, held, request.head_required, report);
             fixed.push(Anchor { head: tree, source: Source::Published });
         }
         Some(Opened::OtherKey(detail)) if head.is_none() => return Err(VerifyError::WrongKey { detail }),
@@ -269,6 +290,10 @@ fn known_heads(
         }
         None if head.is_some() => {
             report.add(finding(Kind::Derived, None, "`checkpoint` is missing; the head store has it".to_owned()));
+        }
+        None if newest_kept.is_some() => {
+            let detail = "`checkpoint` is missing; a kept one vouches for these entries".to_owned();
+            report.add(finding(Kind::Derived, None, detail));
         }
         None => {
             let detail = "there is no signed checkpoint: nothing vouches for these entries".to_owned();
@@ -289,7 +314,7 @@ fn known_heads(
     Ok(fixed)
 }
 
-fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, report: &mut Report) {
+fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, writers: bool, report: &mut Report) {
     let Some(known) = known else { return };
     if published.size == known.size && published.root != known.root {
         let detail = format!("the log signed two different trees of size {}", known.size);
@@ -297,7 +322,7 @@ fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, rep
     } else if published.size < known.size && !held {
         let detail = format!("`checkpoint` covers {} entries, the newest head {}", published.size, known.size);
         report.add(finding(Kind::Derived, None, detail));
-    } else if published.size > known.size {
+    } else if published.size > known.size && writers {
         let detail = format!(
             "the head store is behind the published checkpoint ({} and {} entries): it was put back",
             known.size, published.size
@@ -363,7 +388,8 @@ fn scan(
 ) -> Result<(), VerifyError> {
     let runs = store.runs()?;
     let from = request.from.as_ref().map_or(0, |from| from.size);
-    let skip = runs.iter().skip(1).take_while(|run| run.first <= from).count();
+    // From the run of the last verified entry on: that it still stands is checked too.
+    let skip = runs.iter().skip(1).take_while(|run| run.first < from).count();
     let jobs = Jobs {
         store,
         runs: &runs,
@@ -519,7 +545,8 @@ fn conclude(
     let scanned = Scanned {
         anchored,
         info: &info,
-        kept: head.map_or(end.kept.1, |(record, _)| record.kept.number),
+        // An auditor's head may be older than what the log has kept since.
+        kept: head.filter(|_| request.head_required).map_or(end.kept.1, |(record, _)| record.kept.number),
         ids: (request.strict && request.from.is_none()).then_some(end.ids),
     };
     for fault in store.check_derived(&scanned)? {

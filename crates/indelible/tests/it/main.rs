@@ -3,6 +3,14 @@
 #[cfg(test)]
 mod basics;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod flips;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod support;
 #[cfg(test)]
 mod world;

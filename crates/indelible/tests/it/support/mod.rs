@@ -1,0 +1,5 @@
+//! What several modules of tests need: a log on a simulated disk, a clock that is set by hand, an attacker's tools.
+
+pub(crate) mod forge;
+pub(crate) mod sim;
+pub(crate) mod time;
