@@ -216,7 +216,7 @@ fn with_an_unanchored_batch() -> (SimWorld, std::path::PathBuf) {
     (world, SimWorld::file(&format!("segments/{:020}.jsonl", 0)))
 }
 
-fn damage_last(bytes: &mut Vec<u8>) {
+fn damage_last(bytes: &mut [u8]) {
     let at = bytes.len() - 200;
     bytes[at] ^= 4;
 }
