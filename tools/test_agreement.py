@@ -42,22 +42,8 @@ VERDICT_OF_KIND = {
 NAMED = ", with an entry that names a checkpoint"
 #: Cases in which the program is known to differ from the documents: (case, "keys" or "public key").
 RUST_DIFFERS: Dict[Tuple[str, str], str] = {
-    **{(case + NAMED, trust): "a `head` member behind an absent one is taken for a wrong one: tampered instead of gap"
-       for case in ("a middle segment removed", "two segments removed", "two separate segments removed", "the first segment removed",
-                    "an explained gap", "a second gap", "an excuse without authorisation",
-                    "an excuse with a forged authorisation", "an excuse under an unknown key") for trust in ("keys", "public key")},
-    **{("a seek table changed", trust): "a table that fits the file is believed over the frames: tampered instead of damaged"
+    **{("kept checkpoints exchanged", trust): "the program tells it where an entry names the wrong one, not where the file's size shows it"
        for trust in ("keys", "public key")},
-    **{("a closed segment cut", trust): "a file without a whole frame is taken for one that is absent: gap instead of tampered"
-       for trust in ("keys", "public key")},
-    **{("kept checkpoints exchanged", trust): "a kept checkpoint that an entry named before it was read is never read"
-       for trust in ("keys", "public key")},
-    **{("two explained gaps side by side", trust): "one record must account for a whole run of absent segments: gap instead of "
-       "intact" for trust in ("keys", "public key")},
-    ("crash before publication", "keys"): "the kept checkpoint that the head record holds is missed: tampered instead of damaged",
-    ("offsets removed", "public key"): "the entry key is looked up through `offsets`: tampered instead of damaged",
-    ("the published checkpoint put back", "public key"): "kept checkpoints are not counted: a smaller tree is told",
-    ("the published checkpoint removed", "public key"): "kept checkpoints are not counted: unverifiable instead of damaged",
 }
 
 

@@ -69,6 +69,20 @@ impl Layout {
         self.root.join("attachments").join(name.get(..2).unwrap_or_default()).join(name)
     }
 
+    /// Refuses folders that are none: a link would lead out of the log.
+    ///
+    /// # Errors
+    /// [`StoreError::NotALog`], [`StoreError::Io`].
+    pub fn check_folders(&self, disk: &dyn Disk) -> Result<(), StoreError> {
+        for folder in self.folders().iter().skip(1) {
+            if disk.meta(folder).map_err(StoreError::io("read", folder))?.is_some_and(|meta| !meta.is_dir) {
+                let detail = format!("`{}` is not a directory of its own", folder.display());
+                return Err(StoreError::NotALog { place: self.root.display().to_string(), detail });
+            }
+        }
+        Ok(())
+    }
+
     /// Folders of a new log, parents first.
     #[must_use]
     pub fn folders(&self) -> [PathBuf; 7] {

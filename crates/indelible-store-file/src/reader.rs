@@ -74,6 +74,7 @@ impl FileReader {
     pub fn open(disk: SharedDisk, root: &Path) -> Result<Self, StoreError> {
         let layout = Layout::new(root);
         let (info, settings) = read_marker(&*disk, &layout)?;
+        layout.check_folders(&*disk)?;
         Ok(Self::with_info(disk, layout, info, settings))
     }
 
@@ -462,6 +463,16 @@ impl Reader for FileReader {
     fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.layout.kept(number);
         read_small(&*self.disk, &path, MAX_NOTE_BYTES).map_err(StoreError::io("read", &path))
+    }
+
+    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
+        let dir = self.layout.at("checkpoints");
+        let names = match self.disk.list(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            names => names.map_err(StoreError::io("list", &dir))?,
+        };
+        let number = |name: &String| name.parse().ok().filter(|number| self.layout.kept(*number).ends_with(name));
+        Ok(names.iter().filter_map(number).max())
     }
 
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {

@@ -95,6 +95,8 @@ pub struct OpenSegment {
     frames: Vec<Frame>,
     /// Why the seek table is not to be trusted, where that is so.
     pub table_fault: Option<String>,
+    /// Whether neither the frames nor the table lead to the end of the file.
+    broken: bool,
     single: Mutex<Single>,
 }
 
@@ -122,8 +124,16 @@ impl OpenSegment {
     pub fn open(disk: &SharedDisk, layout: &Layout, segment: Segment, trust: Trust) -> Result<Self, StoreError> {
         let path = segment.path(layout);
         let file = disk.open(&path, Open::Read).map_err(StoreError::io("open", &path))?;
-        let mut open =
-            Self { segment, trust, path, file, frames: Vec::new(), table_fault: None, single: Mutex::default() };
+        let mut open = Self {
+            segment,
+            trust,
+            path,
+            file,
+            frames: Vec::new(),
+            table_fault: None,
+            broken: false,
+            single: Mutex::default(),
+        };
         if segment.kind == Kind::Closed {
             let table = open.read_table()?;
             match (trust, table) {
@@ -159,8 +169,16 @@ impl OpenSegment {
         let len = self.file.len().map_err(StoreError::io("read", &self.path))?;
         let bytes = self.raw(0, usize::try_from(len).unwrap_or(usize::MAX))?;
         let (walked, rest) = walk_frames(&bytes);
-        let whole = rest == frames::table_bytes(&walked);
+        let want = frames::table_bytes(&walked);
+        let whole = rest == want;
+        // Every frame could be followed and something of the table's length stands behind them: the table is what is wrong.
+        let table_only = !walked.is_empty() && rest.len() == want.len() && !whole;
+        self.broken = !table_only && table.is_err() && (walked.is_empty() || !want.starts_with(rest));
         match table {
+            Ok(_) | Err(_) if table_only => {
+                self.table_fault = Some("its seek table does not fit its frames".to_owned());
+                self.frames = walked;
+            }
             Ok(table) if whole && table == walked => self.frames = table,
             // The frames cannot be followed by themselves, but the table fits the file: one of them is damaged inside.
             Ok(table) if !whole => self.frames = table,
@@ -266,6 +284,8 @@ impl OpenSegment {
     pub fn pieces(&self, end: u64) -> Result<Vec<Piece>, StoreError> {
         if self.segment.kind == Kind::Closed {
             let groups = self.frames.chunks(PIECE_FRAMES).enumerate();
+            // What cannot be followed any further is a piece of its own, which cannot be read.
+            let rest = Piece { offset: self.len()?.max(1), bytes: 0, unit: self.frames.len() as u64, units: 1 };
             return Ok(groups
                 .map(|(n, group)| Piece {
                     offset: group.first().map_or(0, |f| f.offset),
@@ -273,10 +293,14 @@ impl OpenSegment {
                     unit: (n * PIECE_FRAMES) as u64,
                     units: group.len() as u64,
                 })
+                .chain(self.broken.then_some(rest))
                 .collect());
         }
         let mut pieces = Vec::new();
         let mut offset = 0;
+        if end == 0 {
+            pieces.push(Piece { offset: 0, bytes: 0, unit: 0, units: 0 });
+        }
         while offset < end {
             let bytes = PIECE_BYTES.min(end - offset);
             pieces.push(Piece { offset, bytes, unit: 0, units: 0 });
@@ -295,10 +319,20 @@ impl OpenSegment {
             let mut out = Vec::with_capacity(to_usize(piece.bytes.min(PIECE_BYTES)));
             let (mut decoder, mut compressed) = (self.decoder()?, Vec::new());
             let (from, count) = (to_usize(piece.unit), to_usize(piece.units));
+            if from >= self.frames.len() {
+                let detail = format!(
+                    "`{}`: what stands behind its frame {from} is neither a frame nor a seek table",
+                    self.place()
+                );
+                return Err(StoreError::Evidence { index: self.segment.first, detail });
+            }
             for frame in self.frames.iter().skip(from).take(count) {
                 self.decompress(&mut decoder, frame, &mut compressed, &mut out)?;
             }
             return Ok(out);
+        }
+        if piece.bytes == 0 {
+            return Ok(Vec::new());
         }
         // One byte before, to see whether a line begins at the piece's first byte; one longest line behind, to end the last.
         let from = piece.offset.saturating_sub(1);

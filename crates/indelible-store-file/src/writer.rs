@@ -95,9 +95,23 @@ impl FileWriter {
         head: &TreeHead,
         check: &dyn TailCheck,
     ) -> Result<(Self, Recovered), StoreError> {
+        let lease = lease(&disk, root)?;
+        Self::open_leased(disk, root, lease, head, check)
+    }
+
+    /// The same under a lease that was taken before the head was looked up: what a writer before still published is in the head then.
+    ///
+    /// # Errors
+    /// As [`FileWriter::open`].
+    pub fn open_leased(
+        disk: SharedDisk,
+        root: &Path,
+        lease: Box<dyn Lease>,
+        head: &TreeHead,
+        check: &dyn TailCheck,
+    ) -> Result<(Self, Recovered), StoreError> {
         let mut reader = FileReader::open(Arc::clone(&disk), root)?;
         let layout = reader.layout.clone();
-        let lease = take_lease(&disk, &layout)?;
         for folder in layout.folders() {
             // A copy of a log may have come without its empty folders.
             create_dirs(&*disk, &folder).map_err(StoreError::io("create", &folder))?;
@@ -328,6 +342,18 @@ fn sweep(disk: &SharedDisk, layout: &Layout) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Takes the lease of the log at `root`.
+///
+/// # Errors
+/// [`StoreError::InUse`], [`StoreError::NotALog`], [`StoreError::Io`].
+pub fn lease(disk: &SharedDisk, root: &Path) -> Result<Box<dyn Lease>, StoreError> {
+    let layout = Layout::new(root);
+    // Nothing is created where there is no log.
+    crate::layout::read_marker(&**disk, &layout)?;
+    layout.check_folders(&**disk)?;
+    take_lease(disk, &layout)
 }
 
 fn take_lease(disk: &SharedDisk, layout: &Layout) -> Result<Box<dyn Lease>, StoreError> {

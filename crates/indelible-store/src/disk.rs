@@ -130,17 +130,24 @@ pub fn read_small(disk: &dyn Disk, path: &Path, limit: usize) -> io::Result<Opti
 /// # Errors
 /// Any error of the disk.
 pub fn replace_small(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = dir.join(format!("{name}.tmp"));
-    if disk.meta(&temporary)?.is_some() {
-        disk.remove(&temporary)?;
+    replace_small_by(disk, path, &path.with_file_name(format!("{name}.tmp")), bytes)
+}
+
+/// The same with a temporary file of a given name, in the same directory.
+///
+/// # Errors
+/// Any error of the disk.
+pub fn replace_small_by(disk: &dyn Disk, path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    if disk.meta(temporary)?.is_some() {
+        disk.remove(temporary)?;
     }
-    let file = disk.open(&temporary, Open::CreateNew)?;
+    let file = disk.open(temporary, Open::CreateNew)?;
     file.write_at(bytes, 0)?;
     file.sync()?;
     drop(file);
-    disk.rename(&temporary, path)?;
+    disk.rename(temporary, path)?;
     disk.sync_dir(dir)
 }
 
@@ -171,11 +178,27 @@ impl Disk for OsDisk {
                 std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
             }
         }
-        Ok(Box::new(OsFile(options.open(path)?)))
+        // A log's files are regular files of its own: a link put in their place would make us read, or cut, what is not the log's.
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::OFlags;
+            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+            std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, i32::try_from(flags).unwrap_or(0));
+        }
+        let file = options.open(path).map_err(|error| told_apart(path, error))?;
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(strange("it is not a regular file"));
+        }
+        #[cfg(unix)]
+        if how == Open::Write && std::os::unix::fs::MetadataExt::nlink(&meta) > 1 {
+            return Err(strange("it has a second name (a hard link), which a log's files never have"));
+        }
+        Ok(Box::new(OsFile(file)))
     }
 
     fn meta(&self, path: &Path) -> io::Result<Option<Meta>> {
-        match fs::metadata(path) {
+        match fs::symlink_metadata(path) {
             Ok(meta) => Ok(Some(Meta { len: if meta.is_dir() { 0 } else { meta.len() }, is_dir: meta.is_dir() })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -272,6 +295,16 @@ impl Disk for OsDisk {
         let kind = rustix::fs::statfs(there)?.f_type;
         Ok(u32::try_from(kind & 0xFFFF_FFFF).is_ok_and(|kind| NETWORK.contains(&kind)))
     }
+}
+
+fn strange(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what)
+}
+
+/// The system's error for a link where none may be says "too many levels of symbolic links".
+fn told_apart(path: &Path, error: io::Error) -> io::Error {
+    let link = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
+    if link { strange("it is a symbolic link, which a log's files never are") } else { error }
 }
 
 #[cfg(target_os = "linux")]

@@ -13,7 +13,7 @@ use std::{
 use indelible_core::head::{HeadError, HeadRecord, file_name};
 use thiserror::Error;
 
-use crate::disk::{Lease, Open, SharedDisk, create_dirs, read_small, replace_small};
+use crate::disk::{Lease, Open, SharedDisk, create_dirs, read_small, replace_small_by};
 
 /// A head record is a note and a few numbers; a note of a hundred signatures stays below this.
 const MAX_RECORD_BYTES: usize = 1 << 20;
@@ -141,7 +141,9 @@ impl HeadStore for FileHeads {
         if self.load(origin)?.as_ref() != expected {
             return Err(HeadStoreError::Conflict { origin: origin.to_owned() });
         }
-        replace_small(&*self.disk, &path, &new.to_bytes())
+        // As with the lock: a name that no origin has.
+        let temporary = path.with_file_name(format!("{}%tmp", path.file_name().unwrap_or_default().to_string_lossy()));
+        replace_small_by(&*self.disk, &path, &temporary, &new.to_bytes())
             .map_err(|source| HeadStoreError::Io { place: path.display().to_string(), source })
     }
 

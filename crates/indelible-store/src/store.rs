@@ -303,6 +303,14 @@ pub trait Reader: Send + Sync {
     fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError>;
     /// A kept checkpoint.
     fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError>;
+    /// The highest number under which a checkpoint is kept.
+    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
+        let mut newest = None;
+        while self.kept(newest.unwrap_or(0) + 1)?.is_some() {
+            newest = Some(newest.unwrap_or(0) + 1);
+        }
+        Ok(newest)
+    }
     /// Indices that an id may stand at: exact ones among them, strangers possible, none missing below [`Reader::size`].
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError>;
     /// Stored positions of entries `first .. first + count` with [`BATCH_START`] where a line begins a batch; `None` for a store that keeps none.

@@ -173,9 +173,10 @@ impl Inner {
         let publisher_due = self.publish_due();
         if publisher_due {
             let keep = if self.keep_due() { Keep::Yes } else { Keep::No };
-            // A failure is told to whoever appends or asks for a checkpoint next.
+            // What is not fatal (a full disk beside the head store, a lock held by another process) is tried again; what is, fails the log.
             if self.publish(keep).is_err() {
-                return self.busy();
+                self.publish_again(keep);
+                return self.healthy().is_ok();
             }
         }
         let more = self.tend_once();

@@ -229,11 +229,7 @@ impl Log {
         inner.store.mark_bounded().map_err(|error| AppendError::Store(Arc::new(error)))?;
         let prepared = inner.prepare(event, Ack::Bounded)?;
         let id = prepared.id.clone();
-        let ticket = match inner.queue.push(vec![prepared], inner.on_full, true, None) {
-            Ok(ticket) => ticket,
-            Err(NoRoom::Refused(error)) => return Err(error),
-            Err(NoRoom::Later(_)) => return Err(AppendError::Closed),
-        };
+        let ticket = inner.push(vec![prepared], true)?;
         let accepted = Instant::now();
         inner.keeper.watch(inner);
         Ok(Bounded { id, accepted, deadline: accepted + inner.bounded_within, ticket, log: Arc::clone(inner) })
@@ -301,7 +297,7 @@ impl Log {
     /// [`LogError`].
     pub fn prove(&self, index: LeafIndex) -> Result<crate::bundle::Bundle, LogError> {
         let (head, tree) = self.head();
-        let (head, tree) = if index.0 < tree.size.0 { (head, tree) } else { (self.checkpoint()?, self.head().1) };
+        let (head, tree) = if index.0 < tree.size.0 { (head, tree) } else { self.checkpoint().map(|_| self.head())? };
         let inner = &self.inner;
         // Whoever finds it in use pays for one proof's hashing and waits for nobody.
         let Ok(mut kept) = inner.prover.try_lock() else {
@@ -485,6 +481,11 @@ impl Future for Appending {
                             self.step = Step::Queue(Ok(events));
                             return Poll::Pending;
                         }
+                        Err(NoRoom::Lead(events)) => {
+                            let log = Arc::clone(&self.log);
+                            self.log.keeper.spawn(Box::new(move || log.lead()));
+                            self.step = Step::Queue(Ok(events));
+                        }
                     }
                 }
                 Step::Wait(cell, at) => {
@@ -544,15 +545,25 @@ impl Inner {
     }
 
     fn enqueue(&self, events: Vec<Prepared>) -> Result<Ticket, AppendError> {
-        match self.queue.push(events, self.on_full, false, None) {
-            Ok(ticket) => {
-                if ticket.leads {
+        let ticket = self.push(events, false)?;
+        if ticket.leads {
+            self.lead();
+        }
+        Ok(ticket)
+    }
+
+    /// Queues events, making room first where nobody else does.
+    fn push(&self, mut events: Vec<Prepared>, lead_later: bool) -> Result<Ticket, AppendError> {
+        loop {
+            events = match self.queue.push(events, self.on_full, lead_later, None) {
+                Ok(ticket) => return Ok(ticket),
+                Err(NoRoom::Refused(error)) => return Err(error),
+                Err(NoRoom::Later(events)) => events,
+                Err(NoRoom::Lead(events)) => {
                     self.lead();
+                    events
                 }
-                Ok(ticket)
-            }
-            Err(NoRoom::Refused(error)) => Err(error),
-            Err(NoRoom::Later(_)) => Err(AppendError::Closed),
+            };
         }
     }
 
@@ -617,6 +628,13 @@ impl Inner {
         // Batch n may still be syncing: whoever comes in meanwhile goes into this batch.
         let io = lock(&self.io);
         let (late, late_cell) = self.queue.drain(true);
+        // The batch before failed, or a head could not be moved: nothing is written behind it.
+        if let Some(why) = self.failed.get() {
+            let error = AppendError::Failed { why: why.clone() };
+            early_cell.set(Err(error.clone()));
+            late_cell.set(Err(error));
+            return;
+        }
         let late = self.sequence(&mut sequencer, &mut draft, &late);
         drop(sequencer);
         let result = if draft.batch.entries.is_empty() { Ok(()) } else { self.commit(&draft) };
@@ -660,8 +678,11 @@ impl Inner {
         candidates.dedup();
         for index in candidates.into_iter().filter(|index| *index < first) {
             if index >= self.store.size().map_err(store)?.0 {
-                // It is in the batch that is being synced: wait for that.
+                // It is in the batch that is being synced: wait for that. Whoever holds the lock already finds that batch done.
                 drop(lock(&self.io));
+                if let Some(why) = self.failed.get() {
+                    return Err(AppendError::Failed { why: why.clone() });
+                }
             }
             let stored =
                 get(&*self.store, LeafIndex(index)).map_err(|error| AppendError::Failed { why: chain(&error) })?;
@@ -748,6 +769,14 @@ impl Inner {
             *lock(&self.unpublished_since) = None;
         }
         due
+    }
+
+    /// What was due could not be done: it is due again, a publishing interval later.
+    pub(crate) fn publish_again(&self, keep: Keep) {
+        lock(&self.unpublished_since).get_or_insert_with(Instant::now);
+        if keep == Keep::Yes {
+            self.segment_closed.store(true, Ordering::Release);
+        }
     }
 
     pub(crate) fn keep_due(&self) -> bool {

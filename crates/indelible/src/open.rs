@@ -97,6 +97,8 @@ impl Log {
     /// [`LogError`]: without the lease, without the head record, or where the log contradicts it, nothing is changed.
     pub fn open(path: &Path, keys: &KeyRing, options: Options) -> Result<Self, LogError> {
         check_places(path, keys, &options)?;
+        // INVARIANT(lease): before the head is looked up, or a writer that is just ending moves it under our eyes.
+        let lease = writer::lease(&options.disk, path)?;
         let reader = FileReader::open(Arc::clone(&options.disk), path)?;
         let info = reader.info().clone();
         let origin = info.origin.clone();
@@ -110,7 +112,7 @@ impl Log {
         }
         let signing = signing(keys, info.log_id, &origin);
         let check = OwnLines { signing: &signing };
-        let (store, recovered) = FileWriter::open(Arc::clone(&options.disk), path, &tree, &check)?;
+        let (store, recovered) = FileWriter::open_leased(Arc::clone(&options.disk), path, lease, &tree, &check)?;
         let anchored = get(&store, LeafIndex(tree.size.0.saturating_sub(1)))?;
         let last_time = match recovered.last_recorded_at {
             Some(time) => Some(time),

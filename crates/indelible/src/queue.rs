@@ -1,8 +1,9 @@
 //! Group commit without a thread: whoever finds no leader leads, drains the queue, commits, and wakes the others.
 //!
 //! States of a request: *queued* (in [`Queue::pending`], with a place in the current [`Cell`]) → *drained* (a leader sequences it) →
-//! *done* (its cell is set). INVARIANT(led): while `pending` is not empty, `led` is set and some thread is on its way to drain
-//! it; the flag is cleared in the same critical section that empties the queue.
+//! *done* (its cell is set). INVARIANT(led): while something but bounded events is in `pending`, `led` is set and some thread is on its way to drain
+//! it; the flag is cleared in the same critical section that empties the queue. Bounded events wait for the next leader, the keeper, `settle`, or
+//! whoever finds the queue full.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -111,6 +112,8 @@ pub(crate) enum NoRoom {
     Refused(AppendError),
     /// Only where a waker was given: it will be woken.
     Later(Vec<Prepared>),
+    /// Nobody leads: the caller does now, and pushes again after that.
+    Lead(Vec<Prepared>),
 }
 
 impl Queue {
@@ -136,9 +139,18 @@ impl Queue {
                 (OnFull::Refuse, _) => {
                     return Err(NoRoom::Refused(AppendError::Full { events: state.pending.len() }));
                 }
+                (OnFull::Wait, Some(_)) if !state.led => {
+                    state.led = true;
+                    return Err(NoRoom::Lead(events));
+                }
                 (OnFull::Wait, Some(waker)) => {
                     state.room_wakers.push(waker.clone());
                     return Err(NoRoom::Later(events));
+                }
+                // Bounded events may fill the queue with nobody on the way.
+                (OnFull::Wait, None) if !state.led => {
+                    state.led = true;
+                    return Err(NoRoom::Lead(events));
                 }
                 (OnFull::Wait, None) => {
                     state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -151,7 +163,6 @@ impl Queue {
         }
         state.pending.extend(events);
         state.bytes += bytes;
-        // INVARIANT(led): a bounded event may wait for a leader; the keeper comes for it.
         let leads = !state.led && !lead_later;
         state.led |= leads;
         Ok(Ticket { cell: Arc::clone(&state.cell), at, leads })

@@ -32,7 +32,7 @@ use super::{
     report::{How, Report, Target, median},
 };
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// Proofs of which the median is told.
 const PROOFS: usize = 1000;
 /// Openings of which the median is told.

@@ -19,6 +19,8 @@ pub(super) enum Source {
     Kept(u64),
     /// The log's published checkpoint.
     Published,
+    /// The log's newest kept checkpoint, where no head record says which that is.
+    NewestKept(u64),
     /// The head store's.
     HeadStore,
     /// The caller's.
@@ -29,6 +31,7 @@ impl Source {
     pub(super) fn describe(self) -> String {
         match self {
             Self::Kept(number) => format!("kept checkpoint {number}"),
+            Self::NewestKept(number) => format!("the newest kept checkpoint, {number},"),
             Self::Published => "the published checkpoint".to_owned(),
             Self::HeadStore => "the newest head in the head store".to_owned(),
             Self::Given => "the checkpoint that was given".to_owned(),

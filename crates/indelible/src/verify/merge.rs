@@ -13,7 +13,7 @@ use indelible_core::{
     mac::LogId,
     note::VerifyingKey,
     tile::level_len,
-    tree::{Frontier, Hash, LeafIndex, TreeSize, range_root},
+    tree::{Frontier, Hash, LeafIndex, TreeSize},
 };
 use indelible_store::store::{BATCH_START, Reader, Run, StoreError};
 use sha2::{Digest as _, Sha256};
@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     anchors::{Anchors, Source, finding, short},
     piece::{Notable, Seen, SeenEntry, SeenPiece},
-    report::{Finding, Kind, Remark, Report},
+    report::{Finding, Kind, Remark, Report, Verdict},
 };
 
 /// Hashes that are read from the stored tree at a time.
@@ -85,6 +85,8 @@ pub(super) struct Setup<'a> {
     pub(super) last_leaf: Hash,
     /// Index from which entries are read.
     pub(super) from: u64,
+    /// Entries below this are known to have been durable: by `durable`, or by the newest own checkpoint.
+    pub(super) settled: u64,
 }
 
 /// The state of a scan.
@@ -127,6 +129,17 @@ pub(super) struct Merger<'a> {
     pub(super) entries_seen: u64,
     /// Whether the entry that an earlier verification ended with still stands.
     resumed: bool,
+    /// Whether an entry from there on was met.
+    begun: bool,
+    /// The state at the last own checkpoint that was met.
+    pub(super) met: Option<Met>,
+}
+
+/// Where a later verification can go on: proven by a checkpoint.
+pub(super) struct Met {
+    pub(super) frontier: Frontier,
+    pub(super) last_leaf: Hash,
+    pub(super) kept: u64,
 }
 
 /// Ranges of missing lines that are remembered one by one, to tell *moved* from *missing*.
@@ -164,6 +177,8 @@ impl<'a> Merger<'a> {
             last_time: None,
             entries_seen: 0,
             resumed: false,
+            begun: false,
+            met: None,
         }
     }
 
@@ -178,7 +193,8 @@ impl<'a> Merger<'a> {
     }
 
     fn add(&mut self, finding: Finding) {
-        if let Some(index) = finding.index {
+        // Only what is as grave may stand for a difference from the tree that is told later.
+        if let Some(index) = finding.index.filter(|_| finding.kind.verdict() == Verdict::Tampered) {
             self.reported.insert(index);
             if self.reported.len() > MAX_MISSING {
                 self.reported.pop_first();
@@ -202,6 +218,9 @@ impl<'a> Merger<'a> {
 
     /// Takes the lines of one piece. `opens`: it is the first piece of `run`.
     pub(super) fn take(&mut self, run: &Run, piece: &SeenPiece, opens: bool) -> Result<(), StoreError> {
+        if piece.lines.is_empty() && opens && run.closed && run.first >= self.setup.from {
+            self.unreadable(format!("`{}` is empty", run.place));
+        }
         for (n, seen) in piece.lines.iter().enumerate() {
             self.line(run, piece, seen, opens && n == 0)?;
             if let Some(position) = &mut self.position {
@@ -230,7 +249,7 @@ impl<'a> Merger<'a> {
             self.loose.push(Named { id, recorded_at, kind, detail, claims: None });
             return Ok(());
         };
-        if entry.index < self.setup.from {
+        if entry.index < self.setup.from && !self.begun {
             self.loose.clear();
             self.resumed |= entry.index + 1 == self.setup.from && entry.leaf == self.setup.last_leaf;
             return Ok(());
@@ -249,6 +268,13 @@ impl<'a> Merger<'a> {
             false => self.stored_leaf(entry.index)? == Some(entry.leaf),
         };
         let (id, recorded_at) = piece.name(seen);
+        // Behind what was synced, pages of one write may be lost in any order: lines of the same batch further on prove nothing.
+        let torn = self.expected >= self.setup.settled && entry.batch <= self.expected;
+        if proven && torn && entry.index > self.expected {
+            let detail = format!("entry {} of the same batch stands behind a hole", entry.index);
+            self.loose.push(Named { id, recorded_at, kind: Kind::Changed, detail, claims: Some(entry.index) });
+            return Ok(());
+        }
         if !proven {
             let detail = match seen.fault.as_deref() {
                 Some((_, detail)) => format!("it says that it is entry {}; {detail}", entry.index),
@@ -293,6 +319,9 @@ impl<'a> Merger<'a> {
             self.fold(stored.unwrap_or(Hash([0; 32])), stored);
             self.last_leaf = stored.unwrap_or(Hash([0; 32]));
             self.last_good = stored.is_some();
+            if let Some(stored) = stored {
+                self.check_receipts(at, &stored);
+            }
             self.last_stored = stored;
             self.expected += 1;
             self.meet_anchors()?;
@@ -335,6 +364,7 @@ impl<'a> Merger<'a> {
 
     fn accept(&mut self, piece: &SeenPiece, seen: &Seen, entry: &SeenEntry) -> Result<(), StoreError> {
         let index = entry.index;
+        self.begun = true;
         let stored = self.stored_leaf(index)?;
         let named = |kind, detail| {
             let (id, recorded_at) = piece.name(seen);
@@ -372,7 +402,7 @@ impl<'a> Merger<'a> {
         if let Some(notable) = &seen.notable {
             self.notable(index, good, notable)?;
         }
-        self.check_receipts(index, entry);
+        self.check_receipts(index, &entry.leaf);
         self.meet_anchors()
     }
 
@@ -501,13 +531,13 @@ impl<'a> Merger<'a> {
         Ok(())
     }
 
-    fn check_receipts(&mut self, index: u64, entry: &SeenEntry) {
+    fn check_receipts(&mut self, index: u64, leaf: &Hash) {
         for receipt in self.setup.receipts.remove(&index).unwrap_or_default() {
-            if receipt.leaf_hash != entry.leaf.to_hex() {
+            if receipt.leaf_hash != leaf.to_hex() {
                 let detail = format!(
                     "a receipt for it names leaf hash {}, the log has {}",
                     receipt.leaf_hash.get(..16).unwrap_or_default(),
-                    short(&entry.leaf)
+                    short(leaf)
                 );
                 let named = Finding { id: Some(receipt.id), ..finding(Kind::DivergedReceipt, Some(index), detail) };
                 self.add(named);
@@ -533,6 +563,10 @@ impl<'a> Merger<'a> {
                 (source, false, false) => self.unmet(source),
             }
             self.last_anchor = self.expected;
+            if entries && anchor.source != Source::Given {
+                let kept = self.setup.anchors.kept_verified();
+                self.met = Some(Met { frontier: self.entries.clone(), last_leaf: self.last_leaf, kept });
+            }
         }
         Ok(())
     }
@@ -715,51 +749,50 @@ impl<'a> Merger<'a> {
 
     fn judge_absent(&mut self) -> Result<(), StoreError> {
         for (first, last) in std::mem::take(&mut self.absent) {
-            match self.excuse_for(first, last)? {
-                Some((at, kind, reason)) => {
-                    let detail = format!("entries {first} to {last} are {kind} by entry {at}: {reason}");
-                    self.report.remarks.push(Remark { kind, index: Some(first), detail });
-                }
-                None => {
-                    let detail = format!(
-                        "the bodies of entries {first} to {last} are absent; their hashes are there; no authorised record excuses it"
-                    );
-                    self.add(Finding { last: Some(last), ..finding(Kind::Absent, Some(first), detail) });
-                }
+            let mut next = first;
+            // Records add up: each covers a part from its beginning on.
+            while next <= last {
+                let Some((until, remark)) = self.excuse_for(next, last)? else { break };
+                self.report.remarks.push(remark);
+                next = until + 1;
+            }
+            if next <= last {
+                let detail = format!(
+                    "the bodies of entries {next} to {last} are absent; their hashes are there; no authorised record excuses it"
+                );
+                self.add(Finding { last: Some(last), ..finding(Kind::Absent, Some(next), detail) });
             }
         }
         Ok(())
     }
 
-    fn excuse_for(&mut self, first: u64, last: u64) -> Result<Option<(u64, &'static str, String)>, StoreError> {
+    /// A record that excuses the absence of entry `next`: how far, up to `last`, and what to say of it.
+    fn excuse_for(&mut self, next: u64, last: u64) -> Result<Option<(u64, Remark)>, StoreError> {
         if self.broken {
             return Ok(None);
         }
         for (at, kind, excuse) in &self.excuses {
-            if excuse.first > first || excuse.last < last {
-                continue;
-            }
-            let mut leaves = Vec::new();
-            let mut next = excuse.first;
-            while next <= excuse.last {
-                let count = usize::try_from(WINDOW.min(excuse.last - next + 1)).unwrap_or(0);
-                leaves.extend(self.setup.store.hashes(0, next, count)?);
-                next += count as u64;
-            }
-            if range_root(&leaves).to_hex() == excuse.leaf_root {
-                return Ok(Some((*at, kind, excuse.reason.clone())));
+            let covers = (excuse.first..=excuse.last).contains(&next) && excuse.last < self.tree_size;
+            if covers && self.leaf_root(excuse.first, excuse.last)?.to_hex() == excuse.leaf_root {
+                let until = excuse.last.min(last);
+                let detail = format!("entries {next} to {until} are {kind} by entry {at}: {}", excuse.reason);
+                return Ok(Some((until, Remark { kind, index: Some(next), detail })));
             }
         }
         Ok(None)
     }
 
-    /// The frontier behind the entries.
-    pub(super) fn frontier(&self) -> &Frontier {
-        &self.entries
-    }
-
-    pub(super) fn last_leaf(&self) -> Hash {
-        self.last_leaf
+    fn leaf_root(&self, first: u64, last: u64) -> Result<Hash, StoreError> {
+        let mut frontier = Frontier::new();
+        let mut next = first;
+        while next <= last {
+            let count = usize::try_from(WINDOW.min(last - next + 1)).unwrap_or(0);
+            for leaf in self.setup.store.hashes(0, next, count)? {
+                frontier.push(leaf);
+            }
+            next += count as u64;
+        }
+        Ok(frontier.root())
     }
 
     pub(super) fn kept(&self) -> (u64, u64) {

@@ -8,12 +8,14 @@ use std::{
 };
 
 use indelible_core::{
-    entry::{self, EntryRef},
+    control::Control,
+    entry::{self, Line},
     head::HeadRecord,
-    mac::LogId,
+    hex,
+    mac::{EntryKey, LogId},
     note::VerifyingKey,
     time::Micros,
-    tree::{Frontier, Hash, LeafIndex, TreeHead, TreeSize, empty_root, leaf_hash},
+    tree::{Frontier, Hash, TreeHead, TreeSize, empty_root, leaf_hash},
 };
 use indelible_keys::KeyRing;
 use indelible_store::{
@@ -25,7 +27,7 @@ use thiserror::Error;
 
 use super::{
     anchors::{Anchor, Anchors, Opened, Source, finding, open},
-    merge::{Merger, Setup},
+    merge::{Merger, Met, Setup},
     piece::{Expect, SeenPiece, look},
     report::{Kind, Macs, Report, Verdict},
 };
@@ -115,9 +117,9 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let published = store.checkpoint()?;
     let origin = request.key.name().to_owned();
     let head = load_head(request, &origin)?;
-    let zero = entry_zero(store);
+    let (zero, names) = first_words(store)?;
     if let Some(ring) = request.ring
-        && let Some(detail) = foreign_ring(store, zero.as_ref(), ring)
+        && let Some(detail) = foreign_ring(&names, ring)
     {
         return with_foreign_ring(store, request, detail);
     }
@@ -125,7 +127,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let log_id = log_id.unwrap_or(store.info().log_id);
     let key_id = match request.ring {
         Some(ring) => ring.entry_key_id(),
-        None => common_key(store, zero.as_ref()),
+        None => common_key(&names),
     };
     let mut report = Report {
         status: Verdict::Intact,
@@ -146,7 +148,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
         verified: None,
         head: None,
     };
-    let fixed = known_heads(request, head.as_ref(), published.as_deref(), held, &mut report)?;
+    let fixed = known_heads(store, request, head.as_ref(), published.as_deref(), held, &mut report)?;
     let newest = fixed.iter().filter(|a| a.source != Source::Given).max_by_key(|a| a.head.size).copied();
     if let (Some((record, _)), Some(zero)) = (&head, &zero)
         && record.log_id != zero.log_id
@@ -165,6 +167,8 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let from = frontier.size().0;
     let kept_before = request.from.as_ref().map_or(0, |from| from.kept);
     let newest_kept = head.as_ref().filter(|_| request.head_required).map(|(record, _)| record.kept);
+    // Before the scan: a writer that comes later makes more durable than the scan has seen.
+    let durable = if held { None } else { durable_size(store)? };
     let setup = Setup {
         store,
         anchors: Anchors::new(store, request.key.clone(), fixed, newest_kept, (from, kept_before), held),
@@ -172,16 +176,17 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
         origin: origin.clone(),
         log_id,
         macs: request.ring.is_some(),
-        receipts: receipts(request, &origin)?,
+        receipts: receipts(request, &origin, expect.key.as_ref())?,
         frontier,
         last_leaf,
         from,
+        settled: durable.unwrap_or(0).max(newest.map_or(0, |anchor| anchor.head.size.0)),
     };
-    let tree_size = store.tree_size()?.0;
+    // What the stored tree holds beyond the newest own checkpoint is provisional and proves nothing.
+    let tree_size = store.tree_size()?.0.min(newest.map_or(0, |anchor| anchor.head.size.0));
     let total = newest.map_or(0, |anchor| anchor.head.size.0);
     let mut merger = Merger::new(setup, &mut report, tree_size);
     scan(store, request, &expect, total, &mut merger)?;
-    let durable = if held { None } else { durable_size(store)? };
     let behind = published.as_deref().and_then(|note| match open(note, &request.key) {
         Opened::Good(head) => Some(head.size.0),
         _ => None,
@@ -189,8 +194,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     merger.finish(durable, newest.map(|anchor| (anchor.head.size.0, anchor.source)), behind)?;
     let end = End {
         size: merger.expected,
-        frontier: merger.frontier().clone(),
-        last_leaf: merger.last_leaf(),
+        met: merger.met.take(),
         kept: merger.kept(),
         ids: merger.ids,
         time: merger.last_time.take(),
@@ -204,8 +208,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
 /// What the merge ended with.
 struct End {
     size: u64,
-    frontier: Frontier,
-    last_leaf: Hash,
+    met: Option<Met>,
     kept: (u64, u64),
     ids: [u64; 4],
     time: Option<String>,
@@ -235,29 +238,38 @@ struct Zero {
     key_id: String,
 }
 
-fn entry_zero(store: &dyn Reader) -> Option<Zero> {
-    let created = crate::open::entry_zero(store).ok()?;
-    Some(Zero { log_id: LogId::from_hex(&created.log_id)?, key_id: created.entry_key.id })
+/// What the first run says of the log: entry 0's content, and the entry keys that it and the first two lines name. Nothing
+/// derived is asked.
+fn first_words(store: &dyn Reader) -> Result<(Option<Zero>, Vec<String>), VerifyError> {
+    let mut bytes = Vec::new();
+    if let Some(run) = store.runs()?.first()
+        && let Some(piece) = store.pieces(run)?.first()
+    {
+        // A frame that cannot be read is told by the scan.
+        bytes = match store.read_piece(run, piece) {
+            Err(StoreError::Evidence { .. }) => Vec::new(),
+            result => result?,
+        };
+    }
+    let lines: Vec<Line<'_>> = bytes.split(|b| *b == b'\n').take(2).filter_map(|line| Line::parse(line).ok()).collect();
+    let zero = lines.first().filter(|line| line.entry.index.0 == 0).and_then(|line| {
+        let Ok(Control::LogCreated(created)) = Control::parse(line.entry.body) else { return None };
+        Some(Zero { log_id: LogId::from_hex(&created.log_id)?, key_id: created.entry_key.id })
+    });
+    let names: Vec<String> =
+        zero.iter().map(|zero| zero.key_id.clone()).chain(lines.iter().map(|line| line.entry.key.to_owned())).collect();
+    Ok((zero, names))
 }
 
-/// The entry key's id where no ring tells it: what two of entry 0's content, entry 0 and entry 1 agree on.
-fn common_key(store: &dyn Reader, zero: Option<&Zero>) -> String {
-    let names = named_keys(store, zero);
+/// The entry key's id where no ring tells it: what two of them agree on.
+fn common_key(names: &[String]) -> String {
     let twice = names.iter().find(|name| names.iter().filter(|other| other == name).count() > 1);
     twice.or(names.first()).cloned().unwrap_or_default()
 }
 
-fn named_keys(store: &dyn Reader, zero: Option<&Zero>) -> Vec<String> {
-    let named = |index| {
-        let stored = crate::log::get(store, LeafIndex(index)).ok()?;
-        EntryRef::parse(&stored.entry).ok().map(|entry| entry.key.to_owned())
-    };
-    [zero.map(|zero| zero.key_id.clone()), named(0), named(1)].into_iter().flatten().collect()
-}
-
 /// Says so where the log names other entry keys only than the ring holds.
-fn foreign_ring(store: &dyn Reader, zero: Option<&Zero>, ring: &KeyRing) -> Option<String> {
-    let (names, held) = (named_keys(store, zero), ring.entry_key_id());
+fn foreign_ring(names: &[String], ring: &KeyRing) -> Option<String> {
+    let held = ring.entry_key_id();
     let wanted = names.first().filter(|_| !names.contains(&held))?;
     Some(format!("the log is signed with entry key `{wanted}`, the ring holds `{held}`"))
 }
@@ -283,6 +295,7 @@ fn with_foreign_ring(store: &dyn Reader, request: &Request<'_>, detail: String) 
 
 /// The heads that the tree must meet, besides the kept ones.
 fn known_heads(
+    store: &dyn Reader,
     request: &Request<'_>,
     head: Option<&(HeadRecord, TreeHead)>,
     published: Option<&[u8]>,
@@ -292,6 +305,16 @@ fn known_heads(
     let mut fixed = Vec::new();
     if let Some((_, tree)) = head {
         fixed.push(Anchor { head: *tree, source: Source::HeadStore });
+    }
+    // Who has no head of the writer's has the newest kept checkpoint: `checkpoint` alone could be an old one put back.
+    let mut newest_kept = None;
+    if !request.head_required
+        && let Some(number) = store.newest_kept()?
+        && let Some(note) = store.kept(number)?
+        && let Opened::Good(tree) = open(&note, &request.key)
+    {
+        newest_kept = Some(number);
+        fixed.push(Anchor { head: tree, source: Source::NewestKept(number) });
     }
     match published.map(|note| open(note, &request.key)) {
         Some(Opened::Good(tree)) => {
@@ -304,6 +327,10 @@ fn known_heads(
         }
         None if head.is_some() => {
             report.add(finding(Kind::Derived, None, "`checkpoint` is missing; the head store has it".to_owned()));
+        }
+        None if newest_kept.is_some() => {
+            let detail = "`checkpoint` is missing; a kept one vouches for these entries".to_owned();
+            report.add(finding(Kind::Derived, None, detail));
         }
         None => {
             let detail = "there is no signed checkpoint: nothing vouches for these entries".to_owned();
@@ -341,11 +368,25 @@ fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, wri
     }
 }
 
-fn receipts(request: &Request<'_>, origin: &str) -> Result<BTreeMap<u64, Vec<entry::Receipt>>, VerifyError> {
+fn receipts(
+    request: &Request<'_>,
+    origin: &str,
+    key: Option<&EntryKey>,
+) -> Result<BTreeMap<u64, Vec<entry::Receipt>>, VerifyError> {
     let mut by_index: BTreeMap<u64, Vec<entry::Receipt>> = BTreeMap::new();
     for receipt in &request.receipts {
         if receipt.origin != origin {
             let text = format!("a receipt is of log `{}`, not of `{origin}`", receipt.origin);
+            return Err(VerifyError::Input(text));
+        }
+        let leaf = Hash::from_hex(receipt.leaf_hash.as_bytes());
+        let mac = hex::decode::<32>(receipt.mac.as_bytes());
+        let signed = leaf.zip(mac).map(|(leaf, mac)| key.is_none_or(|key| key.verify(&leaf, &mac)));
+        if signed != Some(true) {
+            let text = format!(
+                "the receipt for entry {} (`{}`) is not signed by this log: it says nothing about it",
+                receipt.index, receipt.id
+            );
             return Err(VerifyError::Input(text));
         }
         by_index.entry(receipt.index).or_default().push(receipt.clone());
@@ -355,6 +396,11 @@ fn receipts(request: &Request<'_>, origin: &str) -> Result<BTreeMap<u64, Vec<ent
 
 fn resume(request: &Request<'_>, log_id: LogId) -> Result<(Frontier, Hash), VerifyError> {
     let Some(from) = &request.from else { return Ok((Frontier::new(), leaf_hash(b""))) };
+    if request.checkpoint.is_some() || !request.receipts.is_empty() {
+        let text =
+            "a checkpoint or receipts can only be compared with the whole log: verify without --from-last".to_owned();
+        return Err(VerifyError::Input(text));
+    }
     let unusable = || {
         VerifyError::Input(
             "the record of the last verification cannot be used: verify from the beginning, without --from-last"
@@ -570,13 +616,13 @@ fn conclude(
     report.checkpoints = end.kept.0;
     report.unanchored = end.size.saturating_sub(tree.size.0);
     report.head_age_seconds = head_age(head, end.time.as_deref(), request.now);
-    if report.status == Verdict::Intact && end.size >= tree.size.0 {
+    if let (Verdict::Intact, Some(met)) = (report.status, &end.met) {
         report.verified = Some(Verified {
             log_id: log_id.to_string(),
-            size: end.frontier.size().0,
-            frontier: end.frontier.hashes().iter().map(Hash::to_hex).collect(),
-            last_leaf: end.last_leaf.to_hex(),
-            kept: end.kept.1,
+            size: met.frontier.size().0,
+            frontier: met.frontier.hashes().iter().map(Hash::to_hex).collect(),
+            last_leaf: met.last_leaf.to_hex(),
+            kept: met.kept,
         });
     }
     Ok(())

@@ -149,3 +149,21 @@ fn many_tasks_of_a_runtime_append_without_blocking_it() {
     log.close().unwrap();
     check(&world.verify(), Verdict::Intact, None, None);
 }
+
+#[test]
+fn a_queue_full_of_bounded_events_is_drained_by_whoever_needs_room() {
+    let world = World::new();
+    // A keeper that does nothing by itself: nobody else comes for them.
+    let log = world.create(indelible::Options {
+        keeper: Some(indelible::Keeper::manual()),
+        bounded_within: std::time::Duration::from_secs(600),
+        ..options()
+    });
+    let open: Vec<_> = (0..20_000).map(|n| log.append_bounded(&event(n)).unwrap()).collect();
+    assert!(log.size().unwrap() > 10_000);
+    for bounded in open {
+        bounded.settle().unwrap();
+    }
+    assert_eq!(log.size().unwrap(), 20_001);
+    log.close().unwrap();
+}

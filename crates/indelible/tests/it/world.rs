@@ -110,11 +110,6 @@ impl World {
         self.try_verify(&self.log_path(), |_| ()).unwrap()
     }
 
-    #[track_caller]
-    pub(crate) fn expect(&self, verdict: Verdict, kind: Option<Kind>, index: Option<u64>) {
-        check(&self.verify(), verdict, kind, index);
-    }
-
     /// Verifies as an auditor does: public key only, no head store.
     pub(crate) fn verify_public(&self) -> Report {
         self.try_verify(&self.log_path(), |request| {
@@ -122,6 +117,11 @@ impl World {
             request.heads = None;
         })
         .unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(&self, verdict: Verdict, kind: Option<Kind>, index: Option<u64>) {
+        check(&self.verify(), verdict, kind, index);
     }
 }
 
