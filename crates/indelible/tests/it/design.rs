@@ -216,7 +216,8 @@ fn with_an_unanchored_batch() -> (SimWorld, std::path::PathBuf) {
     (world, SimWorld::file(&format!("segments/{:020}.jsonl", 0)))
 }
 
-fn damage_last(bytes: &mut [u8]) {
+#[expect(clippy::ptr_arg, reason = "the shape that the disk's `edit` takes")]
+fn damage_last(bytes: &mut Vec<u8>) {
     let at = bytes.len() - 200;
     bytes[at] ^= 4;
 }
