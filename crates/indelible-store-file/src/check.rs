@@ -20,7 +20,7 @@ use crate::{
 /// Bytes of lines that are read at a time.
 const WINDOW: usize = 1 << 20;
 
-/// The ids of entries `from .. to`, in order.
+/// The ids of entries `from .. to`, in order; those whose bodies are absent are left out.
 ///
 /// # Errors
 /// Any error of reading.
@@ -28,7 +28,15 @@ pub fn scan_ids(reader: &FileReader, from: u64, to: u64) -> Result<impl Iterator
     let mut records = Vec::new();
     let mut next = from;
     while next < to {
-        let chunk = reader.read(indelible_core::tree::LeafIndex(next), WINDOW)?;
+        let chunk = match reader.read(indelible_core::tree::LeafIndex(next), WINDOW) {
+            // Bodies that are absent have no ids.
+            Err(StoreError::Absent { .. }) => {
+                let segments = segments::list(&*reader.disk, &reader.layout)?;
+                next = segments.iter().map(|segment| segment.first).find(|first| *first > next).unwrap_or(to);
+                continue;
+            }
+            chunk => chunk?,
+        };
         for line in chunk.lines().take(usize::try_from(to - next).unwrap_or(usize::MAX)) {
             records.extend(id_of(line, next));
             next += 1;
