@@ -175,7 +175,11 @@ pub fn table_len(footer: &[u8], len: u64) -> Result<u64, FrameError> {
         return Err(FrameError::Table("it claims more frames than a segment may have"));
     }
     let total = count * 8 + 17;
-    if total + count * MIN_COMPRESSED > len { Err(FrameError::Table("it claims more frames than the file can hold")) } else { Ok(total) }
+    if total + count * MIN_COMPRESSED > len {
+        Err(FrameError::Table("it claims more frames than the file can hold"))
+    } else {
+        Ok(total)
+    }
 }
 
 /// Reads a table; `len` is the length of the file.

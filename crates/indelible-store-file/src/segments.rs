@@ -210,8 +210,7 @@ impl OpenSegment {
             while let Some(rest) = window.get(at..) {
                 // A frame that may go on behind the window is looked at in the next one.
                 let cut = !last && rest.len() < frames::MAX_COMPRESSED;
-                let Some((compressed, bytes)) =
-                    frame_sizes(rest).filter(|_| !cut && frames.len() < frames::MAX_FRAMES)
+                let Some((compressed, bytes)) = frame_sizes(rest).filter(|_| !cut && frames.len() < frames::MAX_FRAMES)
                 else {
                     break;
                 };

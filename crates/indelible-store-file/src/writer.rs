@@ -15,7 +15,7 @@ use std::{
 use indelible_core::{
     entry::Line,
     tile,
-    tree::{Frontier, Hash, LeafIndex, TreeHead, TreeSize, leaf_hash},
+    tree::{Hash, LeafIndex, TreeHead, TreeSize, leaf_hash},
 };
 use indelible_store::{
     disk::{DiskFile, Lease, Open, Protection, SharedDisk, create_dirs, read_small, replace_small},
@@ -29,7 +29,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     check,
     ids::{self, IdIndex},
-    layout::{Durable, Layout, Settings, marker_bytes},
+    layout::{Durable, Layout, MAX_SEGMENT_BYTES, Settings, marker_bytes},
     reader::{FileReader, Live},
     recover::{Active, Anchor, Recovered, TailCheck, recover},
     segments::{self, Kind, OpenSegment, Segment, Trust},
@@ -193,7 +193,7 @@ impl FileWriter {
     fn rotate(&self, state: &mut ActiveFile, batch: &Batch) -> Result<bool, StoreError> {
         let settings = self.reader.settings();
         let active = &state.active;
-        let long = active.len + batch.bytes.len() as u64 > settings.segment_bytes;
+        let long = active.len + batch.bytes.len() as u64 > settings.segment_bytes.min(MAX_SEGMENT_BYTES);
         let age = active.begun.map_or(0, |begun| batch.recorded_at.0.saturating_sub(begun.0));
         let old = u64::try_from(age).unwrap_or(0) > settings.segment_seconds.saturating_mul(1_000_000);
         let due = active.len > 0 && (long || old);
@@ -281,7 +281,7 @@ impl FileWriter {
 }
 
 /// Writes every derived file anew from the segments, whose entries the caller has verified, up to `head`: marker, tree, offsets, ids,
-/// seek tables; moves aside what does not belong to a log. `durable` is left to the next opening.
+/// seek tables; moves aside what does not belong to a log whose newest kept checkpoint is `kept`. `durable` is left to the next opening.
 ///
 /// The hashes of entries whose bodies are absent are nowhere but in `tree/0`. INVARIANT(carried): the tree is built beside the old one, with
 /// those hashes taken over, and replaces it only when it gives the head's root. Until then nothing is changed.
@@ -289,22 +289,36 @@ impl FileWriter {
 /// # Errors
 /// [`StoreError::InUse`], [`StoreError::Io`], [`StoreError::Evidence`] where the entries changed since they were verified, or where
 /// something is not known of absent ones.
-pub fn rebuild(disk: &SharedDisk, root: &Path, reader: &FileReader, head: &TreeHead) -> Result<(), StoreError> {
+pub fn rebuild(
+    disk: &SharedDisk,
+    root: &Path,
+    reader: &FileReader,
+    head: &TreeHead,
+    kept: u64,
+) -> Result<(), StoreError> {
     let layout = Layout::new(root);
     let _lease = take_lease(disk, &layout)?;
     for folder in layout.folders() {
         create_dirs(&**disk, &folder).map_err(StoreError::io("create", &folder))?;
     }
     let mut tree = TreeWriter::stage(Arc::clone(disk), layout.clone())?;
-    if let Err(error) = stage(reader, &mut tree, head) {
-        tree.discard()?;
-        return Err(error);
-    }
+    let end = match stage(reader, &mut tree, head) {
+        Ok(end) => end,
+        Err(error) => {
+            tree.discard()?;
+            return Err(error);
+        }
+    };
     tree.replace()?;
+    let lock = layout.at("lock");
+    if disk.meta(&lock).map_err(StoreError::io("read", &lock))?.is_some_and(|meta| meta.len > 0) {
+        let file = disk.open(&lock, Open::Write).map_err(StoreError::io("open", &lock))?;
+        file.set_len(0).and_then(|()| file.sync()).map_err(StoreError::io("cut", &lock))?;
+    }
     let marker = layout.at("log.json");
     replace_small(&**disk, &marker, &marker_bytes(reader.info(), reader.settings()))
         .map_err(StoreError::io("write", &marker))?;
-    check::remove_strangers(reader)?;
+    check::remove_strangers(reader, kept, end)?;
     crate::ids::clear(disk, &layout)?;
     for segment in segments::list(&**disk, &layout)?.into_iter().filter(|s| s.kind == Kind::Closed) {
         segments::rewrite_table(&layout, disk, segment)?;
@@ -312,13 +326,16 @@ pub fn rebuild(disk: &SharedDisk, root: &Path, reader: &FileReader, head: &TreeH
     Ok(())
 }
 
-/// Builds the tree of `head` from the lines and, where they are absent, from what is stored.
-fn stage(reader: &FileReader, tree: &mut TreeWriter, head: &TreeHead) -> Result<(), StoreError> {
+/// Builds the tree of `head` from the lines and, where they are absent, from what is stored. Returns the index behind the last line.
+fn stage(reader: &FileReader, tree: &mut TreeWriter, head: &TreeHead) -> Result<u64, StoreError> {
     let size = head.size.0;
+    let mut end = 0;
     for run in reader.runs()?.iter().filter(|run| run.bytes > 0) {
         carry_over(reader, tree, run.first.min(size))?;
+        end = run.first;
         for piece in reader.pieces(run)? {
             let chunk = Chunk { first: tree.size().0, bytes: reader.read_piece(run, &piece)? };
+            end += chunk.lines().count() as u64;
             let rest = usize::try_from(size.saturating_sub(tree.size().0)).unwrap_or(usize::MAX);
             let mut leaves = Vec::new();
             for (index, line) in (chunk.first..).zip(chunk.lines()).take(rest) {
@@ -332,7 +349,7 @@ fn stage(reader: &FileReader, tree: &mut TreeWriter, head: &TreeHead) -> Result<
         let detail = format!("the {} entries that can be read do not give the head of {size}", tree.size());
         return Err(StoreError::Evidence { index: tree.size().0, detail });
     }
-    Ok(())
+    Ok(end)
 }
 
 /// Takes over what is stored of the absent entries up to `until`.

@@ -67,3 +67,63 @@ fn repair_refuses_and_changes_nothing_where_offsets_of_absent_bodies_are_lost() 
     assert!(!world.log_path().join("tree/0.tmp").exists());
     assert_eq!(world.verify().status, Verdict::Damaged);
 }
+
+#[test]
+fn repair_comes_to_an_end() {
+    type Harm = (&'static str, fn(&Path));
+    let harms: [Harm; 6] = [
+        ("empty segment behind the end", |log| fs::write(log.join("segments/00000000000000009999.jsonl"), "").unwrap()),
+        ("empty segment in between", |log| fs::write(log.join("segments/00000000000000000005.jsonl"), "").unwrap()),
+        ("stranger in `tree`", |log| fs::write(log.join("tree/x"), "x").unwrap()),
+        ("stranger in `checkpoints`", |log| fs::write(log.join("checkpoints/x"), "x").unwrap()),
+        ("`lock` is not empty", |log| fs::write(log.join("lock"), "x").unwrap()),
+        ("no `ids`", |log| fs::remove_dir_all(log.join("ids")).unwrap()),
+    ];
+    for (name, harm) in harms {
+        let world = World::with_events(60, 3, small_segments());
+        harm(&world.log_path());
+        let report = world.verify();
+        assert_eq!(report.status, Verdict::Damaged, "{name}: {:#?}", report.findings);
+        repair(&world).unwrap();
+        let report = strict(&world);
+        assert_eq!(report.status, Verdict::Intact, "{name}: {:#?}", report.findings);
+    }
+}
+
+#[test]
+fn what_is_of_the_wrong_type_is_a_finding() {
+    let harms: [fn(&Path); 4] = [
+        |log| replace_by_folder(&log.join("checkpoint")),
+        |log| replace_by_folder(&log.join("checkpoints/00000000000000000002")),
+        |log| replace_by_folder(&segments(log)[1]),
+        |log| fs::write(log.join("checkpoint"), vec![b'x'; 2 << 20]).unwrap(),
+    ];
+    for harm in harms {
+        let world = World::with_events(60, 3, small_segments());
+        harm(&world.log_path());
+        for report in [world.verify(), world.verify_public()] {
+            assert_eq!(report.status, Verdict::Tampered, "{:#?}", report.findings);
+        }
+    }
+}
+
+fn replace_by_folder(path: &Path) {
+    fs::remove_file(path).unwrap();
+    fs::create_dir(path).unwrap();
+}
+
+#[test]
+fn hostile_lengths_cost_little() {
+    let world = World::with_events(60, 3, options());
+    let last = segments(&world.log_path()).pop().unwrap();
+    let file = fs::OpenOptions::new().append(true).open(&last).unwrap();
+    std::io::Write::write_all(&mut &file, &vec![b'\n'; 2 << 20]).unwrap();
+    let report = world.verify();
+    assert!(report.findings.len() <= 1, "{:#?}", report.findings);
+    let closed = world.log_path().join("segments/00000000000000000061.jsonl.zst");
+    let file = fs::File::create(&closed).unwrap();
+    file.set_len(1 << 40).unwrap();
+    let footer = [&0xFFFF_FFFF_u32.to_le_bytes()[..], &[0], &0x8F92_EAB1_u32.to_le_bytes()[..]].concat();
+    std::os::unix::fs::FileExt::write_all_at(&file, &footer, (1 << 40) - 9).unwrap();
+    assert_ne!(world.verify().status, Verdict::Intact);
+}
