@@ -7,7 +7,7 @@ use indelible_core::{
     tile::level_len,
 };
 use indelible_store::store::{DerivedFault, Fingerprint, Reader as _, Scanned, StoreError, id_digest};
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     ids::{IdIndex, Record},
@@ -20,7 +20,7 @@ use crate::{
 /// Bytes of lines that are read at a time.
 const WINDOW: usize = 1 << 20;
 
-/// The ids of entries `from .. to`, in order.
+/// The ids of entries `from .. to`, in order; those whose bodies are absent are left out.
 ///
 /// # Errors
 /// Any error of reading.
@@ -28,7 +28,15 @@ pub fn scan_ids(reader: &FileReader, from: u64, to: u64) -> Result<impl Iterator
     let mut records = Vec::new();
     let mut next = from;
     while next < to {
-        let chunk = reader.read(indelible_core::tree::LeafIndex(next), WINDOW)?;
+        let chunk = match reader.read(indelible_core::tree::LeafIndex(next), WINDOW) {
+            // Bodies that are absent have no ids.
+            Err(StoreError::Absent { .. }) => {
+                let segments = segments::list(&*reader.disk, &reader.layout)?;
+                next = segments.iter().map(|segment| segment.first).find(|first| *first > next).unwrap_or(to);
+                continue;
+            }
+            chunk => chunk?,
+        };
         for line in chunk.lines().take(usize::try_from(to - next).unwrap_or(usize::MAX)) {
             records.extend(id_of(line, next));
             next += 1;
@@ -50,7 +58,7 @@ pub(crate) fn check(reader: &FileReader, scanned: &Scanned<'_>) -> Result<Vec<De
     let mut faults = Vec::new();
     check_marker(reader, scanned, &mut faults)?;
     check_lengths(reader, scanned, held, &mut faults)?;
-    check_segments(reader, held, &mut faults)?;
+    check_segments(reader, scanned, held, &mut faults)?;
     check_folders(reader, scanned, held, &mut faults)?;
     if !held {
         check_durable(reader, &mut faults)?;
@@ -92,8 +100,35 @@ fn check_lengths(
     Ok(())
 }
 
+/// Plain segments without a byte. One at the end of the log, at index `end`, is not among them: a writer begins a file before its first
+/// batch. Without `end` the last one is let be, wherever it stands.
+fn strays(reader: &FileReader, end: Option<u64>) -> Result<Vec<PathBuf>, StoreError> {
+    let segments = segments::list(&*reader.disk, &reader.layout)?;
+    let last = segments.last().map(|segment| segment.first);
+    let mut strays = Vec::new();
+    for segment in segments.iter().filter(|segment| segment.kind == Kind::Plain) {
+        let path = segment.path(&reader.layout);
+        let meta = reader.disk.meta(&path).map_err(StoreError::io("read", &path))?;
+        let begun = Some(segment.first) == last && end.is_none_or(|end| end == segment.first);
+        if !begun && meta.is_some_and(|meta| meta.len == 0 && !meta.is_dir) {
+            strays.push(path);
+        }
+    }
+    Ok(strays)
+}
+
 /// Seek tables against the frames, and the leavings of an interrupted compression.
-fn check_segments(reader: &FileReader, held: bool, faults: &mut Vec<DerivedFault>) -> Result<(), StoreError> {
+fn check_segments(
+    reader: &FileReader,
+    scanned: &Scanned<'_>,
+    held: bool,
+    faults: &mut Vec<DerivedFault>,
+) -> Result<(), StoreError> {
+    // Behind what was scanned a writer may just have begun a file.
+    let end = (!held).then_some(scanned.size);
+    for path in strays(reader, end)? {
+        faults.push(fault(&path, "it is empty and not at the end of the log"));
+    }
     for segment in segments::list(&*reader.disk, &reader.layout)? {
         let closed = reader.layout.closed(segment.first);
         if segment.kind == Kind::Plain {
@@ -102,7 +137,11 @@ fn check_segments(reader: &FileReader, held: bool, faults: &mut Vec<DerivedFault
             }
             continue;
         }
-        let open = OpenSegment::open(&reader.disk, &reader.layout, segment, Trust::Walk)?;
+        let open = match OpenSegment::open(&reader.disk, &reader.layout, segment, Trust::Walk) {
+            // The scan told of it.
+            Err(StoreError::Evidence { .. }) => continue,
+            open => open?,
+        };
         if let Some(detail) = &open.table_fault {
             faults.push(fault(&closed, detail.clone()));
         }
@@ -148,17 +187,26 @@ fn check_folders(
         faults.push(fault(&layout.at("segments").join(name), "it does not belong to a log"));
     }
     for name in list("checkpoints")?.iter().filter(|name| !temporary(name)) {
-        let number: Option<u64> = name.parse().ok().filter(|n| layout.kept(*n).ends_with(name));
-        if number.is_none_or(|n| n == 0 || !held && n > scanned.kept) {
+        if !is_kept(layout, name, if held { u64::MAX } else { scanned.kept }) {
             faults.push(fault(&layout.at("checkpoints").join(name), "it is no kept checkpoint of this log"));
         }
     }
     for name in list("tree")?.iter().filter(|name| !temporary(name)) {
-        if name.parse::<u8>().ok().is_none_or(|level| level >= LEVELS || level.to_string() != *name) {
+        if !is_level(name) {
             faults.push(fault(&layout.at("tree").join(name), "it does not belong to a log"));
         }
     }
     Ok(())
+}
+
+/// Whether a name is that of a kept checkpoint up to number `newest`.
+fn is_kept(layout: &Layout, name: &str, newest: u64) -> bool {
+    let number: Option<u64> = name.parse().ok().filter(|n| layout.kept(*n).ends_with(name));
+    number.is_some_and(|n| n > 0 && n <= newest)
+}
+
+fn is_level(name: &str) -> bool {
+    name.parse::<u8>().is_ok_and(|level| level < LEVELS && level.to_string() == name)
 }
 
 const OWN: [&str; 12] = [
@@ -176,11 +224,23 @@ const OWN: [&str; 12] = [
     "tree",
 ];
 
-/// Moves names that do not belong to a log, and the leavings of an interrupted compression, into `aside/`. Nothing is deleted.
-pub(crate) fn remove_strangers(reader: &FileReader) -> Result<(), StoreError> {
+/// Moves names that do not belong to a log of `kept` kept checkpoints, empty segments that stand anywhere but at its end, and the leavings
+/// of an interrupted compression, into `aside/`. Nothing is deleted.
+pub(crate) fn remove_strangers(reader: &FileReader, kept: u64, end: u64) -> Result<(), StoreError> {
     let layout = &reader.layout;
     let aside = layout.at("aside");
-    let mut strangers = Vec::new();
+    let mut strangers = strays(reader, Some(end))?;
+    for name in reader.disk.list(&layout.at("tree")).map_err(StoreError::io("list", &layout.at("tree")))? {
+        if !is_level(&name) {
+            strangers.push(layout.at("tree").join(name));
+        }
+    }
+    let checkpoints = layout.at("checkpoints");
+    for name in reader.disk.list(&checkpoints).map_err(StoreError::io("list", &checkpoints))? {
+        if !is_kept(layout, &name, kept) {
+            strangers.push(checkpoints.join(name));
+        }
+    }
     for name in reader.disk.list(layout.root()).map_err(StoreError::io("list", layout.root()))? {
         if !OWN.contains(&name.as_str()) {
             strangers.push(layout.at(&name));
@@ -205,6 +265,10 @@ pub(crate) fn remove_strangers(reader: &FileReader) -> Result<(), StoreError> {
         }
         reader.disk.rename(&path, &to).map_err(StoreError::io("move", &path))?;
     }
+    for name in ["", "segments", "tree", "checkpoints", "aside"] {
+        let dir = if name.is_empty() { layout.root().to_owned() } else { layout.at(name) };
+        reader.disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
+    }
     Ok(())
 }
 
@@ -215,6 +279,10 @@ fn check_ids(
     faults: &mut Vec<DerivedFault>,
 ) -> Result<(), StoreError> {
     let dir = reader.layout.at("ids");
+    if reader.disk.meta(&dir).map_err(StoreError::io("read", &dir))?.is_none_or(|meta| !meta.is_dir) {
+        faults.push(fault(&dir, "it is missing, or no folder"));
+        return Ok(());
+    }
     let index = match IdIndex::open(Arc::clone(&reader.disk), reader.layout.clone()) {
         Ok(index) => index,
         // Beside a live writer files are merged under our eyes.

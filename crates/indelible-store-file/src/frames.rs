@@ -15,6 +15,13 @@ const _: () = assert!(TARGET_BYTES <= FRAME_BYTES);
 /// A frame of this size holds at least four of the longest lines.
 const _: () = assert!(FRAME_BYTES / MAX_LINE_BYTES >= 3);
 
+/// Most compressed bytes of a frame: zstd adds less than 1/128 and a header to what it cannot compress.
+pub const MAX_COMPRESSED: usize = FRAME_BYTES + FRAME_BYTES / 128 + 128;
+/// Most frames of a segment: as full as they are written that is 256 GiB of lines; in memory they take 96 MiB, their seek table 32 MiB.
+pub const MAX_FRAMES: usize = 1 << 22;
+/// Magic, header, one block with one byte in it, checksum: no frame of lines is smaller.
+const MIN_COMPRESSED: u64 = 4 + 2 + 3 + 1 + 4;
+
 const LEVEL: i32 = 3;
 const SKIPPABLE: u32 = 0x184D_2A5E;
 const SEEKABLE: u32 = 0x8F92_EAB1;
@@ -163,8 +170,16 @@ pub fn table_len(footer: &[u8], len: u64) -> Result<u64, FrameError> {
         return Err(FrameError::Table("its last four bytes are not those of a seek table"));
     }
     let count = footer.first_chunk::<4>().ok_or(FrameError::Table("the file is too short"))?;
-    let total = u64::from(u32::from_le_bytes(*count)) * 8 + 17;
-    if total > len { Err(FrameError::Table("it claims more frames than the file can hold")) } else { Ok(total) }
+    let count = u64::from(u32::from_le_bytes(*count));
+    if count > MAX_FRAMES as u64 {
+        return Err(FrameError::Table("it claims more frames than a segment may have"));
+    }
+    let total = count * 8 + 17;
+    if total + count * MIN_COMPRESSED > len {
+        Err(FrameError::Table("it claims more frames than the file can hold"))
+    } else {
+        Ok(total)
+    }
 }
 
 /// Reads a table; `len` is the length of the file.
@@ -183,6 +198,9 @@ pub fn parse_table(table: &[u8], len: u64) -> Result<Vec<Frame>, FrameError> {
         );
         if usize::try_from(bytes).unwrap_or(usize::MAX) > FRAME_BYTES {
             return Err(wrong("a frame claims more than a frame may hold"));
+        }
+        if usize::try_from(compressed).unwrap_or(usize::MAX) > MAX_COMPRESSED {
+            return Err(wrong("a frame claims more bytes than a frame may have"));
         }
         frames.push(Frame { at, compressed, offset, bytes });
         at += u64::from(compressed);
@@ -212,13 +230,22 @@ mod tests {
     }
 
     #[test]
+    fn a_table_of_more_than_the_file_can_hold_is_refused_by_its_footer() {
+        let footer = |count: u32| [&count.to_le_bytes()[..], &[0], &SEEKABLE.to_le_bytes()[..]].concat();
+        for (count, len) in [(u32::MAX, u64::MAX), (1 << 23, 1 << 40), (10, 10 * 8 + 17), (10, 10 * 8 + 17 + 139)] {
+            table_len(&footer(count), len).unwrap_err();
+        }
+        table_len(&footer(10), 10 * 8 + 17 + 140).unwrap();
+    }
+
+    #[test]
     fn a_table_round_trips_and_notices_every_bit() {
         let frames = [
-            Frame { at: 0, compressed: 10, offset: 0, bytes: 100 },
-            Frame { at: 10, compressed: 7, offset: 100, bytes: 5 },
+            Frame { at: 0, compressed: 20, offset: 0, bytes: 100 },
+            Frame { at: 20, compressed: 17, offset: 100, bytes: 5 },
         ];
         let table = table_bytes(&frames);
-        let len = 17 + table.len() as u64;
+        let len = 37 + table.len() as u64;
         assert_eq!(table_len(&table[table.len() - 9..], len).unwrap(), table.len() as u64);
         assert_eq!(parse_table(&table, len).unwrap(), frames);
         for at in 0..table.len() {

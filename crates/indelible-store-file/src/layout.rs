@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use indelible_core::{FORMAT_VERSION, hex, json, mac::LogId};
 use indelible_store::{
     disk::{Disk, read_small},
-    store::{LogInfo, StoreError},
+    store::{LogInfo, MAX_BATCH_BYTES, StoreError},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -91,10 +91,15 @@ impl Layout {
     }
 }
 
+/// A segment is closed before it would grow beyond this, whatever the settings say: 64 times the usual.
+pub const MAX_SEGMENT_BYTES: u64 = 4 << 30;
+/// No plain segment is longer: batches up to the limit (or one batch alone, which is smaller), and a torn one behind them.
+pub const MAX_PLAIN_BYTES: u64 = MAX_SEGMENT_BYTES + MAX_BATCH_BYTES as u64;
+
 /// How a log directory is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// A segment is closed before it would grow beyond this.
+    /// A segment is closed before it would grow beyond this, or beyond [`MAX_SEGMENT_BYTES`].
     pub segment_bytes: u64,
     /// A segment is closed when its first entry is older than this.
     pub segment_seconds: u64,

@@ -21,7 +21,7 @@ use indelible_store::{
 use crate::{
     check,
     ids::IdIndex,
-    layout::{Durable, Layout, Settings, read_marker},
+    layout::{Durable, Layout, MAX_PLAIN_BYTES, Settings, read_marker},
     segments::{self, Kind, OpenSegment, Segment, Trust},
     tree_files::{BATCH_START, TreeReader, lock},
 };
@@ -367,6 +367,12 @@ fn is_damage(error: &StoreError) -> bool {
     matches!(error, StoreError::Damaged { .. })
 }
 
+/// Whether what stands there is too long, or no file at all.
+pub(crate) fn is_no_such_file(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, IsADirectory, NotADirectory};
+    matches!(error.kind(), InvalidData | IsADirectory | NotADirectory)
+}
+
 fn is_missing(error: &StoreError) -> bool {
     matches!(error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }
@@ -425,16 +431,27 @@ impl Reader for FileReader {
             }
             let open = match open {
                 Err(StoreError::Damaged { .. }) => OpenSegment::open(&self.disk, &self.layout, segment, Trust::Walk)?,
+                // Who reads its pieces is told.
+                Err(StoreError::Evidence { .. }) => {
+                    let place = segment.path(&self.layout).display().to_string();
+                    runs.push(Run { first: segment.first, place, bytes: 0, beyond: 0, closed: true });
+                    continue;
+                }
                 open => open?,
             };
             let mut bytes = open.len()?;
+            let beyond = match segment.kind {
+                Kind::Plain => bytes.saturating_sub(MAX_PLAIN_BYTES),
+                Kind::Closed => 0,
+            };
+            bytes -= beyond;
             let closed = segment.kind == Kind::Closed || n + 1 < segments.len();
             // Beside a live writer the newest segment is read only as far as it is known to be synced.
             if let (false, Some(durable)) = (closed, durable) {
                 bytes = bytes.min(durable.bytes.saturating_sub(position));
             }
             position += bytes;
-            runs.push(Run { first: segment.first, place: open.place(), bytes, closed });
+            runs.push(Run { first: segment.first, place: open.place(), bytes, beyond, closed });
         }
         Ok(runs)
     }
@@ -457,12 +474,12 @@ impl Reader for FileReader {
 
     fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.layout.at("checkpoint");
-        read_small(&*self.disk, &path, MAX_NOTE_BYTES).map_err(StoreError::io("read", &path))
+        self.note(&path)
     }
 
     fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.layout.kept(number);
-        read_small(&*self.disk, &path, MAX_NOTE_BYTES).map_err(StoreError::io("read", &path))
+        self.note(&path)
     }
 
     fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
@@ -516,6 +533,17 @@ impl Reader for FileReader {
 }
 
 impl FileReader {
+    /// A signed note; what can be none by its size or type is damage.
+    fn note(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+        match read_small(&*self.disk, path, MAX_NOTE_BYTES) {
+            Err(error) if is_no_such_file(&error) => {
+                let detail = format!("it is no file of at most {MAX_NOTE_BYTES} bytes");
+                Err(StoreError::Damaged { place: path.display().to_string(), detail })
+            }
+            note => note.map_err(StoreError::io("read", path)),
+        }
+    }
+
     fn lookup_anew(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
         let ids = IdIndex::open_to_hole(Arc::clone(&self.disk), self.layout.clone())?;
         let mut found: Vec<LeafIndex> = ids.lookup(id)?.into_iter().map(LeafIndex).collect();

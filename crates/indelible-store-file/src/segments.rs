@@ -21,6 +21,9 @@ const PIECE_BYTES: u64 = 1 << 20;
 /// So many frames make a piece of a closed segment, of about the same size.
 const PIECE_FRAMES: usize = 16;
 const _: () = assert!(PIECE_FRAMES * frames::TARGET_BYTES == 1 << 20);
+/// Bytes of a closed segment that are walked at a time.
+const WALK_WINDOW: usize = 4 << 20;
+const _: () = assert!(WALK_WINDOW >= 2 * frames::MAX_COMPRESSED);
 
 /// How a segment is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +126,10 @@ impl OpenSegment {
     /// [`StoreError::Io`], [`StoreError::Damaged`] for a seek table that cannot be read under [`Trust::Table`].
     pub fn open(disk: &SharedDisk, layout: &Layout, segment: Segment, trust: Trust) -> Result<Self, StoreError> {
         let path = segment.path(layout);
+        if disk.meta(&path).map_err(StoreError::io("read", &path))?.is_some_and(|meta| meta.is_dir) {
+            let detail = format!("`{}` is a directory", path.display());
+            return Err(StoreError::Evidence { index: segment.first, detail });
+        }
         let file = disk.open(&path, Open::Read).map_err(StoreError::io("open", &path))?;
         let mut open = Self {
             segment,
@@ -164,16 +171,18 @@ impl OpenSegment {
         Ok(frames::parse_table(&bytes, len))
     }
 
-    /// Finds the frames by their own headers. A segment's compressed form fits memory: a segment is bounded.
+    /// Finds the frames by their own headers.
     fn walk(&mut self, table: Result<Vec<Frame>, FrameError>) -> Result<(), StoreError> {
         let len = self.file.len().map_err(StoreError::io("read", &self.path))?;
-        let bytes = self.raw(0, usize::try_from(len).unwrap_or(usize::MAX))?;
-        let (walked, rest) = walk_frames(&bytes);
+        let (walked, end) = self.walk_frames(len)?;
         let want = frames::table_bytes(&walked);
+        let rest_len = len.saturating_sub(end);
+        // One byte more than the table has tells that there is more.
+        let rest = self.raw(end, to_usize(rest_len.min(want.len() as u64 + 1)))?;
         let whole = rest == want;
         // Every frame could be followed and something of the table's length stands behind them: the table is what is wrong.
         let table_only = !walked.is_empty() && rest.len() == want.len() && !whole;
-        self.broken = !table_only && table.is_err() && (walked.is_empty() || !want.starts_with(rest));
+        self.broken = !table_only && table.is_err() && (walked.is_empty() || !want.starts_with(&rest));
         match table {
             Ok(_) | Err(_) if table_only => {
                 self.table_fault = Some("its seek table does not fit its frames".to_owned());
@@ -188,6 +197,33 @@ impl OpenSegment {
             }
         }
         Ok(())
+    }
+
+    /// Follows the frames from the start, in a window; returns them and where the last ends.
+    fn walk_frames(&self, len: u64) -> Result<(Vec<Frame>, u64), StoreError> {
+        let mut frames = Vec::new();
+        let (mut base, mut offset) = (0_u64, 0_u64);
+        loop {
+            let window = self.raw(base, to_usize(len.saturating_sub(base)).min(WALK_WINDOW))?;
+            let last = base + window.len() as u64 >= len;
+            let mut at = 0_usize;
+            while let Some(rest) = window.get(at..) {
+                // A frame that may go on behind the window is looked at in the next one.
+                let cut = !last && rest.len() < frames::MAX_COMPRESSED;
+                let Some((compressed, bytes)) = frame_sizes(rest).filter(|_| !cut && frames.len() < frames::MAX_FRAMES)
+                else {
+                    break;
+                };
+                frames.push(Frame { at: base + at as u64, compressed, offset, bytes });
+                at += to_usize(u64::from(compressed));
+                offset += u64::from(bytes);
+            }
+            base += at as u64;
+            let more = !last && window.len() - at < frames::MAX_COMPRESSED;
+            if at == 0 || !more {
+                return Ok((frames, base));
+            }
+        }
     }
 
     fn raw(&self, at: u64, len: usize) -> Result<Vec<u8>, StoreError> {
@@ -366,19 +402,6 @@ fn to_usize(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-/// Follows the frames from the start; returns them and what stands behind the last.
-fn walk_frames(bytes: &[u8]) -> (Vec<Frame>, &[u8]) {
-    let mut frames = Vec::new();
-    let (mut at, mut offset) = (0_usize, 0_u64);
-    while let Some(rest) = bytes.get(at..) {
-        let Some((compressed, content)) = frame_sizes(rest) else { break };
-        frames.push(Frame { at: at as u64, compressed, offset, bytes: content });
-        at += usize::try_from(compressed).unwrap_or(usize::MAX);
-        offset += u64::from(content);
-    }
-    (frames, bytes.get(at..).unwrap_or_default())
-}
-
 fn frame_sizes(rest: &[u8]) -> Option<(u32, u32)> {
     const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
     if !rest.starts_with(&MAGIC) {
@@ -388,7 +411,8 @@ fn frame_sizes(rest: &[u8]) -> Option<(u32, u32)> {
     let content = zstd::zstd_safe::get_frame_content_size(rest).ok()??;
     let content =
         u32::try_from(content).ok().filter(|n| usize::try_from(*n).is_ok_and(|n| n <= frames::FRAME_BYTES))?;
-    Some((u32::try_from(compressed).ok()?, content))
+    let compressed = u32::try_from(compressed).ok().filter(|_| compressed <= frames::MAX_COMPRESSED)?;
+    Some((compressed, content))
 }
 
 /// Writes the closed form of a plain segment beside it (as `*.tmp`, synced), checked by decompressing it again.

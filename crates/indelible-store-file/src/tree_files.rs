@@ -109,10 +109,15 @@ fn path_of(layout: &Layout, slot: usize) -> std::path::PathBuf {
     }
 }
 
+/// Files under such names are not in use; whoever opens the log for writing removes them.
+const STAGED: &str = ".tmp";
+
 /// Appends to the derived files. Held by the writer.
 pub struct TreeWriter {
     disk: SharedDisk,
     layout: Layout,
+    /// What the names of its files end with: nothing, or [`STAGED`].
+    suffix: &'static str,
     files: Vec<Option<Box<dyn DiskFile>>>,
     frontier: Frontier,
     /// Position behind the last entry that the tree covers.
@@ -125,11 +130,11 @@ impl TreeWriter {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn resume(disk: SharedDisk, layout: Layout, frontier: Frontier, position: u64) -> Result<Self, StoreError> {
-        let mut writer = Self { disk, layout, files: Vec::new(), frontier, position };
+        let mut writer = Self { disk, layout, suffix: "", files: Vec::new(), frontier, position };
         writer.files.resize_with(usize::from(LEVELS) + 1, || None);
         let size = writer.frontier.size();
         for slot in 0..=usize::from(LEVELS) {
-            let path = path_of(&writer.layout, slot);
+            let path = writer.path(slot);
             let want = match u8::try_from(slot) {
                 Ok(level) if level < LEVELS => level_len(size, level) * 32,
                 _ => size.0 * 8,
@@ -149,6 +154,67 @@ impl TreeWriter {
             }
         }
         Ok(writer)
+    }
+
+    /// Begins anew beside the files in use, which stay as they are until [`TreeWriter::replace`].
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn stage(disk: SharedDisk, layout: Layout) -> Result<Self, StoreError> {
+        let mut writer =
+            Self { disk, layout, suffix: STAGED, files: Vec::new(), frontier: Frontier::new(), position: 0 };
+        writer.files.resize_with(usize::from(LEVELS) + 1, || None);
+        writer.discard()?;
+        Ok(writer)
+    }
+
+    /// Removes what was staged.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn discard(&mut self) -> Result<(), StoreError> {
+        for slot in 0..=usize::from(LEVELS) {
+            let path = self.path(slot);
+            if let Some(file) = self.files.get_mut(slot) {
+                *file = None;
+            }
+            if self.disk.meta(&path).map_err(StoreError::io("read", &path))?.is_some() {
+                self.disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts what was staged in the place of the files in use, durably. A crash leaves some of them old and some new, each whole: what only
+    /// the old ones held is in the new ones too.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn replace(mut self) -> Result<(), StoreError> {
+        self.sync()?;
+        for slot in 0..=usize::from(LEVELS) {
+            let (staged, path) = (self.path(slot), path_of(&self.layout, slot));
+            if self.files.get_mut(slot).and_then(Option::take).is_some() {
+                self.disk.rename(&staged, &path).map_err(StoreError::io("rename", &staged))?;
+            } else if self.disk.meta(&path).map_err(StoreError::io("read", &path))?.is_some() {
+                self.disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+            }
+        }
+        for dir in [self.layout.at("tree"), self.layout.root().to_owned()] {
+            self.disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
+        }
+        Ok(())
+    }
+
+    /// Takes over entries whose bodies are absent: their leaf hashes and offsets as they were stored, and the position behind them.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn carry_over(&mut self, leaves: &[Hash], offsets: &[u64], position: u64) -> Result<(), StoreError> {
+        let bytes: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
+        self.push(leaves, &bytes)?;
+        self.position = position;
+        Ok(())
     }
 
     /// Number of entries that the tree covers.
@@ -175,6 +241,20 @@ impl TreeWriter {
     /// [`StoreError::Io`].
     pub fn extend(&mut self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError> {
         let from = self.frontier.size();
+        let mut offsets = Vec::with_capacity(leaves.len() * 8);
+        let mut position = self.position;
+        for (index, line) in (from.0..).zip(store::lines(&lines.bytes)).take(leaves.len()) {
+            let start = if batch_of(line) == Some(index) { BATCH_START } else { 0 };
+            offsets.extend_from_slice(&(position | start).to_le_bytes());
+            position += line.len() as u64;
+        }
+        self.push(leaves, &offsets)?;
+        self.position = position;
+        Ok(())
+    }
+
+    fn push(&mut self, leaves: &[Hash], offsets: &[u8]) -> Result<(), StoreError> {
+        let from = self.frontier.size();
         let mut levels: Vec<Vec<u8>> = vec![Vec::new(); usize::from(LEVELS)];
         for leaf in leaves {
             if let Some(level) = levels.first_mut() {
@@ -186,20 +266,12 @@ impl TreeWriter {
                 }
             });
         }
-        let mut offsets = Vec::with_capacity(leaves.len() * 8);
-        let mut position = self.position;
-        for (index, line) in (from.0..).zip(store::lines(&lines.bytes)).take(leaves.len()) {
-            let start = if batch_of(line) == Some(index) { BATCH_START } else { 0 };
-            offsets.extend_from_slice(&(position | start).to_le_bytes());
-            position += line.len() as u64;
-        }
         // Level 0 last: its length is what readers in other processes go by.
-        self.write(usize::from(LEVELS), &offsets, from.0 * 8)?;
+        self.write(usize::from(LEVELS), offsets, from.0 * 8)?;
         for (slot, bytes) in levels.iter().enumerate().rev().filter(|(_, bytes)| !bytes.is_empty()) {
             let level = u8::try_from(slot).unwrap_or(LEVELS);
             self.write(slot, bytes, level_len(from, level) * 32)?;
         }
-        self.position = position;
         Ok(())
     }
 
@@ -210,19 +282,25 @@ impl TreeWriter {
     pub fn sync(&mut self) -> Result<(), StoreError> {
         for (slot, file) in self.files.iter().enumerate() {
             if let Some(file) = file {
-                file.sync().map_err(StoreError::io("sync", &path_of(&self.layout, slot)))?;
+                file.sync().map_err(StoreError::io("sync", &self.path(slot)))?;
             }
         }
         Ok(())
     }
 
+    fn path(&self, slot: usize) -> std::path::PathBuf {
+        let mut path = path_of(&self.layout, slot).into_os_string();
+        path.push(self.suffix);
+        path.into()
+    }
+
     fn write(&mut self, slot: usize, bytes: &[u8], at: u64) -> Result<(), StoreError> {
-        let path = path_of(&self.layout, slot);
+        let path = self.path(slot);
         self.file(slot)?.write_at(bytes, at).map_err(StoreError::io("write", &path))
     }
 
     fn file(&mut self, slot: usize) -> Result<&dyn DiskFile, StoreError> {
-        let path = path_of(&self.layout, slot);
+        let path = self.path(slot);
         let missing = || StoreError::io("open", &path)(std::io::ErrorKind::NotFound.into());
         let place = self.files.get_mut(slot).ok_or_else(missing)?;
         if place.is_none() {

@@ -15,7 +15,7 @@ use std::{
 use indelible_core::{
     entry::Line,
     tile,
-    tree::{Frontier, Hash, LeafIndex, TreeHead, TreeSize, leaf_hash},
+    tree::{Hash, LeafIndex, TreeHead, TreeSize, leaf_hash},
 };
 use indelible_store::{
     disk::{DiskFile, Lease, Open, Protection, SharedDisk, create_dirs, read_small, replace_small},
@@ -29,7 +29,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     check,
     ids::{self, IdIndex},
-    layout::{Durable, Layout, Settings, marker_bytes},
+    layout::{Durable, Layout, MAX_SEGMENT_BYTES, Settings, marker_bytes},
     reader::{FileReader, Live},
     recover::{Active, Anchor, Recovered, TailCheck, recover},
     segments::{self, Kind, OpenSegment, Segment, Trust},
@@ -207,7 +207,7 @@ impl FileWriter {
     fn rotate(&self, state: &mut ActiveFile, batch: &Batch) -> Result<bool, StoreError> {
         let settings = self.reader.settings();
         let active = &state.active;
-        let long = active.len + batch.bytes.len() as u64 > settings.segment_bytes;
+        let long = active.len + batch.bytes.len() as u64 > settings.segment_bytes.min(MAX_SEGMENT_BYTES);
         let age = active.begun.map_or(0, |begun| batch.recorded_at.0.saturating_sub(begun.0));
         let old = u64::try_from(age).unwrap_or(0) > settings.segment_seconds.saturating_mul(1_000_000);
         let due = active.len > 0 && (long || old);
@@ -289,27 +289,63 @@ impl FileWriter {
     }
 }
 
-/// Writes every derived file anew from the segments, whose entries the caller has verified, up to `size` entries: marker, tree, offsets, ids,
-/// seek tables; removes what does not belong to a log. `durable` is left to the next opening.
+/// Writes every derived file anew from the segments, whose entries the caller has verified, up to `head`: marker, tree, offsets, ids,
+/// seek tables; moves aside what does not belong to a log whose newest kept checkpoint is `kept`. `durable` is left to the next opening.
+///
+/// The hashes of entries whose bodies are absent are nowhere but in `tree/0`. INVARIANT(carried): the tree is built beside the old one, with
+/// those hashes taken over, and replaces it only when it gives the head's root. Until then nothing is changed.
 ///
 /// # Errors
-/// [`StoreError::InUse`], [`StoreError::Io`], [`StoreError::Evidence`] where the entries changed since they were verified.
-pub fn rebuild(disk: &SharedDisk, root: &Path, reader: &FileReader, size: TreeSize) -> Result<(), StoreError> {
+/// [`StoreError::InUse`], [`StoreError::Io`], [`StoreError::Evidence`] where the entries changed since they were verified, or where
+/// something is not known of absent ones.
+pub fn rebuild(
+    disk: &SharedDisk,
+    root: &Path,
+    reader: &FileReader,
+    head: &TreeHead,
+    kept: u64,
+) -> Result<(), StoreError> {
     let layout = Layout::new(root);
     let _lease = take_lease(disk, &layout)?;
+    for folder in layout.folders() {
+        create_dirs(&**disk, &folder).map_err(StoreError::io("create", &folder))?;
+    }
+    let mut tree = TreeWriter::stage(Arc::clone(disk), layout.clone())?;
+    let end = match stage(reader, &mut tree, head) {
+        Ok(end) => end,
+        Err(error) => {
+            tree.discard()?;
+            return Err(error);
+        }
+    };
+    tree.replace()?;
+    let lock = layout.at("lock");
+    if disk.meta(&lock).map_err(StoreError::io("read", &lock))?.is_some_and(|meta| meta.len > 0) {
+        let file = disk.open(&lock, Open::Write).map_err(StoreError::io("open", &lock))?;
+        file.set_len(0).and_then(|()| file.sync()).map_err(StoreError::io("cut", &lock))?;
+    }
     let marker = layout.at("log.json");
     replace_small(&**disk, &marker, &marker_bytes(reader.info(), reader.settings()))
         .map_err(StoreError::io("write", &marker))?;
-    check::remove_strangers(reader)?;
+    check::remove_strangers(reader, kept, end)?;
     crate::ids::clear(disk, &layout)?;
-    for name in (0..crate::tree_files::LEVELS).map(|level| layout.level(level)).chain([layout.at("offsets")]) {
-        replace_small(&**disk, &name, b"").map_err(StoreError::io("write", &name))?;
+    for segment in segments::list(&**disk, &layout)?.into_iter().filter(|s| s.kind == Kind::Closed) {
+        segments::rewrite_table(&layout, disk, segment)?;
     }
-    let mut tree = TreeWriter::resume(Arc::clone(disk), layout.clone(), Frontier::new(), 0)?;
-    for run in reader.runs()? {
-        for piece in reader.pieces(&run)? {
-            let chunk = Chunk { first: tree.size().0, bytes: reader.read_piece(&run, &piece)? };
-            let rest = usize::try_from(size.0.saturating_sub(tree.size().0)).unwrap_or(usize::MAX);
+    Ok(())
+}
+
+/// Builds the tree of `head` from the lines and, where they are absent, from what is stored. Returns the index behind the last line.
+fn stage(reader: &FileReader, tree: &mut TreeWriter, head: &TreeHead) -> Result<u64, StoreError> {
+    let size = head.size.0;
+    let mut end = 0;
+    for run in reader.runs()?.iter().filter(|run| run.bytes > 0) {
+        carry_over(reader, tree, run.first.min(size))?;
+        end = run.first;
+        for piece in reader.pieces(run)? {
+            let chunk = Chunk { first: tree.size().0, bytes: reader.read_piece(run, &piece)? };
+            end += chunk.lines().count() as u64;
+            let rest = usize::try_from(size.saturating_sub(tree.size().0)).unwrap_or(usize::MAX);
             let mut leaves = Vec::new();
             for (index, line) in (chunk.first..).zip(chunk.lines()).take(rest) {
                 let line = Line::parse(line).map_err(|source| StoreError::Line { index, source })?;
@@ -318,13 +354,38 @@ pub fn rebuild(disk: &SharedDisk, root: &Path, reader: &FileReader, size: TreeSi
             tree.extend(&leaves, &chunk)?;
         }
     }
-    tree.sync()?;
-    if tree.size() != size {
-        let detail = format!("the log ends here instead of at {size}");
+    if tree.size() != head.size || tree.frontier().root() != head.root {
+        let detail = format!("the {} entries that can be read do not give the head of {size}", tree.size());
         return Err(StoreError::Evidence { index: tree.size().0, detail });
     }
-    for segment in segments::list(&**disk, &layout)?.into_iter().filter(|s| s.kind == Kind::Closed) {
-        segments::rewrite_table(&layout, disk, segment)?;
+    Ok(end)
+}
+
+/// Takes over what is stored of the absent entries up to `until`.
+fn carry_over(reader: &FileReader, tree: &mut TreeWriter, until: u64) -> Result<(), StoreError> {
+    const WINDOW: u64 = 4096;
+    while tree.size().0 < until {
+        let index = tree.size().0;
+        let unknown = |what: &str| StoreError::Evidence {
+            index,
+            detail: format!(
+                "its body is absent, and {what}: that cannot be rebuilt from entries; restore `tree/0` and `offsets` from a copy"
+            ),
+        };
+        let gone = |what: &'static str| {
+            move |error| if matches!(error, StoreError::Damaged { .. }) { unknown(what) } else { error }
+        };
+        let count = usize::try_from(WINDOW.min(until - index)).unwrap_or(0);
+        let leaves = reader.hashes(0, index, count).map_err(gone("its hash is not stored"))?;
+        // One more: where the next one begins, this one ends.
+        let mut offsets = reader.tree.offsets(index, count + 1).map_err(gone("its offset is not stored"))?;
+        let behind = offsets.pop().unwrap_or(0) & !BATCH_START;
+        let mut ends = offsets.iter().skip(1).map(|offset| offset & !BATCH_START).chain([behind]);
+        let rising = offsets.iter().all(|offset| ends.next().is_some_and(|end| offset & !BATCH_START < end));
+        if !rising || offsets.first().is_none_or(|first| first & !BATCH_START != tree.position()) {
+            return Err(unknown("its offset does not fit the ones around it"));
+        }
+        tree.carry_over(&leaves, &offsets, behind)?;
     }
     Ok(())
 }

@@ -232,6 +232,8 @@ pub struct Run {
     pub place: String,
     /// Length in bytes, uncompressed, as far as it may be read.
     pub bytes: u64,
+    /// Bytes behind these that no writer would have written and that are not read.
+    pub beyond: u64,
     /// Whether no more will come.
     pub closed: bool,
 }
@@ -253,6 +255,8 @@ pub struct Piece {
 pub struct Scanned<'a> {
     /// Number of entries below the newest checkpoint.
     pub anchored: TreeSize,
+    /// Number of entries that were found.
+    pub size: u64,
     /// Log id and origin by entry 0.
     pub info: &'a LogInfo,
     /// Number of the newest kept checkpoint.

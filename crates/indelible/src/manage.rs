@@ -167,7 +167,7 @@ pub fn repair(path: &Path, keys: &KeyRing, options: &Options) -> Result<Vec<Stri
         .load(&origin)?
         .ok_or_else(|| LogError::HeadMissing { origin: origin.clone(), place: heads.place(&origin) })?;
     let tree = Checkpoint::open(head.checkpoint.as_bytes(), &request.key)?.head;
-    writer::rebuild(&options.disk, path, &reader, tree.size)?;
+    writer::rebuild(&options.disk, path, &reader, &tree, head.kept.number)?;
     let wrong = report.findings.iter().filter(|f| f.kind == Kind::Derived).map(|f| f.detail.clone()).collect();
     // Opening shows the newest checkpoint again and closing writes `durable`.
     Log::open(path, keys, options.clone())?.close()?;

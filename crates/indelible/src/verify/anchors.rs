@@ -149,7 +149,18 @@ impl<'a> Anchors<'a> {
         while !self.kept_waiting {
             let number = self.next_kept;
             let known = self.newest_kept.is_some_and(|newest| number <= newest.number);
-            let Some(note) = self.store.kept(number)? else {
+            let read = match self.store.kept(number) {
+                Err(StoreError::Damaged { detail, .. }) if self.newest_kept.is_none() || known => {
+                    self.next_kept += 1;
+                    let detail = format!("kept checkpoint {number}: {detail}");
+                    findings.push(finding(Kind::CheckpointSignature, None, detail));
+                    continue;
+                }
+                // A stranger; a check of the folder tells.
+                Err(StoreError::Damaged { .. }) => return Ok(()),
+                read => read?,
+            };
+            let Some(note) = read else {
                 if !known {
                     return Ok(());
                 }

@@ -27,6 +27,46 @@ use super::{
 /// Hashes that are read from the stored tree at a time.
 const WINDOW: u64 = 4096;
 
+/// Lines of unknown place that are told one by one; the others are counted.
+const MAX_LOOSE: usize = 4096;
+
+/// Lines of unknown place since the last entry that was placed.
+#[derive(Default)]
+struct Loose {
+    kept: Vec<Named>,
+    /// So many more there were.
+    more: u64,
+    /// Whether one of them all cannot be of a torn write.
+    whole: bool,
+    /// Whether one of them all has another fault than being unsigned.
+    other: bool,
+    /// An empty file that is not the last: an entry is missing, or it is a stray one, which a check of the folder tells.
+    empty: Option<String>,
+}
+
+impl Loose {
+    fn push(&mut self, named: Named, torn: Torn) {
+        self.whole |= torn == Torn::Never || matches!(named.kind, Kind::Unsigned | Kind::Key);
+        self.other |= named.kind != Kind::Unsigned;
+        if self.kept.len() < MAX_LOOSE { self.kept.push(named) } else { self.more += 1 }
+    }
+
+    fn len(&self) -> u64 {
+        self.kept.len() as u64 + self.more
+    }
+
+    fn is_empty(&self) -> bool {
+        self.kept.is_empty() && self.empty.is_none()
+    }
+}
+
+/// Whether what cannot be read may be what a torn write left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Torn {
+    Perhaps,
+    Never,
+}
+
 /// Where a line stands, for naming it in findings.
 struct Named {
     id: Option<String>,
@@ -87,6 +127,8 @@ pub(super) struct Setup<'a> {
     pub(super) from: u64,
     /// Entries below this are known to have been durable: by `durable`, or by the newest own checkpoint.
     pub(super) settled: u64,
+    /// The largest size that a checkpoint vouches for.
+    pub(super) vouched: u64,
 }
 
 /// The state of a scan.
@@ -108,8 +150,7 @@ pub(super) struct Merger<'a> {
     levels: Vec<(u8, u64, Hash)>,
     level_faults: BTreeSet<u8>,
     offsets_faulty: bool,
-    /// Lines of unknown place since the last entry that was placed.
-    loose: Vec<Named>,
+    loose: Loose,
     /// Entries whose leaf hash differs from the stored one, since the last anchor that decided.
     differing: Vec<Finding>,
     /// Entries that continue the stored hash before them, not the entry before them: whose fault that is the next anchor decides.
@@ -164,7 +205,7 @@ impl<'a> Merger<'a> {
             levels: Vec::new(),
             level_faults: BTreeSet::new(),
             offsets_faulty: false,
-            loose: Vec::new(),
+            loose: Loose::default(),
             differing: Vec::new(),
             unlinked: Vec::new(),
             last_stored: None,
@@ -214,12 +255,20 @@ impl<'a> Merger<'a> {
         if run.first > self.expected && self.loose.is_empty() && run.first > self.setup.from {
             self.position = None;
         }
+        if run.beyond > 0 {
+            let detail = format!(
+                "`{}` goes on for {} bytes beyond what a segment may hold; they were not read",
+                run.place, run.beyond
+            );
+            self.add(finding(Kind::Changed, Some(run.first), detail));
+        }
     }
 
     /// Takes the lines of one piece. `opens`: it is the first piece of `run`.
     pub(super) fn take(&mut self, run: &Run, piece: &SeenPiece, opens: bool) -> Result<(), StoreError> {
         if piece.lines.is_empty() && opens && run.closed && run.first >= self.setup.from {
-            self.unreadable(format!("`{}` is empty", run.place));
+            self.position = None;
+            self.loose.empty = Some(format!("`{}` is empty", run.place));
         }
         for (n, seen) in piece.lines.iter().enumerate() {
             self.line(run, piece, seen, opens && n == 0)?;
@@ -239,18 +288,20 @@ impl<'a> Merger<'a> {
     /// A piece that could not be read.
     pub(super) fn unreadable(&mut self, detail: String) {
         self.position = None;
-        self.loose.push(Named { id: None, recorded_at: None, kind: Kind::Changed, detail, claims: None });
+        let named = Named { id: None, recorded_at: None, kind: Kind::Changed, detail, claims: None };
+        self.loose.push(named, Torn::Never);
     }
 
     fn line(&mut self, run: &Run, piece: &SeenPiece, seen: &Seen, first_of_run: bool) -> Result<(), StoreError> {
         let Some(entry) = &seen.entry else {
             let (kind, detail) = seen.fault.as_deref().cloned().unwrap_or((Kind::Changed, String::new()));
             let (id, recorded_at) = piece.name(seen);
-            self.loose.push(Named { id, recorded_at, kind, detail, claims: None });
+            self.loose.push(Named { id, recorded_at, kind, detail, claims: None }, Torn::Perhaps);
+            self.loose.more += seen.more;
             return Ok(());
         };
         if entry.index < self.setup.from && !self.begun {
-            self.loose.clear();
+            self.loose = Loose::default();
             self.resumed |= entry.index + 1 == self.setup.from && entry.leaf == self.setup.last_leaf;
             return Ok(());
         }
@@ -265,14 +316,16 @@ impl<'a> Merger<'a> {
         // Elsewhere than expected: believed only where the entry is proven to be what it says.
         let proven = match self.setup.macs {
             true => entry.signed,
-            false => self.stored_leaf(entry.index)? == Some(entry.leaf),
+            // Whatever the stored tree says: it is as long as somebody made it.
+            false => entry.index < self.setup.vouched && self.stored_leaf(entry.index)? == Some(entry.leaf),
         };
         let (id, recorded_at) = piece.name(seen);
         // Behind what was synced, pages of one write may be lost in any order: lines of the same batch further on prove nothing.
         let torn = self.expected >= self.setup.settled && entry.batch <= self.expected;
         if proven && torn && entry.index > self.expected {
             let detail = format!("entry {} of the same batch stands behind a hole", entry.index);
-            self.loose.push(Named { id, recorded_at, kind: Kind::Changed, detail, claims: Some(entry.index) });
+            let named = Named { id, recorded_at, kind: Kind::Changed, detail, claims: Some(entry.index) };
+            self.loose.push(named, Torn::Perhaps);
             return Ok(());
         }
         if !proven {
@@ -284,7 +337,7 @@ impl<'a> Merger<'a> {
                 Kind::Signature => Kind::Changed,
                 kind => *kind,
             });
-            self.loose.push(Named { id, recorded_at, kind, detail, claims: Some(entry.index) });
+            self.loose.push(Named { id, recorded_at, kind, detail, claims: Some(entry.index) }, Torn::Perhaps);
             return Ok(());
         }
         if entry.index < self.expected {
@@ -330,12 +383,26 @@ impl<'a> Merger<'a> {
         Ok(())
     }
 
+    /// The loose lines, given that so many entries are missing. Only then an empty file is one of them.
+    fn take_loose(&mut self, gap: u64) -> Loose {
+        let mut loose = std::mem::take(&mut self.loose);
+        if let Some(detail) = loose.empty.take().filter(|_| gap > 0) {
+            let named = Named { id: None, recorded_at: None, kind: Kind::Changed, detail, claims: None };
+            loose.push(named, Torn::Never);
+        }
+        loose
+    }
+
     /// Tells of the loose lines, given that the next line that was placed is entry `next`.
     fn flush_loose(&mut self, next: u64) {
-        let loose = std::mem::take(&mut self.loose);
         let gap = next - self.expected;
-        let changed = gap.min(loose.len() as u64);
-        for (n, named) in (0_u64..).zip(loose) {
+        let loose = self.take_loose(gap);
+        let changed = gap.min(loose.len());
+        if loose.more > 0 {
+            let detail = format!("{} more lines before entry {next} cannot be read or do not belong", loose.more);
+            self.add(finding(Kind::Changed, Some(next), detail));
+        }
+        for (n, named) in (0_u64..).zip(loose.kept) {
             let Named { id, recorded_at, kind, detail, claims } = named;
             let found = if n < gap {
                 Finding { id, recorded_at, ..finding(kind, Some(self.expected + n), detail) }
@@ -674,12 +741,11 @@ impl<'a> Merger<'a> {
 
     /// Lines without a signature, under no checkpoint: this was never a signed log, and nothing can be said of it.
     fn never_signed(&mut self) -> bool {
-        let unsigned = |named: &Named| named.kind == Kind::Unsigned;
-        let none = self.expected == 0 && !self.loose.is_empty() && self.loose.iter().all(unsigned);
+        let none = self.expected == 0 && self.loose.len() > 0 && !self.loose.other;
         if none {
             let detail =
                 format!("none of its {} lines carries a signature: this is not a signed log", self.loose.len());
-            self.loose.clear();
+            self.loose = Loose::default();
             self.report.findings.retain(|finding| finding.kind != Kind::NoCheckpoint);
             self.add(finding(Kind::NoCheckpoint, None, detail));
         }
@@ -687,7 +753,7 @@ impl<'a> Merger<'a> {
     }
 
     fn cut_short(&mut self, end: u64, known: Option<(u64, Source)>, behind: Option<u64>) -> Result<(), StoreError> {
-        let loose = self.loose.len() as u64;
+        let loose = self.loose.len() + u64::from(self.loose.empty.is_some());
         let first = self.expected + loose.min(end - self.expected);
         self.flush_loose_at_end(end);
         if first < end {
@@ -720,7 +786,12 @@ impl<'a> Merger<'a> {
     }
 
     fn flush_loose_at_end(&mut self, end: u64) {
-        for (index, named) in (self.expected..end).zip(std::mem::take(&mut self.loose)) {
+        let loose = self.take_loose(end - self.expected);
+        if loose.more > 0 {
+            let detail = format!("{} more lines at the end of the log cannot be read", loose.more);
+            self.add(finding(Kind::Changed, Some(self.expected), detail));
+        }
+        for (index, named) in (self.expected..end).zip(loose.kept) {
             let Named { id, recorded_at, kind, detail, .. } = named;
             self.add(Finding { id, recorded_at, ..finding(kind, Some(index), detail) });
         }
@@ -728,13 +799,13 @@ impl<'a> Merger<'a> {
 
     /// Loose lines at the very end, behind everything that is known to have been durable: a torn write, unless signed lines are among them.
     fn torn_tail(&mut self) {
-        let loose = std::mem::take(&mut self.loose);
+        let loose = self.take_loose(0);
         if loose.is_empty() {
             return;
         }
-        if loose.iter().any(|named| named.kind == Kind::Unsigned || named.kind == Kind::Key) {
+        if loose.whole {
             let index = self.expected;
-            for named in loose {
+            for named in loose.kept {
                 let Named { id, recorded_at, kind, detail, .. } = named;
                 self.add(Finding { id, recorded_at, ..finding(kind, Some(index), detail) });
             }

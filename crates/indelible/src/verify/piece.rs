@@ -30,7 +30,12 @@ pub(super) struct Seen {
     pub(super) fault: Option<Box<(Kind, String)>>,
     /// What of it matters beyond its hash.
     pub(super) notable: Option<Box<Notable>>,
+    /// So many lines of the same fault follow it directly, and are not told one by one. `len` covers them.
+    pub(super) more: u64,
 }
+
+/// Lines of one piece that are told one by one though they cannot be read. A piece of line feeds alone would else take 100 MiB.
+const MAX_UNREADABLE: usize = 1024;
 
 pub(super) struct SeenEntry {
     pub(super) index: u64,
@@ -60,6 +65,7 @@ impl SeenPiece {
     /// Id and time of a line, as far as they can be read.
     pub(super) fn name(&self, seen: &Seen) -> (Option<String>, Option<String>) {
         let line = self.bytes.get(seen.start..seen.start + seen.len).unwrap_or_default();
+        let line = if seen.more > 0 { line.split_inclusive(|b| *b == b'\n').next().unwrap_or_default() } else { line };
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         match Line::parse(line) {
             Ok(line) => {
@@ -86,21 +92,34 @@ fn quoted_after(line: &[u8], name: &[u8]) -> Option<String> {
 pub(super) fn look(bytes: Vec<u8>, expect: &Expect) -> SeenPiece {
     let mut lines = Vec::with_capacity(bytes.len() / 512 + 1);
     let mut ids = [0; 4];
-    let mut start = 0;
+    let (mut start, mut faulty) = (0, 0);
     let attachments = memchr::memmem::Finder::new(b"\"attachments\":[");
     for line in lines_of(&bytes) {
         let seen = match line.strip_suffix(b"\n") {
             Some(text) => look_at(text, expect, &attachments, &mut ids),
             None => unreadable(Kind::Changed, "its line does not end".to_owned()),
         };
-        lines.push(Seen { start, len: line.len(), ..seen });
+        faulty += usize::from(seen.entry.is_none());
+        match lines.last_mut().filter(|last| faulty > MAX_UNREADABLE && alike(last, &seen)) {
+            Some(last) => {
+                last.len += line.len();
+                last.more += 1;
+            }
+            None => lines.push(Seen { start, len: line.len(), ..seen }),
+        }
         start += line.len();
     }
     SeenPiece { bytes, lines, ids }
 }
 
+/// Whether neither can be read, for faults of the same kind.
+fn alike(one: &Seen, other: &Seen) -> bool {
+    let kind = |seen: &Seen| seen.fault.as_ref().map(|fault| fault.0);
+    one.entry.is_none() && other.entry.is_none() && kind(one) == kind(other)
+}
+
 fn unreadable(kind: Kind, detail: String) -> Seen {
-    Seen { start: 0, len: 0, entry: None, fault: Some(Box::new((kind, detail))), notable: None }
+    Seen { start: 0, len: 0, entry: None, fault: Some(Box::new((kind, detail))), notable: None, more: 0 }
 }
 
 fn look_at(text: &[u8], expect: &Expect, finder: &memchr::memmem::Finder<'_>, ids: &mut [u64; 4]) -> Seen {
@@ -152,6 +171,7 @@ fn look_at(text: &[u8], expect: &Expect, finder: &memchr::memmem::Finder<'_>, id
         }),
         fault: fault.map(Box::new),
         notable: is_notable.then(|| Box::new(notable)),
+        more: 0,
     }
 }
 

@@ -114,7 +114,10 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let begun = Instant::now();
     let held = store.has_writer()?;
     // The published checkpoint first: a live writer swaps the head before it publishes.
-    let published = store.checkpoint()?;
+    let (published, unread) = match store.checkpoint() {
+        Err(StoreError::Damaged { detail, .. }) => (None, Some(detail)),
+        published => (published?, None),
+    };
     let origin = request.key.name().to_owned();
     let head = load_head(request, &origin)?;
     let (zero, names) = first_words(store)?;
@@ -148,6 +151,9 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
         verified: None,
         head: None,
     };
+    if let Some(detail) = &unread {
+        report.add(finding(Kind::CheckpointSignature, None, format!("the published checkpoint: {detail}")));
+    }
     let fixed = known_heads(store, request, head.as_ref(), published.as_deref(), held, &mut report)?;
     let newest = fixed.iter().filter(|a| a.source != Source::Given).max_by_key(|a| a.head.size).copied();
     if let (Some((record, _)), Some(zero)) = (&head, &zero)
@@ -169,6 +175,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let newest_kept = head.as_ref().filter(|_| request.head_required).map(|(record, _)| record.kept);
     // Before the scan: a writer that comes later makes more durable than the scan has seen.
     let durable = if held { None } else { durable_size(store)? };
+    let vouched = fixed.iter().map(|anchor| anchor.head.size.0).max().unwrap_or(0);
     let setup = Setup {
         store,
         anchors: Anchors::new(store, request.key.clone(), fixed, newest_kept, (from, kept_before), held),
@@ -181,6 +188,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
         last_leaf,
         from,
         settled: durable.unwrap_or(0).max(newest.map_or(0, |anchor| anchor.head.size.0)),
+        vouched,
     };
     // What the stored tree holds beyond the newest own checkpoint is provisional and proves nothing.
     let tree_size = store.tree_size()?.0.min(newest.map_or(0, |anchor| anchor.head.size.0));
@@ -242,11 +250,11 @@ struct Zero {
 /// derived is asked.
 fn first_words(store: &dyn Reader) -> Result<(Option<Zero>, Vec<String>), VerifyError> {
     let mut bytes = Vec::new();
-    if let Some(run) = store.runs()?.first()
-        && let Some(piece) = store.pieces(run)?.first()
-    {
-        // A frame that cannot be read is told by the scan.
-        bytes = match store.read_piece(run, piece) {
+    if let Some(run) = store.runs()?.first() {
+        let first = store.pieces(run).map(|pieces| pieces.into_iter().next());
+        let read = first.and_then(|piece| piece.map_or(Ok(Vec::new()), |piece| store.read_piece(run, &piece)));
+        // What cannot be read is told by the scan.
+        bytes = match read {
             Err(StoreError::Evidence { .. }) => Vec::new(),
             result => result?,
         };
@@ -310,7 +318,7 @@ fn known_heads(
     let mut newest_kept = None;
     if !request.head_required
         && let Some(number) = store.newest_kept()?
-        && let Some(note) = store.kept(number)?
+        && let Some(note) = kept(store, number)?
         && let Opened::Good(tree) = open(&note, &request.key)
     {
         newest_kept = Some(number);
@@ -365,6 +373,14 @@ fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, wri
             known.size, published.size
         );
         report.add(finding(Kind::Derived, None, detail));
+    }
+}
+
+/// A kept checkpoint, where it can be read; where it cannot, the scan tells.
+fn kept(store: &dyn Reader, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    match store.kept(number) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        note => note,
     }
 }
 
@@ -520,6 +536,10 @@ impl Jobs<'_> {
             let run = self.runs.get(state.run)?;
             match self.store.pieces(run) {
                 Ok(pieces) => state.pieces = pieces.into(),
+                // Its one piece cannot be read either, and that is told where it stands.
+                Err(StoreError::Evidence { .. }) => {
+                    state.pieces = VecDeque::from([Piece { offset: 0, bytes: 0, unit: 0, units: 0 }]);
+                }
                 Err(error) => {
                     state.failed = Some(error);
                     return None;
@@ -600,6 +620,7 @@ fn conclude(
     let anchored = newest.map_or(TreeSize(0), |anchor| anchor.head.size);
     let scanned = Scanned {
         anchored,
+        size: end.size,
         info: &info,
         // An auditor's head may be older than what the log has kept since.
         kept: head.filter(|_| request.head_required).map_or(end.kept.1, |(record, _)| record.kept.number),

@@ -15,6 +15,8 @@ mod kill;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod repair;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod world;
