@@ -410,26 +410,11 @@ impl Reader for FileReader {
     }
 
     fn runs(&self) -> Result<Vec<Run>, StoreError> {
-        let held = self.has_writer()?;
-        let durable = if held { Some(self.durable()?) } else { None };
-        let segments = self.segments(true)?;
-        let mut runs = Vec::new();
-        let mut position = 0;
-        for (n, segment) in segments.iter().enumerate() {
-            let open = match OpenSegment::open(&self.disk, &self.layout, *segment, Trust::Table) {
-                Err(StoreError::Damaged { .. }) => OpenSegment::open(&self.disk, &self.layout, *segment, Trust::Walk)?,
-                open => open?,
-            };
-            let mut bytes = open.len()?;
-            let closed = segment.kind == Kind::Closed || n + 1 < segments.len();
-            // Beside a live writer the newest segment is read only as far as it is known to be synced.
-            if let (false, Some(durable)) = (closed, durable) {
-                bytes = bytes.min(durable.bytes.saturating_sub(position));
-            }
-            position += bytes;
-            runs.push(Run { first: segment.first, place: open.place(), bytes, closed });
+        match self.list_runs() {
+            // A segment was compressed between listing and opening it: its other form is in a fresh list.
+            Err(error) if is_missing(&error) => self.list_runs(),
+            runs => runs,
         }
-        Ok(runs)
     }
 
     fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
@@ -506,9 +491,38 @@ impl Reader for FileReader {
         let limit = usize::try_from(MAX_ATTACHMENT_BYTES).unwrap_or(usize::MAX);
         read_small(&*self.disk, &path, limit).map_err(StoreError::io("read", &path))
     }
+
+    fn attachment_size(&self, digest: &[u8; 32]) -> Result<Option<u64>, StoreError> {
+        let path = self.layout.attachment(digest);
+        let meta = self.disk.meta(&path).map_err(StoreError::io("read", &path))?;
+        Ok(meta.filter(|meta| !meta.is_dir).map(|meta| meta.len))
+    }
 }
 
 impl FileReader {
+    fn list_runs(&self) -> Result<Vec<Run>, StoreError> {
+        let held = self.has_writer()?;
+        let durable = if held { Some(self.durable()?) } else { None };
+        let segments = self.segments(true)?;
+        let mut runs = Vec::new();
+        let mut position = 0;
+        for (n, segment) in segments.iter().enumerate() {
+            let open = match OpenSegment::open(&self.disk, &self.layout, *segment, Trust::Table) {
+                Err(StoreError::Damaged { .. }) => OpenSegment::open(&self.disk, &self.layout, *segment, Trust::Walk)?,
+                open => open?,
+            };
+            let mut bytes = open.len()?;
+            let closed = segment.kind == Kind::Closed || n + 1 < segments.len();
+            // Beside a live writer the newest segment is read only as far as it is known to be synced.
+            if let (false, Some(durable)) = (closed, durable) {
+                bytes = bytes.min(durable.bytes.saturating_sub(position));
+            }
+            position += bytes;
+            runs.push(Run { first: segment.first, place: open.place(), bytes, closed });
+        }
+        Ok(runs)
+    }
+
     fn lookup_anew(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
         let ids = IdIndex::open_to_hole(Arc::clone(&self.disk), self.layout.clone())?;
         let mut found: Vec<LeafIndex> = ids.lookup(id)?.into_iter().map(LeafIndex).collect();
@@ -524,7 +538,7 @@ impl FileReader {
         // A segment that was opened by its seek table is not to be scanned by it.
         let walked = |o: &&Arc<OpenSegment>| {
             o.segment.first == run.first
-                && o.place() == run.place
+                && (o.segment.kind == Kind::Closed || o.place() == run.place)
                 && (o.trust == Trust::Walk || o.segment.kind == Kind::Plain)
         };
         if let Some(found) = open.iter().find(walked) {

@@ -1,7 +1,11 @@
 //! What the library promises, tested from outside: one binary, one module for each subject.
 
 #[cfg(test)]
+mod attachments;
+#[cfg(test)]
 mod basics;
+#[cfg(test)]
+mod closed;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
