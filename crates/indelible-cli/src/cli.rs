@@ -41,6 +41,8 @@ pub(crate) enum Command {
     /// Record JSON events, one a line; receipts go to stdout as JSON Lines
     #[command(after_help = exit::HELP)]
     Append(AppendArgs),
+    /// Keep files in the log for events to name in `attachments`; prints what to name, one JSON object a file
+    Attach(AttachArgs),
     /// Record foreign audit records; what was imported before is recognised
     #[command(after_help = exit::HELP)]
     Import(ImportArgs),
@@ -121,6 +123,13 @@ pub(crate) struct AppendArgs {
     /// Write the lines that were not recorded to this new file
     #[arg(long, value_name = "FILE")]
     pub(crate) rejects: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct AttachArgs {
+    /// What to keep; kept once, however often it is put
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -6,7 +6,7 @@ use indelible_core::{
     entry::{BodyKind, Line, top_level_string},
     tile::level_len,
 };
-use indelible_store::store::{DerivedFault, Fingerprint, Reader as _, Scanned, StoreError, id_digest};
+use indelible_store::store::{DerivedFault, Fingerprint, Reader as _, Scanned, StoreError, id_digest, lines};
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
@@ -54,7 +54,8 @@ pub fn id_of(line: &[u8], index: u64) -> Option<Record> {
 }
 
 pub(crate) fn check(reader: &FileReader, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError> {
-    let held = reader.has_writer()?;
+    // A writer that came since leaves its traces as well.
+    let held = scanned.held || reader.has_writer()?;
     let mut faults = Vec::new();
     check_marker(reader, scanned, &mut faults)?;
     check_lengths(reader, scanned, held, &mut faults)?;
@@ -125,7 +126,7 @@ fn check_segments(
     faults: &mut Vec<DerivedFault>,
 ) -> Result<(), StoreError> {
     // Behind what was scanned a writer may just have begun a file.
-    let end = (!held).then_some(scanned.size);
+    let end = (!held).then_some(scanned.end.0);
     for path in strays(reader, end)? {
         faults.push(fault(&path, "it is empty and not at the end of the log"));
     }
@@ -293,10 +294,12 @@ fn check_ids(
         }
         Err(error) => return Err(error),
     };
+    // What a live writer recorded behind the scan is not in its sum.
+    let end = if held { scanned.end.0 } else { u64::MAX };
     let mut sum = [0_u64; 4];
     for run in index.runs() {
         let scan = run.scan(|(id, at)| {
-            if scanned.ids.is_some() {
+            if scanned.ids.is_some() && at < end {
                 add(&mut sum, id_digest(id, at));
             }
             Ok(())
@@ -311,12 +314,32 @@ fn check_ids(
         }
     }
     if let Some(want) = scanned.ids {
-        let size = scanned.anchored.0.max(index.covered());
-        for (id, at) in scan_ids(reader, index.covered(), size)? {
-            add(&mut sum, id_digest(id, at));
-        }
+        add_ids_from_runs(reader, index.covered(), end, &mut sum)?;
         if sum != want {
             faults.push(fault(&dir, "the ids in it are not those of the entries"));
+        }
+    }
+    Ok(())
+}
+
+/// Adds the ids of the entries `from .. to`, read as the scan reads them: behind the last checkpoint nothing derived leads to a line.
+fn add_ids_from_runs(reader: &FileReader, from: u64, to: u64, sum: &mut [u64; 4]) -> Result<(), StoreError> {
+    let runs = reader.runs()?;
+    let skip = runs.iter().skip(1).take_while(|run| run.first <= from).count();
+    for run in runs.iter().skip(skip).take_while(|run| run.first < to) {
+        for piece in reader.pieces(run)? {
+            let bytes = match reader.read_piece(run, &piece) {
+                // The scan has told.
+                Err(StoreError::Evidence { .. }) => continue,
+                bytes => bytes?,
+            };
+            for line in lines(&bytes).filter_map(|line| line.strip_suffix(b"\n")) {
+                let index = Line::parse(line).ok().map(|line| line.entry.index.0);
+                let own = index.filter(|index| (from..to).contains(index)).and_then(|index| id_of(line, index));
+                if let Some((id, at)) = own {
+                    add(sum, id_digest(id, at));
+                }
+            }
         }
     }
     Ok(())

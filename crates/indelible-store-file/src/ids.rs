@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     io,
     path::PathBuf,
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, RwLock},
 };
 
 use indelible_store::{
@@ -16,7 +16,7 @@ use indelible_store::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::layout::Layout;
+use crate::{layout::Layout, tree_files::lock};
 
 const MAGIC: &[u8; 8] = b"INDIDS1\n";
 const HEADER_LEN: usize = 40;
@@ -304,6 +304,8 @@ pub struct IdIndex {
     disk: SharedDisk,
     layout: Layout,
     state: RwLock<State>,
+    /// Held by who writes out and merges: two would write the same file. Says whether a file that was to be merged is damaged.
+    tending: Mutex<bool>,
 }
 
 #[derive(Default)]
@@ -354,7 +356,7 @@ impl IdIndex {
         }
         let covered = state.runs.last().map_or(0, |run| run.end);
         (state.current_end, state.frozen_end) = (covered, covered);
-        Ok(Self { disk, layout, state: RwLock::new(state) })
+        Ok(Self { disk, layout, state: RwLock::new(state), tending: Mutex::default() })
     }
 
     /// End of the range that the files cover.
@@ -384,11 +386,13 @@ impl IdIndex {
         self.read().written
     }
 
-    /// Candidates among the ids that are in no file yet.
+    /// Candidates among the ids that are in no file yet; `None` where a generation left memory since `token` was taken, so that only
+    /// [`IdIndex::lookup`] finds all. Both are read under one lock: nothing is written in between.
     #[must_use]
-    pub fn in_memory(&self, id: Fingerprint) -> Vec<u64> {
+    pub fn recent(&self, id: Fingerprint, token: u64) -> Option<Vec<u64>> {
         let state = self.read();
-        [state.current.get(&id), state.frozen.get(&id)].into_iter().flatten().copied().collect()
+        let memory = [state.current.get(&id), state.frozen.get(&id)];
+        (state.written == token).then(|| memory.into_iter().flatten().copied().collect())
     }
 
     /// Candidates for an id: all that there are, newest first; strangers are possible only by a collision of 128 bits.
@@ -409,11 +413,13 @@ impl IdIndex {
     }
 
     /// Writes out what is in memory and below `anchored`, if it is worth a file (or `all`), then merges neighbours once.
-    /// Returns whether there is more to merge.
+    /// Returns whether there is more to merge. Callers take turns. A file whose checksum does not fit is not merged: it stays as it is
+    /// for verification to find, and so does everything else until the log is opened again.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn tend(&self, anchored: u64, all: bool) -> Result<bool, StoreError> {
+        let mut damaged = lock(&self.tending);
         self.freeze(all);
         let (frozen, first, end) = {
             let state = self.read();
@@ -431,7 +437,17 @@ impl IdIndex {
             state.frozen = Arc::default();
             state.written += 1;
         }
-        self.merge()
+        if *damaged {
+            return Ok(false);
+        }
+        match self.merge() {
+            // INVARIANT(authentic): a merged file has a checksum of its own, so what it is made of must have been whole.
+            Err(StoreError::Damaged { .. }) => {
+                *damaged = true;
+                Ok(false)
+            }
+            merged => merged,
+        }
     }
 
     /// Moves the current generation behind, where the one before is written.
@@ -455,7 +471,11 @@ impl IdIndex {
         let path = self.layout.at("ids").join(file_name(first, end));
         let temporary = path.with_extension("tmp");
         let mut out = RunWriter::create(&self.disk, temporary.clone(), first, end, count)?;
-        fill(&mut out)?;
+        if let Err(error) = fill(&mut out) {
+            drop(out);
+            drop(self.disk.remove(&temporary));
+            return Err(error);
+        }
         out.finish()?;
         self.disk.rename(&temporary, &path).map_err(StoreError::io("rename", &path))?;
         let dir = self.layout.at("ids");
@@ -503,27 +523,40 @@ fn merge_from(sizes: &[u64]) -> Option<usize> {
     (same >= FAN_OUT).then(|| sizes.len() - same)
 }
 
+/// Merges records while checking each file's checksum of them; filters are made anew.
 fn merge_records(runs: &[Arc<Run>], out: &mut RunWriter) -> Result<(), StoreError> {
     struct Cursor<'a> {
         run: &'a Run,
         next: u64,
         buffer: std::vec::IntoIter<Record>,
         head: Option<Record>,
+        digest: Sha256,
     }
     impl Cursor<'_> {
         fn advance(&mut self) -> Result<(), StoreError> {
             if self.buffer.len() == 0 && self.next < self.run.count {
                 let count = usize::try_from(self.run.count - self.next).unwrap_or(usize::MAX).min(BUFFER_RECORDS);
-                self.buffer = self.run.records(self.next, count)?.into_iter();
+                let mut bytes = vec![0; count * RECORD_LEN];
+                self.run.read(&mut bytes, self.run.records_at() + self.next * RECORD)?;
+                self.digest.update(&bytes);
+                self.buffer = bytes.chunks_exact(RECORD_LEN).filter_map(parse_record).collect::<Vec<_>>().into_iter();
                 self.next += count as u64;
             }
             self.head = self.buffer.next();
             Ok(())
         }
+
+        /// Compares the checksum of the records, when all were read.
+        fn finish(self) -> Result<(), StoreError> {
+            let mut footer = [0; FOOTER_LEN];
+            self.run.read(&mut footer, self.run.records_at() + self.run.count * RECORD)?;
+            let digest: [u8; 32] = self.digest.finalize().into();
+            if footer.ends_with(&digest) { Ok(()) } else { Err(self.run.damaged("its checksum does not fit")) }
+        }
     }
     let mut cursors = Vec::new();
     for run in runs {
-        let mut cursor = Cursor { run, next: 0, buffer: Vec::new().into_iter(), head: None };
+        let mut cursor = Cursor { run, next: 0, buffer: Vec::new().into_iter(), head: None, digest: Sha256::new() };
         cursor.advance()?;
         cursors.push(cursor);
     }
@@ -533,7 +566,7 @@ fn merge_records(runs: &[Arc<Run>], out: &mut RunWriter) -> Result<(), StoreErro
         }
         cursor.advance()?;
     }
-    Ok(())
+    cursors.into_iter().try_for_each(Cursor::finish)
 }
 
 fn file_name(first: u64, end: u64) -> String {
@@ -657,6 +690,48 @@ mod tests {
             }
             assert_eq!(scanned, n);
         }
+    }
+
+    #[test]
+    fn a_damaged_file_is_not_merged() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        for folder in layout.folders().iter().skip(1) {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let index = IdIndex::open(OsDisk::shared(), layout.clone()).unwrap();
+        let fan_out = FAN_OUT as u64;
+        for n in 0..fan_out - 1 {
+            index.insert([(id(n), n)], n + 1);
+            index.tend(n + 1, true).unwrap();
+        }
+        let path = layout.at("ids").join(file_name(2, 3));
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.len() - FOOTER_LEN - 1;
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        index.insert([(id(fan_out), fan_out - 1)], fan_out);
+        for _ in 0..3 {
+            assert!(!index.tend(fan_out, true).unwrap());
+        }
+        assert_eq!(index.runs().len(), FAN_OUT);
+        assert_eq!(std::fs::read_dir(layout.at("ids")).unwrap().count(), FAN_OUT);
+    }
+
+    #[test]
+    fn what_is_in_memory_is_told_only_under_the_token_of_the_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        for folder in layout.folders().iter().skip(1) {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let index = IdIndex::open(OsDisk::shared(), layout).unwrap();
+        let token = index.token();
+        index.insert([(id(0), 0)], 1);
+        assert_eq!(index.recent(id(0), token), Some(vec![0]));
+        index.tend(1, true).unwrap();
+        assert_eq!(index.recent(id(0), token), None);
+        assert_eq!(index.recent(id(0), index.token()), Some(Vec::new()));
     }
 
     #[test]

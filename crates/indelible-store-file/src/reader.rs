@@ -416,44 +416,11 @@ impl Reader for FileReader {
     }
 
     fn runs(&self) -> Result<Vec<Run>, StoreError> {
-        let held = self.has_writer()?;
-        let durable = if held { Some(self.durable()?) } else { None };
-        let segments = self.segments(true)?;
-        let mut runs = Vec::new();
-        let mut position = 0;
-        for (n, segment) in segments.iter().enumerate() {
-            let mut segment = *segment;
-            let mut open = OpenSegment::open(&self.disk, &self.layout, segment, Trust::Table);
-            if segment.kind == Kind::Plain && open.as_ref().is_err_and(is_missing) {
-                // Compressed by a live writer since the list was made.
-                segment.kind = Kind::Closed;
-                open = OpenSegment::open(&self.disk, &self.layout, segment, Trust::Table);
-            }
-            let open = match open {
-                Err(StoreError::Damaged { .. }) => OpenSegment::open(&self.disk, &self.layout, segment, Trust::Walk)?,
-                // Who reads its pieces is told.
-                Err(StoreError::Evidence { .. }) => {
-                    let place = segment.path(&self.layout).display().to_string();
-                    runs.push(Run { first: segment.first, place, bytes: 0, beyond: 0, closed: true });
-                    continue;
-                }
-                open => open?,
-            };
-            let mut bytes = open.len()?;
-            let beyond = match segment.kind {
-                Kind::Plain => bytes.saturating_sub(MAX_PLAIN_BYTES),
-                Kind::Closed => 0,
-            };
-            bytes -= beyond;
-            let closed = segment.kind == Kind::Closed || n + 1 < segments.len();
-            // Beside a live writer the newest segment is read only as far as it is known to be synced.
-            if let (false, Some(durable)) = (closed, durable) {
-                bytes = bytes.min(durable.bytes.saturating_sub(position));
-            }
-            position += bytes;
-            runs.push(Run { first: segment.first, place: open.place(), bytes, beyond, closed });
+        match self.list_runs() {
+            // A segment was compressed between listing and opening it: its other form is in a fresh list.
+            Err(error) if is_missing(&error) => self.list_runs(),
+            runs => runs,
         }
-        Ok(runs)
     }
 
     fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
@@ -530,6 +497,12 @@ impl Reader for FileReader {
         let limit = usize::try_from(MAX_ATTACHMENT_BYTES).unwrap_or(usize::MAX);
         read_small(&*self.disk, &path, limit).map_err(StoreError::io("read", &path))
     }
+
+    fn attachment_size(&self, digest: &[u8; 32]) -> Result<Option<u64>, StoreError> {
+        let path = self.layout.attachment(digest);
+        let meta = self.disk.meta(&path).map_err(StoreError::io("read", &path))?;
+        Ok(meta.filter(|meta| !meta.is_dir).map(|meta| meta.len))
+    }
 }
 
 impl FileReader {
@@ -542,6 +515,47 @@ impl FileReader {
             }
             note => note.map_err(StoreError::io("read", path)),
         }
+    }
+
+    fn list_runs(&self) -> Result<Vec<Run>, StoreError> {
+        let held = self.has_writer()?;
+        let durable = if held { Some(self.durable()?) } else { None };
+        let segments = self.segments(true)?;
+        let mut runs = Vec::new();
+        let mut position = 0;
+        for (n, segment) in segments.iter().enumerate() {
+            let mut segment = *segment;
+            let mut open = OpenSegment::open(&self.disk, &self.layout, segment, Trust::Table);
+            if segment.kind == Kind::Plain && open.as_ref().is_err_and(is_missing) {
+                // Compressed by a live writer since the list was made.
+                segment.kind = Kind::Closed;
+                open = OpenSegment::open(&self.disk, &self.layout, segment, Trust::Table);
+            }
+            let open = match open {
+                Err(StoreError::Damaged { .. }) => OpenSegment::open(&self.disk, &self.layout, segment, Trust::Walk)?,
+                // Who reads its pieces is told.
+                Err(StoreError::Evidence { .. }) => {
+                    let place = segment.path(&self.layout).display().to_string();
+                    runs.push(Run { first: segment.first, place, bytes: 0, beyond: 0, closed: true });
+                    continue;
+                }
+                open => open?,
+            };
+            let mut bytes = open.len()?;
+            let beyond = match segment.kind {
+                Kind::Plain => bytes.saturating_sub(MAX_PLAIN_BYTES),
+                Kind::Closed => 0,
+            };
+            bytes -= beyond;
+            let closed = segment.kind == Kind::Closed || n + 1 < segments.len();
+            // Beside a live writer the newest segment is read only as far as it is known to be synced.
+            if let (false, Some(durable)) = (closed, durable) {
+                bytes = bytes.min(durable.bytes.saturating_sub(position));
+            }
+            position += bytes;
+            runs.push(Run { first: segment.first, place: open.place(), bytes, beyond, closed });
+        }
+        Ok(runs)
     }
 
     fn lookup_anew(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
@@ -559,7 +573,7 @@ impl FileReader {
         // A segment that was opened by its seek table is not to be scanned by it.
         let walked = |o: &&Arc<OpenSegment>| {
             o.segment.first == run.first
-                && o.place() == run.place
+                && (o.segment.kind == Kind::Closed || o.place() == run.place)
                 && (o.trust == Trust::Walk || o.segment.kind == Kind::Plain)
         };
         if let Some(found) = open.iter().find(walked) {

@@ -49,6 +49,10 @@ pub struct FileWriter {
     ids: Arc<IdIndex>,
     poisoned: Mutex<Option<String>>,
     bounded: AtomicBool,
+    /// Held while the mark is written: its temporary file has one name.
+    marking: Mutex<()>,
+    /// The same for attachments.
+    attaching: Mutex<()>,
     protection: Mutex<Option<Protection>>,
     _lease: Box<dyn Lease>,
 }
@@ -141,6 +145,8 @@ impl FileWriter {
             poisoned: Mutex::default(),
             // Also where a mark was found: it may be one whose name was never synced.
             bounded: AtomicBool::new(false),
+            marking: Mutex::default(),
+            attaching: Mutex::default(),
             protection: Mutex::default(),
             _lease: lease,
         };
@@ -234,6 +240,11 @@ impl FileWriter {
 
     fn commit(&self, batch: &Batch) -> Result<Appended, StoreError> {
         let mut state = lock(&self.active);
+        let size = self.live.size.load(Ordering::Acquire);
+        if batch.first != size {
+            let detail = format!("the batch begins with entry {}", batch.first);
+            return Err(StoreError::Evidence { index: size, detail });
+        }
         let segment_closed = self.rotate(&mut state, batch)?;
         let len = state.active.len;
         let path = state.active.segment.path(self.layout());
@@ -251,6 +262,12 @@ impl FileWriter {
         self.live.position.store(bytes, Ordering::Release);
         self.live.size.store(size, Ordering::Release);
         Ok(Appended { segment_closed })
+    }
+
+    /// Whether an attachment is stored with this content.
+    fn holds(&self, digest: &[u8; 32], content: &[u8]) -> Result<bool, StoreError> {
+        let size = self.reader.attachment_size(digest)?;
+        Ok(size == Some(content.len() as u64) && self.reader.attachment(digest)?.as_deref() == Some(content))
     }
 
     /// Compresses one closed segment whose entries are all below a kept checkpoint. Returns whether there was one.
@@ -553,6 +570,9 @@ impl Reader for FileWriter {
     fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         self.reader.attachment(digest)
     }
+    fn attachment_size(&self, digest: &[u8; 32]) -> Result<Option<u64>, StoreError> {
+        self.reader.attachment_size(digest)
+    }
 }
 
 impl Writer for FileWriter {
@@ -573,7 +593,10 @@ impl Writer for FileWriter {
     }
 
     fn lookup_recent(&self, id: Fingerprint, token: u64) -> Result<Vec<LeafIndex>, StoreError> {
-        let found = if token == self.ids.token() { self.ids.in_memory(id) } else { self.ids.lookup(id)? };
+        let found = match self.ids.recent(id, token) {
+            Some(found) => found,
+            None => self.ids.lookup(id)?,
+        };
         Ok(found.into_iter().map(LeafIndex).collect())
     }
 
@@ -604,11 +627,16 @@ impl Writer for FileWriter {
         }
         let digest: [u8; 32] = Sha256::digest(content).into();
         let path = self.layout().attachment(&digest);
-        if let Some(dir) = path.parent() {
-            create_dirs(&**self.disk(), dir).map_err(StoreError::io("create", dir))?;
+        let dir = path.parent().unwrap_or_else(|| self.layout().root());
+        let _attaching = lock(&self.attaching);
+        create_dirs(&**self.disk(), dir).map_err(StoreError::io("create", dir))?;
+        // Whatever shows under the name and is not this content is replaced: a damaged one is mended by putting it again.
+        if self.holds(&digest, content)? {
+            // A name that shows need not be one that was synced.
+            self.disk().sync_dir(dir).map_err(StoreError::io("sync", dir))?;
+        } else {
+            replace_small(&**self.disk(), &path, content).map_err(StoreError::io("write", &path))?;
         }
-        // Also where it is there already: a name that shows need not be one that was synced.
-        replace_small(&**self.disk(), &path, content).map_err(StoreError::io("write", &path))?;
         let all = self.layout().at("attachments");
         self.disk().sync_dir(&all).map_err(StoreError::io("sync", &all))?;
         drop(self.disk().protect(&path, false));
@@ -616,6 +644,10 @@ impl Writer for FileWriter {
     }
 
     fn mark_bounded(&self) -> Result<(), StoreError> {
+        if self.bounded.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _marking = lock(&self.marking);
         if self.bounded.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -638,6 +670,7 @@ impl Writer for FileWriter {
         for _ in 0..2 {
             while self.ids.tend(size, true)? {}
         }
+        let _marking = lock(&self.marking);
         let path = self.layout().at("bounded");
         if self.disk().meta(&path).map_err(StoreError::io("read", &path))?.is_some() {
             self.disk().remove(&path).map_err(StoreError::io("remove", &path))?;

@@ -163,6 +163,10 @@ impl Reader for MemoryStore {
     fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(Self::read(self).attachments.get(digest).cloned())
     }
+
+    fn attachment_size(&self, digest: &[u8; 32]) -> Result<Option<u64>, StoreError> {
+        Ok(Self::read(self).attachments.get(digest).map(|content| content.len() as u64))
+    }
 }
 
 impl Writer for MemoryStore {

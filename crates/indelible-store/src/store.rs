@@ -255,8 +255,10 @@ pub struct Piece {
 pub struct Scanned<'a> {
     /// Number of entries below the newest checkpoint.
     pub anchored: TreeSize,
-    /// Number of entries that were found.
-    pub size: u64,
+    /// How far the scan came: anchored entries and those behind them.
+    pub end: TreeSize,
+    /// Whether a writer held the lease when the scan began: the files may have grown since.
+    pub held: bool,
     /// Log id and origin by entry 0.
     pub info: &'a LogInfo,
     /// Number of the newest kept checkpoint.
@@ -328,6 +330,10 @@ pub trait Reader: Send + Sync {
     fn has_writer(&self) -> Result<bool, StoreError>;
     /// An attachment by its SHA-256; not verified here.
     fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError>;
+    /// How many bytes an attachment has; `None` where it is not stored. Its content is not looked at.
+    fn attachment_size(&self, digest: &[u8; 32]) -> Result<Option<u64>, StoreError> {
+        Ok(self.attachment(digest)?.map(|content| content.len() as u64))
+    }
 }
 
 /// Writing: held by one process at a time.

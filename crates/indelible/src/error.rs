@@ -24,6 +24,30 @@ pub enum AppendError {
         /// Where it stands.
         index: u64,
     },
+    /// The event names an attachment that the log does not hold. Nothing was recorded.
+    #[error(
+        "event `{id}` names the attachment `{digest}`, which the log does not hold: put it first with `indelible attach FILE`"
+    )]
+    AttachmentMissing {
+        /// As the event names it.
+        digest: String,
+        /// The event's id.
+        id: String,
+    },
+    /// The event gives an attachment another size than the stored one has. Nothing was recorded.
+    #[error(
+        "event `{id}` says that the attachment `{digest}` has {said} bytes, the stored one has {stored}: give the size that `indelible attach FILE` prints"
+    )]
+    AttachmentSize {
+        /// As the event names it.
+        digest: String,
+        /// The event's id.
+        id: String,
+        /// Bytes by the event.
+        said: u64,
+        /// Bytes that are stored.
+        stored: u64,
+    },
     /// The queue is full and the log was asked to refuse. Nothing was recorded.
     #[error("the log's queue is full ({events} events): try again, or open the log so that callers wait")]
     Full {

@@ -37,6 +37,7 @@ pub mod options;
 pub mod receipt;
 pub mod verify;
 
+mod attachments;
 mod open;
 mod publisher;
 mod queue;

@@ -7,7 +7,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Condvar, Mutex, OnceLock, PoisonError, Weak,
+        Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -31,6 +31,7 @@ use indelible_store::{
 };
 
 use crate::{
+    attachments,
     clock::{Clock, Entropy, new_id},
     error::{AppendError, LogError, chain},
     keeper::Keeper,
@@ -83,6 +84,8 @@ pub(crate) struct Inner {
     pub(crate) keeper: Keeper,
     pub(crate) failed: OnceLock<String>,
     pub(crate) closed: AtomicBool,
+    /// Held by who closes, shared by who writes beside the queue.
+    pub(crate) closing: RwLock<()>,
     pub(crate) segment_closed: AtomicBool,
     /// When the first entry that no checkpoint covers became durable.
     pub(crate) unpublished_since: Mutex<Option<Instant>>,
@@ -226,7 +229,10 @@ impl Log {
     /// [`AppendError`]; then nothing was accepted.
     pub fn append_bounded(&self, event: &[u8]) -> Result<Bounded, AppendError> {
         let inner = &self.inner;
-        inner.store.mark_bounded().map_err(|error| AppendError::Store(Arc::new(error)))?;
+        {
+            let _open = inner.writing()?;
+            inner.store.mark_bounded().map_err(|error| AppendError::Store(Arc::new(error)))?;
+        }
         let prepared = inner.prepare(event, Ack::Bounded)?;
         let id = prepared.id.clone();
         let ticket = inner.push(vec![prepared], true)?;
@@ -249,6 +255,8 @@ impl Log {
     /// # Errors
     /// [`LogError`].
     pub fn checkpoint(&self) -> Result<HeadRecord, LogError> {
+        self.inner.healthy()?;
+        self.inner.not_closed()?;
         self.inner.publish(Keep::No)
     }
 
@@ -257,6 +265,8 @@ impl Log {
     /// # Errors
     /// [`LogError`].
     pub fn keep_checkpoint(&self) -> Result<HeadRecord, LogError> {
+        self.inner.healthy()?;
+        self.inner.not_closed()?;
         self.inner.publish(Keep::Yes)
     }
 
@@ -315,6 +325,7 @@ impl Log {
     /// # Errors
     /// [`StoreError`].
     pub fn put_attachment(&self, content: &[u8]) -> Result<[u8; 32], LogError> {
+        let _open = self.inner.writing()?;
         Ok(self.inner.store.put_attachment(content)?)
     }
 
@@ -515,6 +526,22 @@ impl Inner {
         }
     }
 
+    /// Refuses where the log was closed; which of the failures it was is told first.
+    fn not_closed(&self) -> Result<(), AppendError> {
+        match self.failed.get() {
+            Some(why) => Err(AppendError::Failed { why: why.clone() }),
+            None if self.closed.load(Ordering::Acquire) => Err(AppendError::Closed),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps the log from being closed while something is written beside the queue.
+    fn writing(&self) -> Result<RwLockReadGuard<'_, ()>, AppendError> {
+        let open = self.closing.read().unwrap_or_else(PoisonError::into_inner);
+        self.not_closed()?;
+        Ok(open)
+    }
+
     /// Ends writing. The first failure is the one that is told.
     pub(crate) fn fail(&self, error: &dyn std::error::Error) {
         let why = self.failed.get_or_init(|| chain(error)).clone();
@@ -523,6 +550,7 @@ impl Inner {
 
     fn prepare(&self, text: &[u8], ack: Ack) -> Result<Prepared, AppendError> {
         let event = event::parse(text, || new_id(self.clock.now(), self.entropy.salt())).map_err(AppendError::Event)?;
+        attachments::check(&*self.store, event.id(), event.bytes())?;
         let start = EntryStart::new(BodyKind::Event, event.bytes(), self.entropy.salt());
         let start = if ack == Ack::Bounded { start.bounded() } else { start };
         let id = event.id().to_owned();
@@ -744,9 +772,7 @@ impl Inner {
         make: impl Fn(LeafIndex) -> Result<Control, AppendError>,
     ) -> Result<u64, AppendError> {
         let mut sequencer = lock(&self.sequencer);
-        if let Some(why) = self.failed.get() {
-            return Err(AppendError::Failed { why: why.clone() });
-        }
+        self.not_closed()?;
         let mut kept = lock(&self.kept);
         let mut draft = sequencer.begin(&*self.clock, &*self.entropy, &self.signing, &mut kept)?;
         let made = make(LeafIndex(sequencer.next))
@@ -799,9 +825,15 @@ impl Inner {
     }
 
     pub(crate) fn close(&self) -> Result<(), LogError> {
+        // Whoever comes second waits for the first, and is told the same.
+        let _closing = self.closing.write().unwrap_or_else(PoisonError::into_inner);
         if self.closed.swap(true, Ordering::AcqRel) {
-            return Ok(());
+            return self.healthy();
         }
+        self.end().inspect_err(|error| self.fail(error))
+    }
+
+    fn end(&self) -> Result<(), LogError> {
         self.queue.close(AppendError::Closed);
         // Who leads clears the flag in its last drain and holds the second lock until its batch is synced.
         while !self.queue.is_idle() {

@@ -5,7 +5,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Condvar, Mutex, OnceLock, atomic::AtomicBool},
+    sync::{Arc, Condvar, Mutex, OnceLock, RwLock, atomic::AtomicBool},
 };
 
 use indelible_core::{
@@ -274,6 +274,7 @@ fn start(parts: Parts, options: Options) -> Log {
         keeper: options.keeper.unwrap_or_default(),
         failed: OnceLock::new(),
         closed: AtomicBool::new(false),
+        closing: RwLock::default(),
         segment_closed: AtomicBool::new(false),
         unpublished_since: Mutex::new(None),
         publish_every: options.publish_every,

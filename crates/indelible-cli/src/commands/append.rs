@@ -50,7 +50,13 @@ pub(crate) fn run(places: &Places, json: bool, args: &AppendArgs) -> Result<Exit
 
 /// Whether it is the event that is at fault, and not the log.
 pub(crate) fn is_rejection(error: &AppendError) -> bool {
-    matches!(error, AppendError::Event(_) | AppendError::IdConflict { .. })
+    matches!(
+        error,
+        AppendError::Event(_)
+            | AppendError::IdConflict { .. }
+            | AppendError::AttachmentMissing { .. }
+            | AppendError::AttachmentSize { .. }
+    )
 }
 
 /// Why an event was rejected, in one line, with the pointer where there is one.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`init`] | `init` |
 //! | [`append`], [`lines`], [`rejects`] | `append` |
+//! | [`attach`] | `attach` |
 //! | [`import`] | `import` |
 //! | [`show`] | `show`, `tail` |
 //! | [`verify`] | `verify` |
@@ -16,6 +17,7 @@
 
 mod aids;
 mod append;
+mod attach;
 mod export;
 mod import;
 mod init;
@@ -43,6 +45,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match command {
         Command::Init(args) => init::run(&places, json, &args)?,
         Command::Append(args) => return append::run(&places, json, &args),
+        Command::Attach(args) => attach::run(&places, &args)?,
         Command::Import(args) => return import::run(&places, json, &args),
         Command::Show(args) => show::show(&places, json, &args)?,
         Command::Tail(args) => show::tail(&places, json, &args)?,

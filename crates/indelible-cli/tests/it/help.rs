@@ -9,6 +9,7 @@ fn every_command_explains_itself() {
         "",
         "init",
         "append",
+        "attach",
         "import",
         "show",
         "tail",

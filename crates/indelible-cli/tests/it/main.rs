@@ -1,6 +1,8 @@
 //! The command line, as a newcomer, an auditor and an attacker type it.
 
 #[cfg(test)]
+mod attach;
+#[cfg(test)]
 mod help;
 #[cfg(test)]
 mod import;

@@ -2,6 +2,8 @@
 
 // Marked as test code, so that the lints allow here what they allow in tests.
 #[cfg(test)]
+mod compressed;
+#[cfg(test)]
 mod conforms;
 #[cfg(test)]
 mod damage;

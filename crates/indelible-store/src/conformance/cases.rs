@@ -353,8 +353,10 @@ fn attachments_are_kept_by_their_content(harness: &mut dyn Harness) {
         sides(harness, |reader| {
             for content in &contents {
                 assert!(reader.attachment(&digest(content)).unwrap().as_ref() == Some(content));
+                assert_eq!(reader.attachment_size(&digest(content)).unwrap(), Some(content.len() as u64));
             }
             assert_eq!(reader.attachment(&[9; 32]).unwrap(), None);
+            assert_eq!(reader.attachment_size(&[9; 32]).unwrap(), None);
         });
     };
     for content in &contents {

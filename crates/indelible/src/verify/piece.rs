@@ -9,6 +9,7 @@ use indelible_core::{
 use indelible_store::store::{Fingerprint, id_digest, lines as lines_of};
 
 use super::report::Kind;
+use crate::attachments;
 
 /// What every line is checked against.
 pub(super) struct Expect {
@@ -93,10 +94,10 @@ pub(super) fn look(bytes: Vec<u8>, expect: &Expect) -> SeenPiece {
     let mut lines = Vec::with_capacity(bytes.len() / 512 + 1);
     let mut ids = [0; 4];
     let (mut start, mut faulty) = (0, 0);
-    let attachments = memchr::memmem::Finder::new(b"\"attachments\":[");
+    let finder = memchr::memmem::Finder::new(attachments::MARK);
     for line in lines_of(&bytes) {
         let seen = match line.strip_suffix(b"\n") {
-            Some(text) => look_at(text, expect, &attachments, &mut ids),
+            Some(text) => look_at(text, expect, &finder, &mut ids),
             None => unreadable(Kind::Changed, "its line does not end".to_owned()),
         };
         faulty += usize::from(seen.entry.is_none());
@@ -155,7 +156,7 @@ fn look_at(text: &[u8], expect: &Expect, finder: &memchr::memmem::Finder<'_>, id
             Ok(control) => notable.control = Some(control),
             Err(error) => fault = fault.or(Some((Kind::Form, error.to_string()))),
         },
-        BodyKind::Event if finder.find(entry.body).is_some() => notable.attachments = attachments(entry.body),
+        BodyKind::Event if finder.find(entry.body).is_some() => notable.attachments = attachments::named(entry.body),
         BodyKind::Event => {}
     }
     let is_notable = notable.head.is_some() || notable.control.is_some() || !notable.attachments.is_empty();
@@ -173,20 +174,4 @@ fn look_at(text: &[u8], expect: &Expect, finder: &memchr::memmem::Finder<'_>, id
         notable: is_notable.then(|| Box::new(notable)),
         more: 0,
     }
-}
-
-/// Digests and sizes of the attachments that an event names at its top level.
-fn attachments(body: &[u8]) -> Vec<(String, u64)> {
-    #[derive(serde::Deserialize)]
-    struct Event {
-        #[serde(default)]
-        attachments: Vec<Attachment>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Attachment {
-        digest: String,
-        size: u64,
-    }
-    let event: Option<Event> = serde_json::from_slice(body).ok();
-    event.into_iter().flat_map(|event| event.attachments).map(|a| (a.digest, a.size)).collect()
 }

@@ -201,6 +201,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     });
     merger.finish(durable, newest.map(|anchor| (anchor.head.size.0, anchor.source)), behind)?;
     let end = End {
+        held,
         size: merger.expected,
         met: merger.met.take(),
         kept: merger.kept(),
@@ -215,6 +216,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
 
 /// What the merge ended with.
 struct End {
+    held: bool,
     size: u64,
     met: Option<Met>,
     kept: (u64, u64),
@@ -620,7 +622,8 @@ fn conclude(
     let anchored = newest.map_or(TreeSize(0), |anchor| anchor.head.size);
     let scanned = Scanned {
         anchored,
-        size: end.size,
+        end: TreeSize(end.size),
+        held: end.held,
         info: &info,
         // An auditor's head may be older than what the log has kept since.
         kept: head.filter(|_| request.head_required).map_or(end.kept.1, |(record, _)| record.kept.number),

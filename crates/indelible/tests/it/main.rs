@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod adversarial;
 #[cfg(test)]
+mod attachments;
+#[cfg(test)]
 mod basics;
+#[cfg(test)]
+mod closed;
 #[cfg(test)]
 mod design;
 #[cfg(test)]

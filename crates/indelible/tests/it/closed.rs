@@ -1,0 +1,69 @@
+//! A log that was closed writes nothing more; and verification beside one that was not.
+
+use indelible::{AppendError, LogError, verify::Verdict};
+
+use crate::world::{World, check, event, events, files, options, receipts};
+
+#[test]
+fn whatever_writes_is_refused_after_the_end() {
+    let world = World::new();
+    let log = world.create(options());
+    receipts(log.append_all(&events(0..3)));
+    log.close().unwrap();
+    let before = files(&world.log_path());
+    let closed = |result: Result<(), LogError>| {
+        assert!(matches!(result, Err(LogError::Append(AppendError::Closed))), "{result:?}")
+    };
+    assert!(matches!(log.append_json(&event(9)), Err(AppendError::Closed)));
+    assert!(matches!(log.append_bounded(&event(9)).map(|_| ()), Err(AppendError::Closed)));
+    closed(log.record_gap(1, "x", None).map(|_| ()));
+    closed(log.checkpoint().map(|_| ()));
+    closed(log.keep_checkpoint().map(|_| ()));
+    closed(log.put_attachment(b"x").map(|_| ()));
+    log.close().unwrap();
+    assert_eq!(files(&world.log_path()), before);
+    check(&world.verify(), Verdict::Intact, None, None);
+}
+
+#[test]
+fn a_second_close_does_not_gloss_over_the_first() {
+    let world = World::new();
+    let log = world.create(options());
+    receipts(log.append_all(&events(0..3)));
+    // The head cannot be swapped: its place is taken away.
+    let (heads, aside) = (world.keys.heads_dir(), world.dir.path().join("aside"));
+    std::fs::rename(&heads, &aside).unwrap();
+    std::fs::write(&heads, b"").unwrap();
+    log.close().unwrap_err();
+    assert!(matches!(log.close(), Err(LogError::Failed { .. })));
+    std::fs::remove_file(&heads).unwrap();
+    std::fs::rename(&aside, &heads).unwrap();
+    assert!(matches!(log.close(), Err(LogError::Failed { .. })));
+    drop(log);
+    world.open().close().unwrap();
+    check(&world.verify(), Verdict::Intact, None, None);
+}
+
+#[test]
+fn a_strict_verification_counts_the_ids_behind_the_last_checkpoint() {
+    let world = World::new();
+    let options = indelible::Options { keeper: Some(indelible::Keeper::manual()), ..options() };
+    let log = world.create(options);
+    receipts(log.append_all(&events(0..20)));
+    log.keep_checkpoint().unwrap();
+    log.tend().unwrap();
+    receipts(log.append_all(&events(20..50)));
+    let strict = |path: &std::path::Path| world.try_verify(path, |request| request.strict = true).unwrap();
+    // Beside the live writer, and in a copy that has none, as after a crash.
+    let report = strict(&world.log_path());
+    check(&report, Verdict::Intact, None, None);
+    assert_eq!(report.unanchored, 30);
+    let copy = world.dir.path().join("copy");
+    crate::world::copy_dir(&world.log_path(), &copy);
+    let report = strict(&copy);
+    check(&report, Verdict::Intact, None, None);
+    assert_eq!(report.unanchored, 30);
+    log.close().unwrap();
+    drop(log);
+    check(&strict(&world.log_path()), Verdict::Intact, None, None);
+}
