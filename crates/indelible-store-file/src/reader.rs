@@ -369,8 +369,8 @@ fn is_damage(error: &StoreError) -> bool {
 
 /// Whether what stands there is too long, or no file at all.
 pub(crate) fn is_no_such_file(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{InvalidData, IsADirectory, NotADirectory};
-    matches!(error.kind(), InvalidData | IsADirectory | NotADirectory)
+    use std::io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory};
+    matches!(error.kind(), InvalidData | InvalidInput | IsADirectory | NotADirectory)
 }
 
 fn is_missing(error: &StoreError) -> bool {

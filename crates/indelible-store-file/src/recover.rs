@@ -283,6 +283,9 @@ fn set_aside(
     offset: u64,
     bytes: &[u8],
 ) -> Result<Cut, StoreError> {
+    // First of all: a file that must not be written, because it is not the log's alone, is not to be copied either.
+    let segment = open.segment.path(layout);
+    let own = disk.open(&segment, Open::Write).map_err(StoreError::io("open", &segment))?;
     let dir = layout.at("aside");
     let mut serial = 0;
     let aside = loop {
@@ -297,9 +300,7 @@ fn set_aside(
     file.write_at(bytes, 0).map_err(StoreError::io("write", &path))?;
     file.sync().map_err(StoreError::io("sync", &path))?;
     disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
-    let segment = open.segment.path(layout);
-    let file = disk.open(&segment, Open::Write).map_err(StoreError::io("open", &segment))?;
-    file.set_len(offset).map_err(StoreError::io("cut", &segment))?;
-    file.sync().map_err(StoreError::io("sync", &segment))?;
+    own.set_len(offset).map_err(StoreError::io("cut", &segment))?;
+    own.sync().map_err(StoreError::io("sync", &segment))?;
     Ok(Cut { aside, bytes: bytes.len() as u64, sha256: Sha256::digest(bytes).into() })
 }

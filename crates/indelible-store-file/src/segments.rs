@@ -130,7 +130,13 @@ impl OpenSegment {
             let detail = format!("`{}` is a directory", path.display());
             return Err(StoreError::Evidence { index: segment.first, detail });
         }
-        let file = disk.open(&path, Open::Read).map_err(StoreError::io("open", &path))?;
+        let file = match disk.open(&path, Open::Read) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                let detail = format!("`{}`: {error}", path.display());
+                return Err(StoreError::Evidence { index: segment.first, detail });
+            }
+            file => file.map_err(StoreError::io("open", &path))?,
+        };
         let mut open = Self {
             segment,
             trust,

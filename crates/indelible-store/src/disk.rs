@@ -187,6 +187,9 @@ impl Disk for OsDisk {
         }
         let file = options.open(path).map_err(|error| told_apart(path, error))?;
         let meta = file.metadata()?;
+        if meta.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         if !meta.is_file() {
             return Err(strange("it is not a regular file"));
         }

@@ -339,3 +339,34 @@ fn what_is_no_log_is_an_error_of_its_own() {
     assert!(matches!(Log::create(&elsewhere, ORIGIN, &world.keys, options()), Err(LogError::OriginTaken { .. })));
     assert!(!elsewhere.exists());
 }
+
+/// A link in the log's folders would make recovery read, keep aside or cut a file of somebody else: the key ring, for one.
+#[cfg(unix)]
+#[test]
+fn links_out_of_the_log_are_never_followed() {
+    let world = World::with_events(20, 2, crate::world::options());
+    let ring = world.keys.dir().join("ring.json");
+    let before = std::fs::read(&ring).unwrap();
+    for name in ["segments/00000000000000000021.jsonl", "tree/7", "checkpoints/00000000000000000099"] {
+        let path = world.log_path().join(name);
+        for symbolic in [true, false] {
+            if symbolic {
+                std::os::unix::fs::symlink(&ring, &path).unwrap();
+            } else {
+                std::fs::hard_link(&ring, &path).unwrap();
+            }
+            let opened = indelible::Log::open(&world.log_path(), &world.keys, crate::world::options());
+            drop(opened);
+            assert_eq!(std::fs::read(&ring).unwrap(), before, "{name}");
+            let aside = crate::world::files(&world.log_path().join("aside"));
+            assert!(aside.is_empty(), "{aside:?}");
+            // A level that the log is too small for plays no part in a verdict; the others do.
+            assert!(name.starts_with("tree") || world.verify().status != Verdict::Intact, "{name}");
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+    let folder = world.log_path().join("aside");
+    std::fs::remove_dir(&folder).unwrap();
+    std::os::unix::fs::symlink(world.keys.dir(), &folder).unwrap();
+    assert!(indelible::Log::open(&world.log_path(), &world.keys, crate::world::options()).is_err());
+}
