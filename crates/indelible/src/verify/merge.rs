@@ -741,7 +741,7 @@ impl<'a> Merger<'a> {
 
     /// Lines without a signature, under no checkpoint: this was never a signed log, and nothing can be said of it.
     fn never_signed(&mut self) -> bool {
-        let none = self.expected == 0 && self.loose.len() > 0 && !self.loose.other;
+        let none = self.expected == 0 && !self.loose.is_empty() && !self.loose.other;
         if none {
             let detail =
                 format!("none of its {} lines carries a signature: this is not a signed log", self.loose.len());

@@ -362,7 +362,8 @@ fn links_out_of_the_log_are_never_followed() {
             assert!(aside.is_empty(), "{aside:?}");
             // A level that the log is too small for plays no part in a verdict; the others do.
             assert!(name.starts_with("tree") || world.verify().status != Verdict::Intact, "{name}");
-            std::fs::remove_file(&path).unwrap();
+            // Opening may have replaced the link by a file of the log's own.
+            drop(std::fs::remove_file(&path));
         }
     }
     let folder = world.log_path().join("aside");
