@@ -276,6 +276,8 @@ pub(crate) struct ExportArgs {
 
 #[derive(Subcommand)]
 pub(crate) enum KeysCommand {
+    /// Print the public key that verifies this log: to be given to whoever is to verify it
+    Public,
     /// Print the derived key that signs this log's entries, in hexadecimal: a secret, for checking an entry by other tools
     Derive,
 }

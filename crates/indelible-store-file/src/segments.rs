@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -60,7 +60,7 @@ impl Segment {
 /// [`StoreError::Io`].
 pub fn list(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Segment>, StoreError> {
     let dir = layout.at("segments");
-    let names = disk.list(&dir).map_err(StoreError::io("list", &dir))?;
+    let names = list_names(disk, &dir)?;
     let mut segments: Vec<Segment> = names.iter().filter_map(|name| parse_name(name)).collect();
     segments.sort_by_key(|s| (s.first, s.kind == Kind::Closed));
     segments.dedup_by_key(|s| s.first);
@@ -73,8 +73,15 @@ pub fn list(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Segment>, StoreError
 /// [`StoreError::Io`].
 pub fn strangers(disk: &dyn Disk, layout: &Layout) -> Result<Vec<String>, StoreError> {
     let dir = layout.at("segments");
-    let names = disk.list(&dir).map_err(StoreError::io("list", &dir))?;
-    Ok(names.into_iter().filter(|name| parse_name(name).is_none()).collect())
+    Ok(list_names(disk, &dir)?.into_iter().filter(|name| parse_name(name).is_none()).collect())
+}
+
+/// A folder that is gone holds nothing: what should be in it is told by whoever knows of it.
+fn list_names(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, StoreError> {
+    match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(StoreError::io("list", dir)),
+    }
 }
 
 fn parse_name(name: &str) -> Option<Segment> {

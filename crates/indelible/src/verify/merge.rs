@@ -765,11 +765,10 @@ impl<'a> Merger<'a> {
             };
             let rolled = behind.is_some_and(|size| size <= first && end <= anchored);
             let kind = if rolled { Kind::RolledBack } else { Kind::Truncated };
-            let detail = format!(
-                "the log ends with entry {}, {why}: entries {first} to {} are gone",
-                first.wrapping_sub(1),
-                end - 1
-            );
+            let ends = first
+                .checked_sub(1)
+                .map_or("the log holds no entries".to_owned(), |last| format!("the log ends with entry {last}"));
+            let detail = format!("{ends}, {why}: entries {first} to {} are gone", end - 1);
             self.add(Finding { last: Some(end - 1), ..finding(kind, Some(first), detail) });
         }
         let anchored = known.map_or(0, |(size, _)| size).min(end);

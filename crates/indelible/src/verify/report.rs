@@ -145,7 +145,7 @@ pub struct Finding {
 /// Something on record that is no failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Remark {
-    /// `explained`, `pruned`, `torn_tail`, `recovered`, `bounded_gap`, `gap`, `clock_step`.
+    /// `explained`, `pruned`, `torn_tail`, `recovered`, `bounded_gap`, `gap`, `clock_step`, `no_head`.
     pub kind: &'static str,
     /// First index concerned.
     pub index: Option<u64>,

@@ -29,7 +29,7 @@ use super::{
     anchors::{Anchor, Anchors, Opened, Source, finding, open},
     merge::{Merger, Met, Setup},
     piece::{Expect, SeenPiece, look},
-    report::{Kind, Macs, Report, Verdict},
+    report::{Kind, Macs, Remark, Report, Verdict},
 };
 use crate::queue::lock;
 
@@ -619,6 +619,12 @@ fn conclude(
     log_id: LogId,
 ) -> Result<(), VerifyError> {
     let info = LogInfo { origin: report.origin.clone(), log_id, format: indelible_core::FORMAT_VERSION };
+    if head.is_none() && request.checkpoint.is_none() && request.receipts.is_empty() {
+        let detail =
+            "no earlier head of this log is known here: a rollback to an older, genuine state could not be seen"
+                .to_owned();
+        report.remarks.push(Remark { kind: "no_head", index: None, detail });
+    }
     let anchored = newest.map_or(TreeSize(0), |anchor| anchor.head.size);
     let scanned = Scanned {
         anchored,
@@ -639,7 +645,8 @@ fn conclude(
     report.entries_verified = end.seen;
     report.checkpoints = end.kept.0;
     report.unanchored = end.size.saturating_sub(tree.size.0);
-    report.head_age_seconds = head_age(head, end.time.as_deref(), request.now);
+    // An auditor's record tells when it was first seen here, not when it was signed.
+    report.head_age_seconds = head_age(head.filter(|_| request.head_required), end.time.as_deref(), request.now);
     if let (Verdict::Intact, Some(met)) = (report.status, &end.met) {
         report.verified = Some(Verified {
             log_id: log_id.to_string(),
