@@ -105,6 +105,14 @@ impl Log {
         let heads = heads_of(keys, &options);
         let signer = keys.checkpoint_signer(&origin)?;
         let (head, tree) = load_head(&*heads, &info, signer.verifying_key())?;
+        let size = reader.size()?;
+        if size < tree.size {
+            let detail = format!(
+                "the log ends here, the newest head covers {} entries: it was rolled back or cut, and is not to be repaired",
+                tree.size
+            );
+            return Err(LogError::Evidence { index: size.0, detail });
+        }
         let created = entry_zero(&reader)?;
         if created.entry_key.id != keys.entry_key_id() {
             let (wanted, held) = (created.entry_key.id, keys.entry_key_id());
