@@ -7,7 +7,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak,
+        Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -80,7 +80,6 @@ pub(crate) struct Inner {
     /// The kept checkpoint that the next entry has to name.
     pub(crate) kept: Mutex<Option<KeptHead>>,
     pub(crate) publisher: Mutex<Publisher>,
-    pub(crate) published: Condvar,
     pub(crate) keeper: Keeper,
     pub(crate) failed: OnceLock<String>,
     pub(crate) closed: AtomicBool,

@@ -5,7 +5,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Condvar, Mutex, OnceLock, RwLock, atomic::AtomicBool},
+    sync::{Arc, Mutex, OnceLock, RwLock, atomic::AtomicBool},
 };
 
 use indelible_core::{
@@ -278,7 +278,6 @@ fn start(parts: Parts, options: Options) -> Log {
             named: parts.named,
             kept_at: monotonic,
         }),
-        published: Condvar::new(),
         keeper: options.keeper.unwrap_or_default(),
         failed: OnceLock::new(),
         closed: AtomicBool::new(false),

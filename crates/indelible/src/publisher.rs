@@ -64,8 +64,6 @@ impl Inner {
         if let Err(error @ LogError::Heads(HeadStoreError::Conflict { .. })) = &result {
             self.fail(error);
         }
-        drop(publisher);
-        self.published.notify_all();
         result
     }
 

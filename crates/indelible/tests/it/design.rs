@@ -226,18 +226,22 @@ fn damage_last(bytes: &mut [u8]) {
     bytes[at] ^= 4;
 }
 
-#[test]
-fn a_damaged_last_batch_is_no_torn_tail_once_durable_covers_it() {
-    let (world, segment) = with_an_unanchored_batch();
+fn every_damage_is_told(world: &SimWorld, segment: &std::path::Path) {
     for damage in DAMAGE {
         let before = world.disk.snapshot()[segment.strip_prefix("/").unwrap()].clone();
-        world.disk.edit(&segment, damage).unwrap();
+        world.disk.edit(segment, damage).unwrap();
         let report = world.verify();
         check(&report, Verdict::Tampered, None, None);
         assert!(report.findings.iter().any(|f| f.index == Some(8)), "{:#?}", report.findings);
         assert!(world.try_open().is_err());
-        world.disk.edit(&segment, |bytes| *bytes = before).unwrap();
+        world.disk.edit(segment, |bytes| *bytes = before).unwrap();
     }
+}
+
+#[test]
+fn a_damaged_last_batch_is_no_torn_tail_once_durable_covers_it() {
+    let (world, segment) = with_an_unanchored_batch();
+    every_damage_is_told(&world, &segment);
     drop(world.try_open().unwrap());
     check(&world.verify(), Verdict::Intact, None, None);
 }
@@ -247,15 +251,7 @@ fn a_damaged_last_batch_is_no_torn_tail_once_its_head_is_known() {
     let (world, segment) = with_an_unanchored_batch();
     world.try_open().unwrap().close().unwrap();
     world.disk.erase(SimWorld::file("durable")).unwrap();
-    for damage in DAMAGE {
-        let before = world.disk.snapshot()[segment.strip_prefix("/").unwrap()].clone();
-        world.disk.edit(&segment, damage).unwrap();
-        let report = world.verify();
-        check(&report, Verdict::Tampered, None, None);
-        assert!(report.findings.iter().any(|f| f.index == Some(8)), "{:#?}", report.findings);
-        assert!(world.try_open().is_err());
-        world.disk.edit(&segment, |bytes| *bytes = before).unwrap();
-    }
+    every_damage_is_told(&world, &segment);
 }
 
 #[test]
