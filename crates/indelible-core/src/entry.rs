@@ -283,9 +283,10 @@ impl<'a> EntryRef<'a> {
         let mut at = Backwards(bytes);
         at.suffix(b",\"v\":1}").ok_or(EntryError::Member("v"))?;
         let sealed = at.sealed()?;
-        let salt = at.string("salt").and_then(hex::decode).ok_or(EntryError::Member("salt"))?;
-        let recorded_at = at.string("recorded_at").and_then(time_shape).ok_or(EntryError::Member("recorded_at"))?;
-        let prev = at.string("prev").and_then(Hash::from_hex).ok_or(EntryError::Member("prev"))?;
+        let salt = at.fixed(b",\"salt\":\"", 32).and_then(hex::decode).ok_or(EntryError::Member("salt"))?;
+        let recorded_at = at.fixed(b",\"recorded_at\":\"", TEXT_LEN).and_then(time_shape);
+        let recorded_at = recorded_at.ok_or(EntryError::Member("recorded_at"))?;
+        let prev = at.fixed(b",\"prev\":\"", 64).and_then(Hash::from_hex).ok_or(EntryError::Member("prev"))?;
         let bounded = at.suffix(b",\"mode\":\"bounded\"").is_some();
         let log = at.string("log").and_then(|t| word(t, origin_byte, 128)).ok_or(EntryError::Member("log"))?;
         let key = at.string("key").and_then(|t| word(t, key_byte, 64)).ok_or(EntryError::Member("key"))?;
@@ -333,6 +334,15 @@ impl<'a> Backwards<'a> {
     fn suffix(&mut self, suffix: &[u8]) -> Option<()> {
         self.0 = self.0.strip_suffix(suffix)?;
         Some(())
+    }
+
+    /// Takes a string of `len` bytes; `opening` is all that stands before it, from the comma to the quote.
+    #[inline]
+    fn fixed<const N: usize>(&mut self, opening: &[u8; N], len: usize) -> Option<&'a [u8]> {
+        let rest = self.0.strip_suffix(b"\"")?;
+        let (rest, value) = rest.split_at_checked(rest.len().checked_sub(len)?)?;
+        self.0 = rest.strip_suffix(opening)?;
+        Some(value)
     }
 
     /// Takes `,"name":"value"`; the value has no quote in it.
@@ -406,8 +416,8 @@ fn key_byte(byte: u8) -> bool {
 
 fn time_shape(text: &[u8]) -> Option<&str> {
     let shape = b"dddd-dd-ddTdd:dd:dd.ddddddZ";
-    let fits = text.len() == TEXT_LEN
-        && text.iter().zip(shape).all(|(have, want)| if *want == b'd' { have.is_ascii_digit() } else { have == want });
+    let same = |have: u8, want: u8| (have == want) & (want != b'd') | (have.is_ascii_digit() & (want == b'd'));
+    let fits = text.len() == TEXT_LEN && text.iter().zip(shape).fold(true, |all, (have, want)| all & same(*have, *want));
     if fits { std::str::from_utf8(text).ok() } else { None }
 }
 

@@ -125,10 +125,13 @@ impl Decoder {
     /// [`FrameError::Frame`]; then `out` is as long as before.
     pub fn append(&mut self, frame: &Frame, compressed: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
         let (from, wanted) = (out.len(), usize::try_from(frame.bytes).unwrap_or(usize::MAX));
-        out.resize(from + wanted, 0);
-        let room = out.get_mut(from..).unwrap_or_default();
-        let result = match self.0.decompress_to_buffer(compressed, room) {
-            Ok(got) if got == wanted => Ok(()),
+        out.reserve(wanted);
+        let mut room = io::Cursor::new(std::mem::take(out));
+        room.set_position(from as u64);
+        let result = self.0.decompress_to_buffer(compressed, &mut room);
+        *out = room.into_inner();
+        let result = match result {
+            Ok(got) if got == wanted && out.len() == from + wanted => Ok(()),
             Ok(got) => {
                 let text = format!("it holds {got} bytes instead of {wanted}");
                 Err(io::Error::new(io::ErrorKind::InvalidData, text))
@@ -140,6 +143,72 @@ impl Decoder {
         }
         result.map_err(|source| FrameError::Frame { at: frame.at, source })
     }
+}
+
+/// Compressed and uncompressed length of the zstd frame that `read` reads (from an offset in it, into a buffer), by its header and
+/// those of its blocks (RFC 8878, sections 3.1.1.1 and 3.1.1.2). `None` where no whole frame of ours begins in these `len` bytes.
+///
+/// # Errors
+/// What `read` says.
+pub fn sizes(
+    len: u64,
+    read: impl Fn(u64, &mut [u8]) -> io::Result<usize>,
+) -> io::Result<Option<(u32, u32)>> {
+    // The longest header of a frame, and that of its first block.
+    let mut head = [0; 18 + BLOCK_HEADER];
+    let got = read(0, &mut head)?;
+    let Some((mut at, content, checksum)) = head.get(..got).and_then(header) else { return Ok(None) };
+    let mut block = head.get(at..at + BLOCK_HEADER).and_then(|block| block.first_chunk().copied());
+    loop {
+        let header = match block.take() {
+            Some(header) => header,
+            None => {
+                let mut header = [0; BLOCK_HEADER];
+                if read(at as u64, &mut header)? < BLOCK_HEADER {
+                    return Ok(None);
+                }
+                header
+            }
+        };
+        let [low, middle, high] = header.map(usize::from);
+        let (last, kind, size) = (low & 1 == 1, low >> 1 & 3, (high << 16 | middle << 8 | low) >> 3);
+        if kind == 3 || size > MAX_BLOCK {
+            return Ok(None);
+        }
+        // A block of one byte that is repeated has that byte alone.
+        at += BLOCK_HEADER + if kind == 1 { 1 } else { size };
+        if at > MAX_COMPRESSED {
+            return Ok(None);
+        }
+        if last {
+            break;
+        }
+    }
+    at += if checksum { 4 } else { 0 };
+    let content = u32::try_from(content).ok().filter(|n| usize::try_from(*n).is_ok_and(|n| n <= FRAME_BYTES));
+    Ok(u32::try_from(at).ok().filter(|at| u64::from(*at) <= len && *at as usize <= MAX_COMPRESSED).zip(content))
+}
+
+const BLOCK_HEADER: usize = 3;
+const MAX_BLOCK: usize = 128 << 10;
+
+/// Where the header of a frame ends, how long its content is, and whether a checksum stands behind its blocks. `None` for what
+/// is no header, or one of a frame that needs a dictionary or does not tell its length.
+fn header(bytes: &[u8]) -> Option<(usize, u64, bool)> {
+    let descriptor = *bytes.strip_prefix(&[0x28, 0xB5, 0x2F, 0xFD])?.first()?;
+    let (single, reserved) = (descriptor >> 5 & 1 == 1, descriptor >> 3 & 1 == 1);
+    if reserved || descriptor & 3 != 0 {
+        return None;
+    }
+    let from = if single { 5 } else { 6 };
+    let len = match descriptor >> 6 {
+        0 if single => 1,
+        0 => return None,
+        power => 1 << power,
+    };
+    let field = bytes.get(from..from + len)?;
+    let content = field.iter().rev().fold(0_u64, |content, byte| content << 8 | u64::from(*byte));
+    Some((from + len, if len == 2 { content + 256 } else { content }, descriptor >> 2 & 1 == 1))
 }
 
 /// The seek table as it stands at the end of the file.
@@ -227,6 +296,56 @@ mod tests {
         assert_eq!(cut.concat(), lines);
         assert!(cut.iter().all(|part| part.len() <= TARGET_BYTES && part.ends_with(b"\n")));
         assert_eq!(parts(b"").count(), 0);
+    }
+
+    /// The same by the library, which wants the whole frame.
+    fn sizes_by_zstd(bytes: &[u8]) -> Option<(u32, u32)> {
+        let compressed = zstd::zstd_safe::find_frame_compressed_size(bytes).ok()?;
+        let content = zstd::zstd_safe::get_frame_content_size(bytes).ok()??;
+        (bytes.starts_with(&[0x28]) && compressed <= MAX_COMPRESSED && content <= FRAME_BYTES as u64)
+            .then(|| (u32::try_from(compressed).unwrap(), u32::try_from(content).unwrap()))
+    }
+
+    fn sizes_of(bytes: &[u8]) -> Option<(u32, u32)> {
+        let read = |from: u64, buffer: &mut [u8]| {
+            let rest = &bytes[usize::try_from(from).unwrap().min(bytes.len())..];
+            let got = rest.len().min(buffer.len());
+            buffer[..got].copy_from_slice(&rest[..got]);
+            Ok(got)
+        };
+        sizes(bytes.len() as u64, read).unwrap()
+    }
+
+    #[test]
+    fn a_frame_is_followed_as_zstd_follows_it() {
+        let mut noise = 1_u64;
+        let mut next = || {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            noise.to_be_bytes()[0]
+        };
+        let random: Vec<u8> = std::iter::repeat_with(&mut next).take(FRAME_BYTES).collect();
+        let text: Vec<u8> = random.iter().map(|byte| byte & 7).collect();
+        for len in [1, 2, 100, 255, 256, 257, 5_000, 65_535, 65_536, 65_792, 131_072, 200_000, FRAME_BYTES] {
+            for content in [&random[..len], &text[..len], &vec![b'x'; len]] {
+                let frame = compress(content).unwrap();
+                let whole = sizes_of(&frame).unwrap();
+                assert_eq!(whole, (u32::try_from(frame.len()).unwrap(), u32::try_from(len).unwrap()));
+                let followed = [&frame[..], b"more"].concat();
+                assert_eq!(sizes_of(&followed), Some(whole));
+                for cut in [0, 3, 4, 5, 9, frame.len() / 2, frame.len() - 1] {
+                    assert_eq!(sizes_of(&frame[..cut.min(frame.len() - 1)]), None, "{len} cut at {cut}");
+                }
+                for at in 0..frame.len().min(24) {
+                    for bit in 0..8 {
+                        let mut changed = followed.clone();
+                        changed[at] ^= 1 << bit;
+                        let (ours, zstds) = (sizes_of(&changed), sizes_by_zstd(&changed));
+                        // We want a length that is told, no dictionary, and need no window.
+                        assert!(ours == zstds || ours.is_none(), "{len}: byte {at} bit {bit}: {ours:?}, zstd {zstds:?}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

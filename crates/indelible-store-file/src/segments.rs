@@ -21,10 +21,6 @@ const PIECE_BYTES: u64 = 1 << 20;
 /// So many frames make a piece of a closed segment, of about the same size.
 const PIECE_FRAMES: usize = 16;
 const _: () = assert!(PIECE_FRAMES * frames::TARGET_BYTES == 1 << 20);
-/// Bytes of a closed segment that are walked at a time.
-const WALK_WINDOW: usize = 4 << 20;
-const _: () = assert!(WALK_WINDOW >= 2 * frames::MAX_COMPRESSED);
-
 /// How a segment is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -212,31 +208,18 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// Follows the frames from the start, in a window; returns them and where the last ends.
+    /// Follows the frames from the start, by their headers alone; returns them and where the last ends.
     fn walk_frames(&self, len: u64) -> Result<(Vec<Frame>, u64), StoreError> {
         let mut frames = Vec::new();
-        let (mut base, mut offset) = (0_u64, 0_u64);
-        loop {
-            let window = self.raw(base, to_usize(len.saturating_sub(base)).min(WALK_WINDOW))?;
-            let last = base + window.len() as u64 >= len;
-            let mut at = 0_usize;
-            while let Some(rest) = window.get(at..) {
-                // A frame that may go on behind the window is looked at in the next one.
-                let cut = !last && rest.len() < frames::MAX_COMPRESSED;
-                let Some((compressed, bytes)) = frame_sizes(rest).filter(|_| !cut && frames.len() < frames::MAX_FRAMES)
-                else {
-                    break;
-                };
-                frames.push(Frame { at: base + at as u64, compressed, offset, bytes });
-                at += to_usize(u64::from(compressed));
-                offset += u64::from(bytes);
-            }
-            base += at as u64;
-            let more = !last && window.len() - at < frames::MAX_COMPRESSED;
-            if at == 0 || !more {
-                return Ok((frames, base));
-            }
+        let (mut at, mut offset) = (0_u64, 0_u64);
+        while frames.len() < frames::MAX_FRAMES {
+            let sizes = frames::sizes(len.saturating_sub(at), |from, buffer| self.file.read_at(buffer, at + from));
+            let Some((compressed, bytes)) = sizes.map_err(StoreError::io("read", &self.path))? else { break };
+            frames.push(Frame { at, compressed, offset, bytes });
+            at += u64::from(compressed);
+            offset += u64::from(bytes);
         }
+        Ok((frames, at))
     }
 
     fn raw(&self, at: u64, len: usize) -> Result<Vec<u8>, StoreError> {
@@ -413,19 +396,6 @@ impl OpenSegment {
 
 fn to_usize(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
-}
-
-fn frame_sizes(rest: &[u8]) -> Option<(u32, u32)> {
-    const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
-    if !rest.starts_with(&MAGIC) {
-        return None;
-    }
-    let compressed = zstd::zstd_safe::find_frame_compressed_size(rest).ok()?;
-    let content = zstd::zstd_safe::get_frame_content_size(rest).ok()??;
-    let content =
-        u32::try_from(content).ok().filter(|n| usize::try_from(*n).is_ok_and(|n| n <= frames::FRAME_BYTES))?;
-    let compressed = u32::try_from(compressed).ok().filter(|_| compressed <= frames::MAX_COMPRESSED)?;
-    Some((compressed, content))
 }
 
 /// Writes the closed form of a plain segment beside it (as `*.tmp`, synced), checked by decompressing it again.

@@ -10,6 +10,19 @@ pub(super) struct Name<'t> {
 }
 
 impl<'t> Name<'t> {
+    pub(super) const EMPTY: Self = Self { text: b"", escaped: false };
+
+    /// The first eight bytes as a number that sorts as the name does, or 0 where only [`Name::compare`] tells.
+    /// Two that differ, neither of them 0, decide: no name has a NUL in it that is not escaped.
+    #[inline]
+    pub(super) fn key(self) -> u64 {
+        let key = match self.text.first_chunk() {
+            Some(chunk) => u64::from_be_bytes(*chunk),
+            None => self.text.iter().fold(0, |key, byte| key << 8 | u64::from(*byte)) << (8 * (8 - self.text.len()) & 63),
+        };
+        if self.escaped || key & 0x8080_8080_8080_8080 != 0 { 0 } else { key }
+    }
+
     /// Compares what the names say, however it is escaped.
     #[inline]
     pub(super) fn compare(self, other: Self) -> Ordering {

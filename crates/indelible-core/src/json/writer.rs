@@ -64,6 +64,9 @@ pub(super) struct Writer<'t, 'o> {
     out: &'o mut Vec<u8>,
     /// Members of all objects that are open, the innermost last.
     members: Vec<Member>,
+    /// Where an object's members are put in order: keys with places in the table, the table's part anew, their text.
+    order: Vec<(u64, usize)>,
+    sorted: Vec<Member>,
     scratch: Vec<u8>,
     max_depth: usize,
 }
@@ -77,8 +80,9 @@ impl<'t, 'o> Writer<'t, 'o> {
         })?;
         out.reserve(text.len());
         let members = Vec::with_capacity(USUAL_MEMBERS);
-        let mut writer =
-            Self { text, bytes: text.as_bytes(), pos: 0, run: 0, out, members, scratch: Vec::new(), max_depth };
+        let (order, sorted, scratch) = (Vec::new(), Vec::new(), Vec::new());
+        let bytes = text.as_bytes();
+        let mut writer = Self { text, bytes, pos: 0, run: 0, out, members, order, sorted, scratch, max_depth };
         writer.whole().map_err(|fault| fault.in_text(text))?;
         Ok(writer.members)
     }
@@ -133,7 +137,7 @@ impl<'t, 'o> Writer<'t, 'o> {
             }
         }
         if !sorted {
-            self.sort_members(base)?;
+            self.sort_members(base, depth == 0)?;
         }
         if depth > 0 {
             self.members.truncate(base);
@@ -208,34 +212,41 @@ impl<'t, 'o> Writer<'t, 'o> {
         Ok(false)
     }
 
-    /// Brings the members from `base` on, just closed, into canonical order, in the table and in the output.
+    /// Brings the members from `base` on, just closed, into canonical order in the output, and in the table where it is kept.
     #[inline(never)]
-    fn sort_members(&mut self, base: usize) -> Result<(), Fault> {
+    fn sort_members(&mut self, base: usize, kept: bool) -> Result<(), Fault> {
         self.flush(self.pos - 1);
         let text = self.bytes;
         let members = self.members.get_mut(base..).unwrap_or_default();
         let Some(first) = members.first().map(|member| member.start) else { return Ok(()) };
-        let mut twice = false;
-        members.sort_unstable_by(|a, b| match a.name_in(text).compare(b.name_in(text)) {
-            // Any sort compares neighbours, so that no two of a name are missed.
-            Ordering::Equal => {
-                twice = true;
-                a.text_start.cmp(&b.text_start)
-            }
-            order => order,
-        });
-        if let Some(second) = twice.then(|| duplicate(members, text)).flatten() {
+        self.order.clear();
+        self.order.reserve(USUAL_MEMBERS);
+        self.order.extend(members.iter().enumerate().map(|(at, member)| (member.name_in(text).key(), at)));
+        // Numbers sort several times as fast as names, and for usual names they are all it takes.
+        self.order.sort_unstable();
+        let told = self.order.first().is_some_and(|(key, _)| *key != 0)
+            && self.order.array_windows().all(|[(a, _), (b, _)]| a != b);
+        if !told && let Err(second) = sort_by_name(members, &mut self.order, text) {
             return Err(Fault::new(JsonErrorKind::DuplicateMember, second));
         }
+        self.sorted.clear();
         self.scratch.clear();
-        self.scratch.reserve(self.out.len() - first);
-        for member in members {
+        self.scratch.reserve(text.len().min(self.out.capacity()));
+        if kept {
+            self.sorted.reserve(members.len());
+        }
+        for &(_, at) in &self.order {
+            let Some(member) = members.get(at) else { continue };
             if !self.scratch.is_empty() {
                 self.scratch.push(b',');
             }
-            let moved = member.moved_to(first + self.scratch.len());
+            if kept {
+                self.sorted.push(member.moved_to(first + self.scratch.len()));
+            }
             self.scratch.extend_from_slice(self.out.get(member.start..member.end).unwrap_or_default());
-            *member = moved;
+        }
+        for (member, sorted) in members.iter_mut().zip(&self.sorted) {
+            *member = *sorted;
         }
         self.out.truncate(first);
         self.out.extend_from_slice(&self.scratch);
@@ -405,8 +416,12 @@ impl<'t, 'o> Writer<'t, 'o> {
     }
 }
 
-/// Where in the text the first member stands whose name came before, in sorted members.
-fn duplicate(members: &[Member], text: &[u8]) -> Option<usize> {
-    let same = |[a, b]: &&[Member; 2]| a.name_in(text).compare(b.name_in(text)) == Ordering::Equal;
-    members.array_windows().filter(same).map(|[_, b]| b.text_start).min()
+/// Sorts places of members by name, or says where in the text the first member stands whose name came before.
+#[inline(never)]
+fn sort_by_name(members: &[Member], order: &mut [(u64, usize)], text: &[u8]) -> Result<(), usize> {
+    let name = |at: usize| members.get(at).map_or(Name::EMPTY, |member| member.name_in(text));
+    order.sort_unstable_by(|&(_, a), &(_, b)| name(a).compare(name(b)).then(a.cmp(&b)));
+    let twice = order.array_windows().filter(|[(_, a), (_, b)]| name(*a).compare(name(*b)) == Ordering::Equal);
+    let second = twice.filter_map(|[_, (_, b)]| members.get(*b)).map(|member| member.text_start).min();
+    second.map_or(Ok(()), Err)
 }
