@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use indelible::Location;
 
 use crate::{bench::BenchArgs, demo::DemoArgs, exit};
 
@@ -26,9 +27,9 @@ pub(crate) struct Cli {
 /// Where log and keys are.
 #[derive(Args)]
 pub(crate) struct PlaceArgs {
-    /// The log's directory
-    #[arg(long, global = true, env = "INDELIBLE_LOG", value_name = "PATH")]
-    pub(crate) log: Option<PathBuf>,
+    /// Where the log is: a directory, `sqlite:FILE` or `postgres://…`, with `#ORIGIN` where a database holds several
+    #[arg(long, global = true, env = "INDELIBLE_LOG", value_name = "PLACE")]
+    pub(crate) log: Option<Location>,
     /// The keys' directory, apart from the log [default: $XDG_DATA_HOME/indelible/keys]
     #[arg(long, global = true, env = "INDELIBLE_KEYS", value_name = "DIR")]
     pub(crate) keys: Option<PathBuf>,
@@ -92,8 +93,9 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct InitArgs {
-    /// Where the log is to be; must not exist yet
-    pub(crate) path: PathBuf,
+    /// Where the log is to be, where there is none yet: a directory, `sqlite:FILE` or `postgres://…`
+    #[arg(value_name = "PLACE")]
+    pub(crate) path: Location,
     /// The log's unique name, best one that you own, like `example.com/audit`
     #[arg(long, value_name = "NAME")]
     pub(crate) origin: String,
@@ -223,8 +225,8 @@ pub(crate) struct ExplainArgs {
 
 #[derive(Args)]
 pub(crate) struct SucceedArgs {
-    /// Where the new log is to be; must not exist yet
-    pub(crate) new: PathBuf,
+    /// Where the new log is to be, where there is none yet
+    pub(crate) new: Location,
     /// The new log's unique name
     #[arg(long, value_name = "NAME")]
     pub(crate) origin: String,

@@ -3,15 +3,11 @@
 //! The log is named by `--log` or `INDELIBLE_LOG` and never guessed. Keys and heads have a place of their own below the user's
 //! data and state directories (XDG), so that they are not beside a log by default.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::{env, path::PathBuf, sync::Arc};
 
 use indelible::{
-    KeyRing, Log, LogError, Options,
+    KeyRing, Location, Log, LogError, Options,
     clock::{Clock as _, SystemClock},
-    manage,
 };
 use indelible_core::{
     control::{Control, EntryKeyInfo},
@@ -21,19 +17,19 @@ use indelible_core::{
     time::Micros,
     tree::LeafIndex,
 };
-use indelible_keys::KeyError;
+use indelible_keys::{KeyError, check_apart};
 use indelible_store::{
     disk::{OsDisk, SharedDisk},
+    driver::Driver,
     heads::FileHeads,
     store::Reader,
 };
-use indelible_store_file::FileReader;
 
 use crate::{cli::PlaceArgs, failure::Failure};
 
 /// What the command line says of places.
 pub(crate) struct Places {
-    log: Option<PathBuf>,
+    log: Option<Location>,
     keys: Option<PathBuf>,
 }
 
@@ -57,11 +53,16 @@ impl Places {
         Self { log: args.log, keys: args.keys }
     }
 
-    /// The log directory.
-    pub(crate) fn log(&self) -> Result<&Path, Failure> {
+    /// Where the log is.
+    pub(crate) fn log(&self) -> Result<&Location, Failure> {
         self.log
-            .as_deref()
-            .ok_or_else(|| Failure::Usage("no log is named: give --log PATH or set INDELIBLE_LOG".to_owned()))
+            .as_ref()
+            .ok_or_else(|| Failure::Usage("no log is named: give --log PLACE or set INDELIBLE_LOG".to_owned()))
+    }
+
+    /// What opens the log.
+    pub(crate) fn driver(&self) -> Result<Box<dyn Driver>, Failure> {
+        Ok(self.log()?.driver(&Options::default())?)
     }
 
     /// The keys directory.
@@ -88,13 +89,13 @@ impl Places {
     }
 
     /// The log, for reading beside a live writer or without one.
-    pub(crate) fn reader(&self) -> Result<FileReader, Failure> {
-        Ok(FileReader::open(OsDisk::shared(), self.log()?)?)
+    pub(crate) fn reader(&self) -> Result<Arc<dyn Reader>, Failure> {
+        Ok(self.driver()?.reader()?)
     }
 
     /// The log for verification: a marker that is gone or damaged is a finding there, not the end.
-    pub(crate) fn reader_for_verify(&self) -> Result<FileReader, Failure> {
-        Ok(manage::reader(&OsDisk::shared(), self.log()?)?)
+    pub(crate) fn reader_for_verify(&self) -> Result<Arc<dyn Reader>, Failure> {
+        Ok(self.driver()?.reader_of_entry_zero()?)
     }
 
     /// The log, for writing. Takes the lease.
@@ -102,8 +103,11 @@ impl Places {
         // The log first: who names a wrong path should not hear of keys.
         let reader = self.reader()?;
         let ring = self.ring()?;
-        Log::open(self.log()?, &ring, Options::default()).map_err(|error| match error {
-            LogError::HeadMissing { .. } => keys_of_another_log(&reader, &ring).unwrap_or_else(|| error.into()),
+        if let Some(path) = self.log()?.path() {
+            check_apart(ring.dir(), path)?;
+        }
+        Log::open_in(&*self.driver()?, &ring, Options::default()).map_err(|error| match error {
+            LogError::HeadMissing { .. } => keys_of_another_log(&*reader, &ring).unwrap_or_else(|| error.into()),
             error => error.into(),
         })
     }

@@ -417,7 +417,8 @@ fn key_byte(byte: u8) -> bool {
 fn time_shape(text: &[u8]) -> Option<&str> {
     let shape = b"dddd-dd-ddTdd:dd:dd.ddddddZ";
     let same = |have: u8, want: u8| (have == want) & (want != b'd') | (have.is_ascii_digit() & (want == b'd'));
-    let fits = text.len() == TEXT_LEN && text.iter().zip(shape).fold(true, |all, (have, want)| all & same(*have, *want));
+    let fits =
+        text.len() == TEXT_LEN && text.iter().zip(shape).fold(true, |all, (have, want)| all & same(*have, *want));
     if fits { std::str::from_utf8(text).ok() } else { None }
 }
 

@@ -6,7 +6,7 @@ use indelible_core::{
     entry::{BodyKind, Line, top_level_string},
     tile::level_len,
 };
-use indelible_store::store::{DerivedFault, Fingerprint, Reader as _, Scanned, StoreError, id_digest, lines};
+use indelible_store::store::{DerivedFault, Fingerprint, Reader as _, Scanned, StoreError, add_ids, id_digest, lines};
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
@@ -300,7 +300,7 @@ fn check_ids(
     for run in index.runs() {
         let scan = run.scan(|(id, at)| {
             if scanned.ids.is_some() && at < end {
-                add(&mut sum, id_digest(id, at));
+                add_ids(&mut sum, id_digest(id, at));
             }
             Ok(())
         });
@@ -337,17 +337,10 @@ fn add_ids_from_runs(reader: &FileReader, from: u64, to: u64, sum: &mut [u64; 4]
                 let index = Line::parse(line).ok().map(|line| line.entry.index.0);
                 let own = index.filter(|index| (from..to).contains(index)).and_then(|index| id_of(line, index));
                 if let Some((id, at)) = own {
-                    add(sum, id_digest(id, at));
+                    add_ids(sum, id_digest(id, at));
                 }
             }
         }
     }
     Ok(())
-}
-
-/// Adds word by word; the order of the summands does not matter.
-pub fn add(sum: &mut [u64; 4], term: [u64; 4]) {
-    for (sum, term) in sum.iter_mut().zip(term) {
-        *sum = sum.wrapping_add(term);
-    }
 }

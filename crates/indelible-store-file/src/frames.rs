@@ -150,10 +150,7 @@ impl Decoder {
 ///
 /// # Errors
 /// What `read` says.
-pub fn sizes(
-    len: u64,
-    read: impl Fn(u64, &mut [u8]) -> io::Result<usize>,
-) -> io::Result<Option<(u32, u32)>> {
+pub fn sizes(len: u64, read: impl Fn(u64, &mut [u8]) -> io::Result<usize>) -> io::Result<Option<(u32, u32)>> {
     // The longest header of a frame, and that of its first block.
     let mut head = [0; 18 + BLOCK_HEADER];
     let got = read(0, &mut head)?;
@@ -341,7 +338,10 @@ mod tests {
                         changed[at] ^= 1 << bit;
                         let (ours, zstds) = (sizes_of(&changed), sizes_by_zstd(&changed));
                         // We want a length that is told, no dictionary, and need no window.
-                        assert!(ours == zstds || ours.is_none(), "{len}: byte {at} bit {bit}: {ours:?}, zstd {zstds:?}");
+                        assert!(
+                            ours == zstds || ours.is_none(),
+                            "{len}: byte {at} bit {bit}: {ours:?}, zstd {zstds:?}"
+                        );
                     }
                 }
             }

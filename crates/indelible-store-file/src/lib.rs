@@ -13,9 +13,11 @@
 //! | [`ids`] | exact id lookup in sorted files |
 //! | [`recover`] | what may be cut, and the cutting |
 //! | [`reader`], [`writer`] | the two sides of the store |
+//! | [`driver`] | creating and opening a log, for the library |
 //! | [`check`] | derived files against the entries |
 
 pub mod check;
+pub mod driver;
 pub mod frames;
 pub mod ids;
 pub mod layout;
@@ -25,7 +27,7 @@ pub mod segments;
 pub mod tree_files;
 pub mod writer;
 
+pub use driver::FileDriver;
 pub use layout::Settings;
 pub use reader::FileReader;
-pub use recover::{Recovered, TailCheck};
 pub use writer::FileWriter;

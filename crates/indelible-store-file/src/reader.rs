@@ -29,7 +29,7 @@ use crate::{
 /// A checkpoint with a hundred signatures is far below this.
 pub(crate) const MAX_NOTE_BYTES: usize = 1 << 20;
 /// How many segments stay open for single reads.
-const OPEN_SEGMENTS: usize = 8;
+const OPEN_SEGMENTS: usize = 32;
 /// Every so many entries behind the offsets the position is remembered.
 const KNOWN_STEP: u64 = 64;
 /// Bytes that are walked at a time.

@@ -13,6 +13,7 @@ use indelible_core::{
 };
 use indelible_store::{
     disk::{Open, SharedDisk, replace_small},
+    driver::{Cut, Recovered, TailCheck},
     store::{self, MAX_BATCH_BYTES, StoreError},
 };
 use sha2::{Digest as _, Sha256};
@@ -21,42 +22,6 @@ use crate::{
     layout::{Durable, Layout},
     segments::{self, Kind, OpenSegment, Segment, Trust},
 };
-
-/// Says whether a line of the tail is the log's own: origin, key and MAC. Chain and order are checked here.
-pub trait TailCheck {
-    /// What is wrong with the line; `None` where nothing is.
-    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<String>;
-}
-
-/// The state in which a log was found and left.
-#[derive(Clone, Debug)]
-pub struct Recovered {
-    /// Entries that are there.
-    pub size: u64,
-    /// Position behind them.
-    pub position: u64,
-    /// Leaf hash of the last.
-    pub last_leaf: Hash,
-    /// Its time.
-    pub last_recorded_at: Option<Micros>,
-    /// What was cut, if anything.
-    pub cut: Option<Cut>,
-    /// Whether the writer before ended cleanly.
-    pub clean: bool,
-    /// Whether bounded acknowledgements may have been open.
-    pub bounded: bool,
-}
-
-/// Bytes that were cut and kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// Name of the file under `aside/`.
-    pub aside: String,
-    /// How many.
-    pub bytes: u64,
-    /// Their SHA-256.
-    pub sha256: [u8; 32],
-}
 
 /// The active segment, where appending goes on.
 pub(crate) struct Active {
@@ -133,15 +98,8 @@ pub(crate) fn recover(
         return Err(evidence(tail.index, &why));
     }
     let clean = cut.is_none() && durable.is_some_and(|durable| durable.done && durable.size == tail.index);
-    let recovered = Recovered {
-        size: tail.index,
-        position: tail.position,
-        last_leaf: tail.leaf,
-        last_recorded_at: tail.recorded_at,
-        clean,
-        cut,
-        bounded,
-    };
+    let recovered =
+        Recovered { size: tail.index, last_leaf: tail.leaf, last_recorded_at: tail.recorded_at, clean, cut, bounded };
     let active = match last {
         Some(active) if active.segment.kind == Kind::Plain => active,
         // The last segment was closed and compressed: the next batch begins a new one.

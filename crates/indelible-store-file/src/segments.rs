@@ -1,6 +1,7 @@
 //! Segment files: which there are, and reading bytes of them by their uncompressed offset.
 
 use std::{
+    cell::Cell,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -103,14 +104,13 @@ pub struct OpenSegment {
     pub table_fault: Option<String>,
     /// Whether neither the frames nor the table lead to the end of the file.
     broken: bool,
-    single: Mutex<Single>,
+    /// The frame that was read last, for single entries.
+    last: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
 }
 
-/// What reading of single entries keeps: the last frame, and what decompressed it.
-#[derive(Default)]
-struct Single {
-    last: Option<(u64, Arc<Vec<u8>>)>,
-    decoder: Option<Decoder>,
+thread_local! {
+    /// What zstd needs is mapped anew each time it is asked for, which costs more than to decompress a frame.
+    static DECODER: Cell<Option<Decoder>> = const { Cell::new(None) };
 }
 
 /// How a closed segment finds its frames.
@@ -148,7 +148,7 @@ impl OpenSegment {
             frames: Vec::new(),
             table_fault: None,
             broken: false,
-            single: Mutex::default(),
+            last: Mutex::default(),
         };
         if segment.kind == Kind::Closed {
             let table = open.read_table()?;
@@ -270,26 +270,27 @@ impl OpenSegment {
     }
 
     fn frame(&self, frame: &Frame) -> Result<Arc<Vec<u8>>, StoreError> {
-        let mut single = self.single.lock().unwrap_or_else(PoisonError::into_inner);
-        let Single { last, decoder } = &mut *single;
-        if let Some((at, content)) = last
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, content)) = &*last
             && *at == frame.at
         {
             return Ok(Arc::clone(content));
         }
-        let decoder = match decoder {
-            Some(decoder) => decoder,
-            None => decoder.insert(self.decoder()?),
-        };
         let mut content = Vec::new();
-        self.decompress(decoder, frame, &mut Vec::new(), &mut content)?;
+        self.with_decoder(|decoder| self.decompress(decoder, frame, &mut Vec::new(), &mut content))?;
         let content = Arc::new(content);
         *last = Some((frame.at, Arc::clone(&content)));
         Ok(content)
     }
 
-    fn decoder(&self) -> Result<Decoder, StoreError> {
-        Decoder::new().map_err(StoreError::io("decompress", &self.path))
+    fn with_decoder<T>(&self, work: impl FnOnce(&mut Decoder) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut decoder = match DECODER.take() {
+            Some(decoder) => decoder,
+            None => Decoder::new().map_err(StoreError::io("decompress", &self.path))?,
+        };
+        let result = work(&mut decoder);
+        DECODER.set(Some(decoder));
+        result
     }
 
     /// Appends a frame's content to `out`; `compressed` is only room.
@@ -349,7 +350,6 @@ impl OpenSegment {
         // A piece without units was cut from the plain form.
         if self.segment.kind == Kind::Closed && piece.units > 0 {
             let mut out = Vec::with_capacity(to_usize(piece.bytes.min(PIECE_BYTES)));
-            let (mut decoder, mut compressed) = (self.decoder()?, Vec::new());
             let (from, count) = (to_usize(piece.unit), to_usize(piece.units));
             if from >= self.frames.len() {
                 let detail = format!(
@@ -358,9 +358,11 @@ impl OpenSegment {
                 );
                 return Err(StoreError::Evidence { index: self.segment.first, detail });
             }
-            for frame in self.frames.iter().skip(from).take(count) {
-                self.decompress(&mut decoder, frame, &mut compressed, &mut out)?;
-            }
+            let mut compressed = Vec::new();
+            self.with_decoder(|decoder| {
+                let mut frames = self.frames.iter().skip(from).take(count);
+                frames.try_for_each(|frame| self.decompress(decoder, frame, &mut compressed, &mut out))
+            })?;
             return Ok(out);
         }
         if piece.bytes == 0 {
@@ -412,7 +414,8 @@ pub fn compress(disk: &dyn Disk, layout: &Layout, plain: &OpenSegment) -> Result
     let file = disk.open(&temporary, Open::CreateNew).map_err(io("create"))?;
     let end = plain.len()?;
     let mut list: Vec<Frame> = Vec::new();
-    let (mut encoder, mut decoder) = (Encoder::new().map_err(io("compress"))?, plain.decoder()?);
+    let mut encoder = Encoder::new().map_err(io("compress"))?;
+    let mut decoder = Decoder::new().map_err(io("compress"))?;
     let mut content = Vec::new();
     let (mut at, mut offset) = (0_u64, 0_u64);
     for piece in plain.pieces(end)? {

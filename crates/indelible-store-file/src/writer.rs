@@ -19,6 +19,7 @@ use indelible_core::{
 };
 use indelible_store::{
     disk::{DiskFile, Lease, Open, Protection, SharedDisk, create_dirs, read_small, replace_small},
+    driver::{Recovered, TailCheck},
     store::{
         Appended, Batch, Chunk, DerivedFault, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Piece,
         Reader, Run, Scanned, StoreError, StoredTree, Writer,
@@ -31,7 +32,7 @@ use crate::{
     ids::{self, IdIndex},
     layout::{Durable, Layout, MAX_SEGMENT_BYTES, Settings, marker_bytes},
     reader::{FileReader, Live},
-    recover::{Active, Anchor, Recovered, TailCheck, recover},
+    recover::{Active, Anchor, recover},
     segments::{self, Kind, OpenSegment, Segment, Trust},
     tree_files::{BATCH_START, TreeWriter, lock},
 };
@@ -122,17 +123,18 @@ impl FileWriter {
         }
         let anchor = anchor(&reader, head)?;
         let (recovered, active) = recover(&disk, &layout, &anchor, check)?;
+        let position_behind = active.base + active.len;
         sweep(&disk, &layout)?;
         let Anchor { frontier, position, .. } = anchor;
         let tree = TreeWriter::resume(Arc::clone(&disk), layout.clone(), frontier, position)?;
         let live = Arc::new(Live::default());
         live.size.store(recovered.size, Ordering::Release);
-        live.position.store(recovered.position, Ordering::Release);
+        live.position.store(position_behind, Ordering::Release);
         reader.live = Some(Arc::clone(&live));
         let ids = open_ids(&reader, recovered.size)?;
         reader.set_ids(Arc::clone(&ids));
         let durable = open_durable(&disk, &layout)?;
-        let state = Durable { size: recovered.size, bytes: recovered.position, done: false };
+        let state = Durable { size: recovered.size, bytes: position_behind, done: false };
         let path = layout.at("durable");
         durable.write_at(&state.to_bytes(), 0).map_err(StoreError::io("write", &path))?;
         let writer = Self {

@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`store`] | the seam: [`store::Reader`], [`store::Writer`], batches and chunks |
+//! | [`driver`] | how a log is created and opened, whatever keeps it |
 //! | [`memory`] | a store in memory |
 //! | [`heads`] | the newest head of each log, compare-and-swap |
 //! | [`disk`] | the file system as file-based stores see it |
@@ -14,6 +15,7 @@
 
 pub mod conformance;
 pub mod disk;
+pub mod driver;
 pub mod fault;
 pub mod heads;
 pub mod memory;

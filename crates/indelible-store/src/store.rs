@@ -128,6 +128,33 @@ pub enum StoreError {
         /// The limit.
         limit: u64,
     },
+    /// A database refused or could not be reached. What was asked for did not happen, or only reading was asked for.
+    #[error("cannot {step} in `{place}`")]
+    Database {
+        /// The step, as a verb with its object.
+        step: &'static str,
+        /// The database, without a password.
+        place: String,
+        /// What it said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store is not as it must be before anything is written to it: an older or newer schema, a missing guard, a missing right.
+    #[error("`{place}` cannot be used: {detail}")]
+    Unfit {
+        /// File or database.
+        place: String,
+        /// What is wrong with it, and what to do.
+        detail: String,
+    },
+    /// Nothing was recorded, and the same may go well at once or soon: the connection was lost, another writer had its turn for too long.
+    #[error("nothing was recorded in `{place}`: {why}")]
+    TryAgain {
+        /// File or database.
+        place: String,
+        /// Why.
+        why: String,
+    },
     /// A write or sync failed before: what is durable is not known until the log is opened again.
     #[error("the log was closed to writing by an earlier failure ({why}): mend its cause and open the log again")]
     Poisoned {
@@ -179,6 +206,8 @@ pub struct Batch {
     pub first: u64,
     /// What the log's clock read; stores that close segments by age go by it.
     pub recorded_at: Micros,
+    /// Number of the kept checkpoint that one of its entries names.
+    pub names: Option<u64>,
     /// Their lines, one behind the other.
     pub bytes: Vec<u8>,
     /// What is where in `bytes`.
@@ -287,6 +316,13 @@ pub fn id_digest(id: Fingerprint, index: u64) -> [u64; 4] {
     words
 }
 
+/// Adds word by word; the order of the summands does not matter.
+pub fn add_ids(sum: &mut [u64; 4], term: [u64; 4]) {
+    for (sum, term) in sum.iter_mut().zip(term) {
+        *sum = sum.wrapping_add(term);
+    }
+}
+
 /// Reading, beside a live writer or without one. Every method may be called from many threads.
 pub trait Reader: Send + Sync {
     /// What log this is, by the store's own word.
@@ -336,10 +372,43 @@ pub trait Reader: Send + Sync {
     }
 }
 
-/// Writing: held by one process at a time.
+/// Where a log that several processes write ends, for who has its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Entries that are durable.
+    pub size: TreeSize,
+    /// Leaf hash of the last; that of the empty string where there is none.
+    pub last_leaf: Hash,
+    /// Time of the last.
+    pub recorded_at: Option<Micros>,
+    /// Number of the kept checkpoint that no entry names yet.
+    pub unnamed: Option<u64>,
+}
+
+/// Writing. Where the store is not [`Writer::shared`], one process holds this at a time.
 pub trait Writer: Reader {
-    /// Appends a batch. At return it is durable. After an error the handle is poisoned and the batch may be there or not; opening again tells.
+    /// Whether other processes append to the same log. Then every append needs a turn.
+    fn shared(&self) -> bool {
+        false
+    }
+    /// Takes the log's turn in a shared store: until [`Writer::append`] or [`Writer::give_back`] nobody else appends to it. Waits for others, within limits
+    /// ([`StoreError::TryAgain`]). `None` in a store that is not shared: there the caller's memory is right.
+    fn take_turn(&self) -> Result<Option<End>, StoreError> {
+        Ok(None)
+    }
+    /// Gives a turn back without having appended.
+    fn give_back(&self) {}
+    /// Where a shared log ends, without a turn: others may be appending. `None` in a store that is not shared.
+    fn end(&self) -> Result<Option<End>, StoreError> {
+        Ok(None)
+    }
+    /// Appends a batch and, in a shared store, ends the turn. At return it is durable. After [`StoreError::TryAgain`] it is surely not there; after any other error the
+    /// handle is poisoned and the batch may be there or not; opening again tells.
     fn append(&self, batch: &Batch) -> Result<Appended, StoreError>;
+    /// [`Reader::lookup`] for many ids at once, in a turn.
+    fn lookup_many(&self, ids: &[Fingerprint]) -> Result<Vec<Vec<LeafIndex>>, StoreError> {
+        ids.iter().map(|id| self.lookup(*id)).collect()
+    }
     /// Makes ids findable from now on, before their entries are durable. Called in the order of the entries; `end` is the index behind the last.
     fn claim(&self, ids: &[(Fingerprint, u64)], end: u64);
     /// A token that changes whenever ids move from memory to where only [`Reader::lookup`] finds them.
@@ -347,11 +416,12 @@ pub trait Writer: Reader {
     /// Like [`Reader::lookup`] for ids claimed since an earlier lookup that was made under `token`: cheap where the token still holds.
     fn lookup_recent(&self, id: Fingerprint, token: u64) -> Result<Vec<LeafIndex>, StoreError>;
     /// Extends the stored tree by the leaf hashes of `lines` (already verified, starting at [`Reader::tree_size`]), with its derived
-    /// offsets. Not yet durable.
+    /// offsets. Not yet durable. [`StoreError::TryAgain`] where another process extended it meanwhile.
     fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError>;
     /// Makes the stored tree durable.
     fn sync_tree(&self) -> Result<(), StoreError>;
-    /// Replaces the published checkpoint; with a number, keeps it as well. Durable at return.
+    /// Replaces the published checkpoint; with a number, keeps it as well. Durable at return. A shared store never replaces a checkpoint by one of a
+    /// smaller tree, and remembers a kept one as not named until a batch names it ([`Batch::names`]).
     fn publish(&self, checkpoint: &[u8], keep: Option<u64>) -> Result<(), StoreError>;
     /// Stores an attachment durably under the SHA-256 of its content, which is returned.
     fn put_attachment(&self, content: &[u8]) -> Result<[u8; 32], StoreError>;

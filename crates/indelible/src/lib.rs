@@ -21,16 +21,18 @@
 //! | [`log`] | [`Log`]: create, open, append, read, checkpoint, prove, close |
 //! | [`verify`] | [`verify::verify`]: the verdict on a log, from its stored bytes |
 //! | [`bundle`] | proofs that leave the log: bundles and exports |
+//! | [`location`] | where a log is, as people name it |
 //! | [`keeper`] | the thread that publishes checkpoints, for any number of logs |
 //! | [`clock`] | clock and randomness, as parameters |
 //!
 //! The writing engine is in three parts that a caller does not see: `queue` (who leads), `sequencer` (a turn: index, chain, MAC)
-//! and `publisher` (read back, extend the tree, sign, swap the head, show).
+//! and `publisher` (read back, extend the tree, sign, swap the head, show). `turn` is the sequencer's for stores that several processes write.
 
 pub mod bundle;
 pub mod clock;
 pub mod error;
 pub mod keeper;
+pub mod location;
 pub mod log;
 pub mod manage;
 pub mod options;
@@ -42,11 +44,13 @@ mod open;
 mod publisher;
 mod queue;
 mod sequencer;
+mod turn;
 
 pub use error::{AppendError, LogError};
 pub use indelible_core::event::{Actor, Event, Kind, Outcome, Severity, Target};
 pub use indelible_keys::KeyRing;
 pub use keeper::Keeper;
+pub use location::Location;
 pub use log::{Bounded, Log, Stored};
 pub use options::{OnFull, Options};
 pub use receipt::Receipt;

@@ -556,6 +556,9 @@ impl Inner {
         let fingerprint = Fingerprint::of(&id);
         let chosen = if event.id_generated() {
             None
+        } else if self.store.shared() {
+            // Only in the turn is it known what is recorded.
+            Some((Vec::new(), 0))
         } else {
             let token = self.store.id_token();
             let found = self.store.lookup(fingerprint).map_err(|error| AppendError::Store(Arc::new(error)))?;
@@ -635,6 +638,9 @@ impl Inner {
 
     /// One commit as leader: a turn, a write, a sync, the answers.
     pub(crate) fn lead(&self) {
+        if self.store.shared() {
+            return self.lead_in_turn();
+        }
         let mut sequencer = lock(&self.sequencer);
         let (early, early_cell) = self.queue.drain(false);
         let draft = {
@@ -721,7 +727,7 @@ impl Inner {
     }
 
     /// Compares a stored entry, after verifying it, with an event that has the fingerprint of its id.
-    fn compare(&self, stored: &Stored, event: &Prepared) -> Result<Option<Known>, AppendError> {
+    pub(crate) fn compare(&self, stored: &Stored, event: &Prepared) -> Result<Option<Known>, AppendError> {
         let failed =
             |why: String| AppendError::Failed { why: format!("entry {}: {why}; run `indelible verify`", stored.index) };
         let entry = indelible_core::entry::EntryRef::parse(&stored.entry).map_err(|error| failed(error.to_string()))?;
@@ -754,7 +760,7 @@ impl Inner {
         }
     }
 
-    fn note_unpublished(&self) {
+    pub(crate) fn note_unpublished(&self) {
         let mut since = lock(&self.unpublished_since);
         if since.is_none() {
             *since = Some(Instant::now());
@@ -770,6 +776,10 @@ impl Inner {
         &self,
         make: impl Fn(LeafIndex) -> Result<Control, AppendError>,
     ) -> Result<u64, AppendError> {
+        if self.store.shared() {
+            self.not_closed()?;
+            return self.append_control_in_turn(&make);
+        }
         let mut sequencer = lock(&self.sequencer);
         self.not_closed()?;
         let mut kept = lock(&self.kept);

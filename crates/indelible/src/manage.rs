@@ -1,24 +1,14 @@
-//! What an operator does with a log: look at one whose marker is damaged, rebuild derived files, explain what is absent, go on under a
+//! What an operator does with a log: rebuild derived files, explain what is absent, go on under a
 //! new name.
 
-use std::{path::Path, sync::Arc};
-
 use indelible_core::{
-    FORMAT_VERSION,
     checkpoint::Checkpoint,
-    control::{Control, Excuse, LogCreated, Predecessor},
-    entry::Line,
-    mac::LogId,
+    control::{Control, Excuse, Predecessor},
     note::NoteSigner as _,
     tree::range_root,
 };
 use indelible_keys::KeyRing;
-use indelible_store::{
-    disk::SharedDisk,
-    heads::HeadStoreError,
-    store::{LogInfo, Reader, StoreError},
-};
-use indelible_store_file::{FileReader, Settings, layout::Layout, writer};
+use indelible_store::{driver::Driver, heads::HeadStoreError};
 
 use crate::{
     error::{AppendError, LogError, chain},
@@ -27,44 +17,6 @@ use crate::{
     options::Options,
     verify::{Kind, Request, Verdict, verify},
 };
-
-/// Opens a log for reading, even where `log.json` is damaged or gone: then entry 0 says what log it is.
-///
-/// # Errors
-/// [`StoreError`].
-pub fn reader(disk: &SharedDisk, path: &Path) -> Result<FileReader, StoreError> {
-    let error = match FileReader::open(Arc::clone(disk), path) {
-        Err(error @ (StoreError::Damaged { .. } | StoreError::NotALog { .. })) => error,
-        result => return result,
-    };
-    let Some(info) = info_of_entry_zero(disk, path)? else { return Err(error) };
-    Ok(FileReader::with_info(Arc::clone(disk), Layout::new(path), info, Settings::default()))
-}
-
-/// What entry 0 says, read from the first segment.
-fn info_of_entry_zero(disk: &SharedDisk, path: &Path) -> Result<Option<LogInfo>, StoreError> {
-    let empty = LogInfo { origin: String::new(), log_id: LogId([0; 16]), format: FORMAT_VERSION };
-    let layout = Layout::new(path);
-    match disk.meta(&layout.at("segments")) {
-        Ok(Some(_)) => {}
-        Ok(None) => return Ok(None),
-        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
-        Err(error) => return Err(StoreError::io("read", path)(error)),
-    }
-    let probe = FileReader::with_info(Arc::clone(disk), layout, empty, Settings::default());
-    let runs = probe.runs()?;
-    let Some(run) = runs.first() else { return Ok(None) };
-    let Some(piece) = probe.pieces(run)?.into_iter().next() else { return Ok(None) };
-    let bytes = probe.read_piece(run, &piece)?;
-    let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
-    let Ok(line) = Line::parse(line) else { return Ok(None) };
-    match Control::parse(line.entry.body) {
-        Ok(Control::LogCreated(LogCreated { origin, log_id, .. })) => {
-            Ok(LogId::from_hex(&log_id).map(|log_id| LogInfo { origin, log_id, format: FORMAT_VERSION }))
-        }
-        _ => Ok(None),
-    }
-}
 
 /// Records, under the checkpoint key's signature, why the bodies of entries `first ..= last` are absent. Verification then reads *explained* instead of *gap*;
 /// an edit is never excused.
@@ -107,8 +59,14 @@ pub fn explain(log: &Log, first: u64, last: u64, reason: &str) -> Result<u64, Lo
 ///
 /// # Errors
 /// [`LogError`].
-pub fn succeed(old: &Path, new: &Path, origin: &str, keys: &KeyRing, mut options: Options) -> Result<Log, LogError> {
-    let before = reader(&options.disk, old)?;
+pub fn succeed(
+    old: &dyn Driver,
+    new: &dyn Driver,
+    origin: &str,
+    keys: &KeyRing,
+    mut options: Options,
+) -> Result<Log, LogError> {
+    let before = old.reader_of_entry_zero()?;
     let info = before.info().clone();
     let heads = heads_of(keys, &options);
     // A damaged record is one of the reasons to go on under a new name.
@@ -121,7 +79,7 @@ pub fn succeed(old: &Path, new: &Path, origin: &str, keys: &KeyRing, mut options
         None => before.checkpoint()?.and_then(|note| String::from_utf8(note).ok()).ok_or_else(|| {
             LogError::Refused(format!(
                 "neither the head store nor `{}` has a checkpoint of `{}`",
-                old.display(),
+                old.place(),
                 info.origin
             ))
         })?,
@@ -129,15 +87,15 @@ pub fn succeed(old: &Path, new: &Path, origin: &str, keys: &KeyRing, mut options
     let key = keys.checkpoint_signer(&info.origin)?.verifying_key().clone();
     Checkpoint::open(note.as_bytes(), &key)?;
     options.predecessor = Some(Predecessor { checkpoint: note, log_id: info.log_id.to_string(), origin: info.origin });
-    Log::create(new, origin, keys, options)
+    Log::create_in(new, origin, keys, options)
 }
 
 /// Rebuilds derived files of a log from its entries, after these were verified against the newest head. Says what was rebuilt.
 ///
 /// # Errors
 /// [`LogError::Refused`] where the entries do not verify: nothing is rebuilt from entries that may be wrong.
-pub fn repair(path: &Path, keys: &KeyRing, options: &Options) -> Result<Vec<String>, LogError> {
-    let reader = reader(&options.disk, path)?;
+pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<Vec<String>, LogError> {
+    let reader = place.reader_of_entry_zero()?;
     let heads = heads_of(keys, options);
     let origin = reader.info().origin.clone();
     let request = Request {
@@ -153,7 +111,7 @@ pub fn repair(path: &Path, keys: &KeyRing, options: &Options) -> Result<Vec<Stri
         progress: None,
         now: options.clock.now(),
     };
-    let report = verify(&reader, &request).map_err(|error| LogError::Refused(chain(&error)))?;
+    let report = verify(&*reader, &request).map_err(|error| LogError::Refused(chain(&error)))?;
     match report.status {
         Verdict::Intact => return Ok(Vec::new()),
         Verdict::Damaged => {}
@@ -167,9 +125,9 @@ pub fn repair(path: &Path, keys: &KeyRing, options: &Options) -> Result<Vec<Stri
         .load(&origin)?
         .ok_or_else(|| LogError::HeadMissing { origin: origin.clone(), place: heads.place(&origin) })?;
     let tree = Checkpoint::open(head.checkpoint.as_bytes(), &request.key)?.head;
-    writer::rebuild(&options.disk, path, &reader, &tree, head.kept.number)?;
+    place.rebuild(&*reader, &tree, head.kept.number)?;
     let wrong = report.findings.iter().filter(|f| f.kind == Kind::Derived).map(|f| f.detail.clone()).collect();
     // Opening shows the newest checkpoint again and closing writes `durable`.
-    Log::open(path, keys, options.clone())?.close()?;
+    Log::open_in(place, keys, options.clone())?.close()?;
     Ok(wrong)
 }

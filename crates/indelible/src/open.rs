@@ -22,10 +22,10 @@ use indelible_core::{
 };
 use indelible_keys::{CheckpointSigner, KeyError, KeyRing, check_apart};
 use indelible_store::{
+    driver::{Driver, Recovered, TailCheck},
     heads::{FileHeads, HeadStore},
     store::{LogInfo, Reader, StoreError, Writer, parse_line},
 };
-use indelible_store_file::{FileReader, FileWriter, Recovered, TailCheck, writer};
 
 use crate::{
     error::{AppendError, LogError},
@@ -37,25 +37,33 @@ use crate::{
 };
 
 impl Log {
-    /// Creates a log at a path where nothing is yet, with its entry 0, and publishes and keeps its first checkpoint.
+    /// Creates a log in a directory where nothing is yet, with its entry 0, and publishes and keeps its first checkpoint.
     ///
     /// # Errors
     /// [`LogError`]. Nothing that existed is changed.
     pub fn create(path: &Path, origin: &str, keys: &KeyRing, options: Options) -> Result<Self, LogError> {
+        check_apart(keys.dir(), path)?;
+        Self::create_in(&options.directory(path), origin, keys, options)
+    }
+
+    /// Creates a log in any place.
+    ///
+    /// # Errors
+    /// [`LogError`]. Nothing that existed is changed.
+    pub fn create_in(place: &dyn Driver, origin: &str, keys: &KeyRing, options: Options) -> Result<Self, LogError> {
         let refused = || LogError::Origin { origin: origin.to_owned() };
         let _: Origin = origin.parse().map_err(|_| refused())?;
-        check_places(path, keys, &options)?;
+        check_places(keys, &options)?;
         let heads = heads_of(keys, &options);
         if heads.load(origin)?.is_some() {
             return Err(LogError::OriginTaken { origin: origin.to_owned(), place: heads.place(origin) });
         }
         let log_id = LogId(options.entropy.salt());
         let info = LogInfo { origin: origin.to_owned(), log_id, format: FORMAT_VERSION };
-        writer::create(&options.disk, path, &info, &options.settings)?;
-        let store = FileWriter::open_empty(Arc::clone(&options.disk), path)?;
+        let store = place.create(&info)?;
         let first = HeadRecord { checkpoint: String::new(), kept: none_kept(), log_id, signed_at: options.clock.now() };
         let parts = Parts {
-            store: Arc::new(store),
+            store,
             heads: Arc::clone(&heads),
             signer: keys.checkpoint_signer(origin)?,
             signing: signing(keys, log_id, origin),
@@ -91,45 +99,49 @@ impl Log {
         Ok(log)
     }
 
-    /// Opens a log for writing. What a crash left is recovered first, and said in the log.
+    /// Opens the log in a directory for writing. What a crash left is recovered first, and said in the log.
     ///
     /// # Errors
     /// [`LogError`]: without the lease, without the head record, or where the log contradicts it, nothing is changed.
     pub fn open(path: &Path, keys: &KeyRing, options: Options) -> Result<Self, LogError> {
-        check_places(path, keys, &options)?;
+        check_apart(keys.dir(), path)?;
+        Self::open_in(&options.directory(path), keys, options)
+    }
+
+    /// Opens the log in any place for writing.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_in(place: &dyn Driver, keys: &KeyRing, options: Options) -> Result<Self, LogError> {
+        check_places(keys, &options)?;
         // INVARIANT(lease): before the head is looked up, or a writer that is just ending moves it under our eyes.
-        let lease = writer::lease(&options.disk, path)?;
-        let reader = FileReader::open(Arc::clone(&options.disk), path)?;
-        let info = reader.info().clone();
+        let leased = place.lease()?;
+        let info = leased.reader().info().clone();
         let origin = info.origin.clone();
         let heads = heads_of(keys, &options);
         let signer = keys.checkpoint_signer(&origin)?;
         let (head, tree) = load_head(&*heads, &info, signer.verifying_key())?;
-        let size = reader.size()?;
+        let size = leased.reader().size()?;
         if size < tree.size {
-            let detail = format!(
-                "the log ends here, the newest head covers {} entries: it was rolled back or cut, and is not to be repaired",
-                tree.size
-            );
-            return Err(LogError::Evidence { index: size.0, detail });
+            return Err(rolled_back(size, tree.size));
         }
-        let created = entry_zero(&reader)?;
+        let created = entry_zero(leased.reader())?;
         if created.entry_key.id != keys.entry_key_id() {
             let (wanted, held) = (created.entry_key.id, keys.entry_key_id());
             return Err(KeyError::NotThisLog { wanted, held }.into());
         }
         let signing = signing(keys, info.log_id, &origin);
         let check = OwnLines { signing: &signing };
-        let (store, recovered) = FileWriter::open_leased(Arc::clone(&options.disk), path, lease, &tree, &check)?;
-        let anchored = get(&store, LeafIndex(tree.size.0.saturating_sub(1)))?;
+        let (store, recovered) = leased.open(&tree, &check)?;
+        let anchored = get(&*store, LeafIndex(tree.size.0.saturating_sub(1)))?;
         let last_time = match recovered.last_recorded_at {
             Some(time) => Some(time),
             None => indelible_core::entry::EntryRef::parse(&anchored.entry).ok().and_then(|entry| entry.recorded()),
         };
-        let kept = unnamed_kept(&store, head.kept, recovered.size)?;
+        let kept = if store.shared() { None } else { unnamed_kept(&*store, head.kept, recovered.size)? };
         let named = head.kept.number - u64::from(kept.is_some());
         let parts = Parts {
-            store: Arc::new(store),
+            store,
             heads,
             signer,
             signing,
@@ -149,13 +161,17 @@ impl Log {
     }
 }
 
-fn check_places(path: &Path, keys: &KeyRing, options: &Options) -> Result<(), LogError> {
-    check_apart(keys.dir(), path)?;
+/// The log ends before entries that a signed head covers.
+pub(crate) fn rolled_back(size: TreeSize, known: TreeSize) -> LogError {
+    let detail = format!(
+        "the log ends here, the newest head covers {known} entries: it was rolled back or cut, and is not to be repaired"
+    );
+    LogError::Evidence { index: size.0, detail }
+}
+
+fn check_places(keys: &KeyRing, options: &Options) -> Result<(), LogError> {
     for other in &options.keep_apart {
         check_apart(keys.dir(), other)?;
-    }
-    if !options.accept_network_disk && options.disk.is_network(path).map_err(StoreError::io("look at", path))? {
-        return Err(StoreError::NetworkFileSystem { place: path.display().to_string() }.into());
     }
     Ok(())
 }

@@ -1,12 +1,16 @@
 //! How a log is opened.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use indelible_store::{
     disk::{OsDisk, SharedDisk},
     heads::HeadStore,
 };
-use indelible_store_file::Settings;
+use indelible_store_file::{FileDriver, Settings};
 
 use crate::{
     clock::{Clock, Entropy, SystemClock, SystemEntropy},
@@ -71,5 +75,14 @@ impl Default for Options {
             predecessor: None,
             keep_apart: Vec::new(),
         }
+    }
+}
+
+impl Options {
+    /// A directory as a place for a log, with what these options say of directories.
+    #[must_use]
+    pub fn directory(&self, path: &Path) -> FileDriver {
+        FileDriver::new(Arc::clone(&self.disk), path, self.settings.clone())
+            .accept_network_disk(self.accept_network_disk)
     }
 }

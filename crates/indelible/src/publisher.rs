@@ -17,13 +17,16 @@ use indelible_core::{
 };
 use indelible_store::{
     heads::HeadStoreError,
-    store::{self, Chunk, StoredTree},
+    store::{self, Chunk, StoreError, StoredTree},
 };
 
-use crate::{error::LogError, log::Inner, queue::lock, sequencer::Signing};
+use crate::{error::LogError, log::Inner, open::rolled_back, queue::lock, sequencer::Signing};
 
 /// Bytes that are read back at a time.
 const READ_BACK: usize = 1 << 20;
+/// How often another process may be faster, and how long is waited for it.
+const SHARED_TRIES: u32 = 50;
+const SHARED_WAIT: Duration = Duration::from_millis(20);
 
 /// The newest head and what it rests on.
 pub(crate) struct Publisher {
@@ -47,40 +50,133 @@ pub(crate) enum Keep {
 impl Inner {
     /// Publishes a checkpoint over everything that is durable. Returns the head.
     pub(crate) fn publish(&self, keep: Keep) -> Result<HeadRecord, LogError> {
+        if !self.store.shared() {
+            let result = self.publish_once(keep);
+            if let Err(error @ LogError::Heads(HeadStoreError::Conflict { .. })) = &result {
+                self.fail(error);
+            }
+            return result;
+        }
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.publish_once(keep) {
+                // Another process published meanwhile: what it did counts for this one too.
+                Err(
+                    LogError::Heads(HeadStoreError::Conflict { .. }) | LogError::Store(StoreError::TryAgain { .. }),
+                ) if tries < SHARED_TRIES => std::thread::sleep(SHARED_WAIT),
+                result => return result,
+            }
+        }
+    }
+
+    fn publish_once(&self, keep: Keep) -> Result<HeadRecord, LogError> {
         let mut publisher = lock(&self.publisher);
         self.healthy()?;
+        if self.store.shared() {
+            self.refresh(&mut publisher)?;
+        }
         let durable = self.store.size()?;
+        if durable < publisher.tree.size {
+            let error = rolled_back(durable, publisher.tree.size);
+            self.fail(&error);
+            return Err(error);
+        }
         let keep = keep == Keep::Yes && publisher.head.kept.size < durable;
         if durable == publisher.tree.size && !keep {
             return Ok(publisher.head.clone());
         }
-        let tree = self.read_back(&mut publisher, durable).inspect_err(|error| self.fail(error))?;
+        let tree = self.read_back(&mut publisher, durable).inspect_err(|error| self.fail_unless_passing(error))?;
         // INVARIANT(named): a checkpoint is kept only when a durable entry names the one kept before, so that no crash leaves a hole in the names.
         let keep = keep && publisher.named == publisher.head.kept.number;
         if durable == publisher.tree.size && !keep {
             return Ok(publisher.head.clone());
         }
-        let result = self.sign_and_show(&mut publisher, tree, keep);
-        if let Err(error @ LogError::Heads(HeadStoreError::Conflict { .. })) = &result {
-            self.fail(error);
-        }
-        result
+        self.sign_and_show(&mut publisher, tree, keep)
     }
 
-    /// Reads back what the stored tree does not cover yet and extends it. Returns the tree's head.
+    /// What another process published since is the head to go on from, once it was verified.
+    fn refresh(&self, publisher: &mut Publisher) -> Result<(), LogError> {
+        let origin = &*self.signing.origin;
+        // A log that is being created has no record yet.
+        let Some(head) = self.heads.load(origin)? else { return Ok(()) };
+        if head != publisher.head {
+            let tree = Checkpoint::open(head.checkpoint.as_bytes(), self.signer.verifying_key())?.head;
+            if head.log_id != self.log_id || tree.size < publisher.tree.size {
+                let error = LogError::from(HeadStoreError::Conflict { origin: origin.to_owned() });
+                self.fail(&error);
+                return Err(error);
+            }
+            if publisher.head.kept.number != head.kept.number {
+                publisher.kept_at = self.clock.monotonic();
+            }
+            (publisher.head, publisher.tree) = (head, tree);
+        }
+        // INVARIANT(consistent): what this process signs grows from the head before, whoever signed that and whoever wrote the hashes below it.
+        if publisher.tree.size.0 > 0
+            && tile::root_at(&StoredTree(&*self.store), publisher.tree.size)? != publisher.tree.root
+        {
+            let detail = "the stored tree below the newest head is not the one that was signed".to_owned();
+            let error = LogError::Evidence { index: publisher.tree.size.0.saturating_sub(1), detail };
+            self.fail(&error);
+            return Err(error);
+        }
+        publisher.last_leaf = match publisher.tree.size.0.checked_sub(1) {
+            Some(last) => self.store.hashes(0, last, 1)?.first().copied().unwrap_or(publisher.last_leaf),
+            None => leaf_hash(b""),
+        };
+        let unnamed = self.store.end()?.is_some_and(|end| end.unnamed.is_some());
+        publisher.named = publisher.head.kept.number.saturating_sub(u64::from(unnamed));
+        Ok(())
+    }
+
+    /// Ends writing, except for what another try may mend.
+    fn fail_unless_passing(&self, error: &LogError) {
+        if !matches!(error, LogError::Store(StoreError::TryAgain { .. } | StoreError::Database { .. })) {
+            self.fail(error);
+        }
+    }
+
+    /// Reads back what the head does not cover yet and extends the stored tree. Returns the tree's head.
     fn read_back(&self, publisher: &mut Publisher, durable: TreeSize) -> Result<TreeHead, LogError> {
-        let mut next = self.store.tree_size()?.0;
+        let stored = self.store.tree_size()?.0;
+        // Where several processes write, another may have extended the tree and ended before it signed: that part is read back again.
+        let mut next = if self.store.shared() { publisher.tree.size.0.min(stored) } else { stored };
         while next < durable.0 {
+            let until = if next < stored { durable.0.min(stored) } else { durable.0 };
             let mut chunk = self.store.read(LeafIndex(next), READ_BACK)?;
-            let Checked { leaves, named } = check_chunk(&chunk, durable.0, publisher.last_leaf, &self.signing)?;
+            let Checked { leaves, named } = check_chunk(&chunk, until, publisher.last_leaf, &self.signing)?;
             trim(&mut chunk, leaves.len());
-            self.store.extend_tree(&leaves, &chunk)?;
+            if next < stored {
+                self.compare_stored(next, &leaves)?;
+            } else {
+                self.store.extend_tree(&leaves, &chunk)?;
+            }
             next += leaves.len() as u64;
             publisher.last_leaf = leaves.last().copied().unwrap_or(publisher.last_leaf);
             publisher.named = named.unwrap_or(publisher.named);
         }
         self.store.sync_tree()?;
         Ok(TreeHead { size: durable, root: tile::root_at(&StoredTree(&*self.store), durable)? })
+    }
+
+    /// Compares leaf hashes of what was read back with those that another process stored.
+    fn compare_stored(&self, first: u64, leaves: &[Hash]) -> Result<(), LogError> {
+        let width = usize::try_from(tile::WIDTH).unwrap_or(1);
+        let mut at = first;
+        let mut rest = leaves;
+        while !rest.is_empty() {
+            // Never across a tile.
+            let count = rest.len().min(width - usize::try_from(at % tile::WIDTH).unwrap_or(0));
+            let (own, after) = rest.split_at(count);
+            if self.store.hashes(0, at, count)? != own {
+                let detail = "the stored leaf hashes are not those of the stored entries".to_owned();
+                return Err(LogError::Evidence { index: at, detail });
+            }
+            at += count as u64;
+            rest = after;
+        }
+        Ok(())
     }
 
     fn sign_and_show(&self, publisher: &mut Publisher, tree: TreeHead, keep: bool) -> Result<HeadRecord, LogError> {
@@ -94,7 +190,9 @@ impl Inner {
         // The head is out: a log that cannot show it is opened again, which shows it.
         self.show(&head, keep.then_some(number)).inspect_err(|error| self.fail(error))?;
         if keep {
-            *lock(&self.kept) = Some(kept);
+            if !self.store.shared() {
+                *lock(&self.kept) = Some(kept);
+            }
             publisher.kept_at = self.clock.monotonic();
         }
         Ok(head)

@@ -1,7 +1,8 @@
 //! A turn: index, chain, time, signature, and what is to be said before the next entry.
 //!
 //! INVARIANT(turn): the sequencer is changed under one lock, in the order in which batches are written; nothing in it is taken back.
-//! A batch that could not be written poisons the log, because the entries behind it build on it.
+//! A batch that could not be written poisons the log, because the entries behind it build on it. (Where several processes write, a turn
+//! takes all of it anew from the store: [`crate::turn`].)
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -32,12 +33,22 @@ pub(crate) struct Sequencer {
 }
 
 /// The two clocks at the last reading.
+#[derive(Clone, Copy)]
 pub(crate) struct ClockWatch {
     pub(crate) wall: Micros,
     pub(crate) monotonic: Duration,
 }
 
 impl ClockWatch {
+    /// Another process recorded at `time`: a clock that reads less now has to say so.
+    pub(crate) fn behind(&mut self, time: Option<Micros>, clock: &dyn Clock) {
+        let monotonic = clock.monotonic();
+        let passed = i64::try_from(monotonic.saturating_sub(self.monotonic).as_micros()).unwrap_or(i64::MAX);
+        if let Some(time) = time.filter(|time| time.0 > self.wall.0.saturating_add(passed)) {
+            (self.wall, self.monotonic) = (time, monotonic);
+        }
+    }
+
     /// Reads the clock; says what it would have read if it stepped since the last reading.
     fn read(&mut self, clock: &dyn Clock) -> (Micros, Option<Micros>) {
         let (wall, monotonic) = (clock.now(), clock.monotonic());
@@ -85,7 +96,7 @@ impl Sequencer {
     ) -> Result<Draft, AppendError> {
         let (now, stepped) = self.clock.read(clock);
         let recorded_at: Arc<str> = now.to_string().into();
-        let batch = Batch { first: self.next, recorded_at: now, bytes: Vec::new(), entries: Vec::new() };
+        let batch = Batch { first: self.next, recorded_at: now, names: None, bytes: Vec::new(), entries: Vec::new() };
         let mut draft = Draft { batch, recorded_at, ids: HashMap::new() };
         if let Some(expected) = stepped {
             let step = Control::ClockStep {
@@ -157,8 +168,10 @@ impl Sequencer {
         kept: &mut Option<KeptHead>,
     ) -> Outcome {
         let index = self.next;
+        let head = kept.take();
+        draft.batch.names = head.map(|head| head.number).or(draft.batch.names);
         let tail = Tail {
-            head: kept.take(),
+            head,
             index: LeafIndex(index),
             key: &signing.key_id,
             log: &signing.origin,

@@ -5,7 +5,6 @@ use std::{io, path::Path};
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 use indelible_core::note::NoteSigner as _;
-use indelible_store::store::Reader as _;
 use serde_json::json;
 
 use crate::{
@@ -20,12 +19,12 @@ pub(crate) fn keys(places: &Places, json: bool, command: &KeysCommand) -> Result
     let reader = places.reader()?;
     let ring = places.ring()?;
     if let KeysCommand::Public = command {
-        let key = ring.checkpoint_signer(&reader.info().origin)?.verifying_key().to_string();
+        let key = ring.checkpoint_signer(&*reader.info().origin)?.verifying_key().to_string();
         return if json { output::json(&json!({ "public_key": key })) } else { output::text(&key) };
     }
-    let named = entry_key(&reader)?;
+    let named = entry_key(&*reader)?;
     // A key derived from another ring's secret would fit no entry, and look like tampering.
-    if let Some(failure) = keys_of_another_log(&reader, &ring) {
+    if let Some(failure) = keys_of_another_log(&*reader, &ring) {
         return Err(failure);
     }
     let info = reader.info();

@@ -35,7 +35,7 @@ const READ_BYTES: usize = 1 << 20;
 /// Exports a range of entries.
 pub(crate) fn run(places: &Places, json: bool, args: &ExportArgs) -> Result<(), Failure> {
     let reader = places.reader()?;
-    let (checkpoint, note) = published(places, &reader)?;
+    let (checkpoint, note) = published(places, &*reader)?;
     let size = checkpoint.head.size;
     let (from, to) = (args.from, args.to.unwrap_or(size.0));
     if to > size.0 {
@@ -47,8 +47,8 @@ pub(crate) fn run(places: &Places, json: bool, args: &ExportArgs) -> Result<(), 
         return Err(Failure::Usage(format!("--from {from} is behind --to {to}")));
     }
     let mut sink = Sink::open(args.output.as_deref())?;
-    entries(&reader, from, to, &checkpoint.head, &mut sink)?;
-    sink.write(&export_end(&reader, from, to, size, &note)?)?;
+    entries(&*reader, from, to, &checkpoint.head, &mut sink)?;
+    sink.write(&export_end(&*reader, from, to, size, &note)?)?;
     sink.finish()?;
     match args.output.as_deref().filter(|path| *path != Path::new("-")) {
         None => Ok(()),

@@ -2,7 +2,7 @@
 
 use indelible::{LogError, Options, manage};
 use indelible_core::checkpoint::Origin;
-use indelible_store::store::Reader as _;
+use indelible_store_file::FileReader;
 use serde_json::json;
 
 use super::{
@@ -13,7 +13,7 @@ use crate::{
     cli::{ExplainArgs, LogCommand, SucceedArgs},
     failure::Failure,
     output,
-    places::Places,
+    places::{Places, disk},
 };
 
 /// Looks after a log.
@@ -28,7 +28,7 @@ pub(crate) fn run(places: &Places, json: bool, command: &LogCommand) -> Result<(
 
 /// Rebuilds what derives from the entries.
 fn repair(places: &Places, json: bool) -> Result<(), Failure> {
-    let rebuilt = manage::repair(places.log()?, &places.ring()?, &Options::default())?;
+    let rebuilt = manage::repair(&*places.driver()?, &places.ring()?, &Options::default())?;
     if json {
         return output::json(&json!({ "rebuilt": rebuilt }));
     }
@@ -55,19 +55,23 @@ fn explain(places: &Places, json: bool, args: &ExplainArgs) -> Result<(), Failur
 
 /// Begins a successor.
 fn succeed(places: &Places, json: bool, args: &SucceedArgs) -> Result<(), Failure> {
-    refuse_taken(&args.new)?;
+    let place = args.new.with_origin(&args.origin);
+    let options = Options { settings: settings(args.settings), ..Options::default() };
+    let driver = place.driver(&options)?;
+    refuse_taken(&*driver)?;
     let _: Origin = args.origin.parse().map_err(|_| LogError::Origin { origin: args.origin.clone() })?;
     let ring = places.ring()?;
-    let options = Options { settings: settings(args.settings), ..Options::default() };
-    let log = manage::succeed(places.log()?, &args.new, &args.origin, &ring, options)?;
+    let log = manage::succeed(&*places.driver()?, &*driver, &args.origin, &ring, options)?;
     log.close()?;
-    tell_created(&log, &args.new, &ring, json)
+    tell_created(&log, &place, &ring, json)
 }
 
 /// What the log says of itself.
 fn info(places: &Places, json: bool) -> Result<(), Failure> {
     let reader = places.reader()?;
-    let (info, settings, runs) = (reader.info(), reader.settings(), reader.runs()?);
+    let (info, runs) = (reader.info(), reader.runs()?);
+    let settings = places.log()?.directory().map(|path| FileReader::open(disk(), path)).transpose()?;
+    let settings = settings.as_ref().map(FileReader::settings);
     let size = reader.size()?;
     let checkpoint = reader.checkpoint()?.map(|note| parse(&note)).transpose()?;
     let bytes: u64 = runs.iter().map(|run| run.bytes).sum();
@@ -81,26 +85,27 @@ fn info(places: &Places, json: bool) -> Result<(), Failure> {
             "entries": size.0,
             "format": info.format,
             "has_writer": has_writer,
-            "immutable": settings.immutable,
+            "immutable": settings.map(|settings| settings.immutable),
             "log_id": info.log_id.to_string(),
             "origin": info.origin,
-            "segment_bytes": settings.segment_bytes,
-            "segment_seconds": settings.segment_seconds,
+            "segment_bytes": settings.map(|settings| settings.segment_bytes),
+            "segment_seconds": settings.map(|settings| settings.segment_seconds),
             "segments": runs.len(),
         }));
     }
     let covered =
         checkpoint.map_or_else(|| "none".to_owned(), |c| format!("over {} entries, root {}", c.head.size, c.head.root));
+    let closing = settings.map_or_else(String::new, |settings| {
+        let then = if settings.immutable { ", then immutable where the system allows" } else { "" };
+        format!("closing     at {} bytes or {} s{then}\n", settings.segment_bytes, settings.segment_seconds)
+    });
     output::text(&format!(
         "origin      {}\nlog id      {}\nformat      {}\nentries     {size}\nsegments    {} ({closed} closed), {bytes} bytes uncompressed\n\
-         checkpoint  {covered}\nwriter      {}\nclosing     at {} bytes or {} s{}\n\nThis is what the log says of itself; `indelible verify` says whether it is true.",
+         checkpoint  {covered}\nwriter      {}\n{closing}\nThis is what the log says of itself; `indelible verify` says whether it is true.",
         output::safe(&info.origin),
         info.log_id,
         info.format,
         runs.len(),
         if has_writer { "yes, now" } else { "none now" },
-        settings.segment_bytes,
-        settings.segment_seconds,
-        if settings.immutable { ", then immutable where the system allows" } else { "" },
     ))
 }

@@ -77,7 +77,7 @@ pub(crate) fn published(places: &Places, reader: &dyn Reader) -> Result<(Checkpo
         .ok_or_else(|| Failure::text("the log has no published checkpoint: publish one with `indelible checkpoint`"))?;
     let checkpoint = match places.ring_if_any()? {
         Some(ring) => {
-            let signer = ring.checkpoint_signer(&reader.info().origin)?;
+            let signer = ring.checkpoint_signer(&*reader.info().origin)?;
             Checkpoint::open(&note, signer.verifying_key())?
         }
         None => parse(&note)?,
@@ -89,10 +89,10 @@ pub(crate) fn published(places: &Places, reader: &dyn Reader) -> Result<(Checkpo
 /// Writes the proof of one entry.
 pub(crate) fn prove(places: &Places, json: bool, args: &ProveArgs) -> Result<(), Failure> {
     let reader = places.reader()?;
-    let index = locate(&reader, &args.which)?.index;
-    let (checkpoint, note) = published(places, &reader)?;
+    let index = locate(&*reader, &args.which)?.index;
+    let (checkpoint, note) = published(places, &*reader)?;
     let bundle = if index.0 < checkpoint.head.size.0 {
-        indelible::bundle::prove(&reader, index, checkpoint.head, &note)?
+        indelible::bundle::prove(&*reader, index, checkpoint.head, &note)?
     } else {
         let log = places.open()?;
         let bundle = log.prove(index)?;
@@ -110,13 +110,13 @@ pub(crate) fn prove(places: &Places, json: bool, args: &ProveArgs) -> Result<(),
         "wrote {}: entry {index} is in the tree of {size} entries\ncheck it anywhere with `indelible check-proof {} --public-key {}`",
         path.display(),
         path.display(),
-        public_key(places, &reader).unwrap_or_else(|| "VKEY".to_owned()),
+        public_key(places, &*reader).unwrap_or_else(|| "VKEY".to_owned()),
     ))
 }
 
 fn public_key(places: &Places, reader: &dyn Reader) -> Option<String> {
     let ring = places.ring_if_any().ok().flatten()?;
-    Some(ring.checkpoint_signer(&reader.info().origin).ok()?.verifying_key().to_string())
+    Some(ring.checkpoint_signer(&*reader.info().origin).ok()?.verifying_key().to_string())
 }
 
 /// Checks a proof with the public key alone.
@@ -175,7 +175,7 @@ pub(crate) fn consistency(places: &Places, json: bool, args: &ConsistencyArgs) -
     let reader = places.reader()?;
     let key = match &args.public_key {
         Some(text) => VerifyingKey::parse(text.trim())?,
-        None => places.ring()?.checkpoint_signer(&reader.info().origin)?.verifying_key().clone(),
+        None => places.ring()?.checkpoint_signer(&*reader.info().origin)?.verifying_key().clone(),
     };
     let old = Checkpoint::open(&read_note(&args.from)?, &key)?.head;
     let note = reader.checkpoint()?.ok_or_else(|| Failure::text("the log has no published checkpoint"))?;
@@ -184,7 +184,7 @@ pub(crate) fn consistency(places: &Places, json: bool, args: &ConsistencyArgs) -
         let behind = ProofError::NewTreeSmaller { old: old.size, new: new.size };
         return Err(Failure::Evidence(exit::DIVERGED, Box::new(LogError::Proof(behind))));
     }
-    let proof = Prover::new(StoredTree(&reader), new.size).consistency(old.size)?;
+    let proof = Prover::new(StoredTree(&*reader), new.size).consistency(old.size)?;
     proof.verify(&old, &new).map_err(|error| Failure::Evidence(exit::DIVERGED, Box::new(LogError::Proof(error))))?;
     let hashes: Vec<String> = proof.hashes.iter().map(|hash| hash.to_hex()).collect();
     if json {

@@ -37,7 +37,7 @@ pub(crate) fn locate(store: &dyn Reader, which: &str) -> Result<Stored, Failure>
 /// Shows one entry.
 pub(crate) fn show(places: &Places, json: bool, args: &ShowArgs) -> Result<(), Failure> {
     let reader = places.reader()?;
-    let stored = locate(&reader, &args.which)?;
+    let stored = locate(&*reader, &args.which)?;
     if args.raw {
         return output::data(&stored.entry);
     }

@@ -38,7 +38,7 @@ const MAX_NOTE_FILE_BYTES: u64 = 1 << 20;
 /// Verifies the log and ends with its verdict.
 pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<ExitCode, Failure> {
     let reader = places.reader_for_verify()?;
-    let rests_on = RestsOn::new(places, &reader, args.public_key.as_deref())?;
+    let rests_on = RestsOn::new(places, &*reader, args.public_key.as_deref())?;
     let origin = rests_on.key.name().to_owned();
     let from_path = args.from_last.then(|| rests_on.heads.verified_path(&origin));
     let note_before = reader.checkpoint()?;
@@ -54,21 +54,21 @@ pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<Exit
         head_required: rests_on.ring.is_some(),
         checkpoint: args.checkpoint.as_deref().map(read_note).transpose()?,
         receipts: args.receipts.as_deref().map(read_receipts).transpose()?.unwrap_or_default(),
-        from: from_path.as_deref().map(|path| read_verified(path, &reader)).transpose()?.flatten(),
+        from: from_path.as_deref().map(|path| read_verified(path, &*reader)).transpose()?.flatten(),
         strict: args.strict,
         threads: 0,
         progress: Some(&progress),
         now: now(),
     };
-    let report = verify(&reader, &request).map_err(|error| match (&error, &rests_on.ring) {
+    let report = verify(&*reader, &request).map_err(|error| match (&error, &rests_on.ring) {
         (VerifyError::HeadMissing { .. }, Some(ring)) => {
-            keys_of_another_log(&reader, ring).unwrap_or_else(|| error.into())
+            keys_of_another_log(&*reader, ring).unwrap_or_else(|| error.into())
         }
         _ => error.into(),
     })?;
     bar.finish_and_clear();
     if report.status == Verdict::Intact {
-        remember(&reader, &rests_on, &report, note_before, from_path.as_deref());
+        remember(&*reader, &rests_on, &report, note_before, from_path.as_deref());
     }
     // The verdict is the exit code, also where nobody reads on to the end.
     match tell(&report, json) {
@@ -92,7 +92,7 @@ impl RestsOn {
             return Ok(Self { key, ring: None, heads });
         }
         let ring = places.ring()?;
-        let key = ring.checkpoint_signer(&reader.info().origin)?.verifying_key().clone();
+        let key = ring.checkpoint_signer(&*reader.info().origin)?.verifying_key().clone();
         let heads = writers_heads(&ring);
         Ok(Self { key, ring: Some(ring), heads })
     }

@@ -6,12 +6,13 @@ use indelible_core::{
     entry::Line,
     tree::{LeafIndex, TreeHead, leaf_hash},
 };
+use indelible_store::driver::TailCheck as _;
 use indelible_store::{
     conformance::{Scribe, info},
     fault::{Random, SimDisk},
     store::{Chunk, Reader as _, StoreError, Writer as _},
 };
-use indelible_store_file::{FileWriter, Settings, TailCheck as _, writer::create};
+use indelible_store_file::{FileWriter, Settings, writer::create};
 
 use crate::world::{Own, root};
 

@@ -7,12 +7,13 @@
 use std::{collections::BTreeSet, error::Error};
 
 use indelible_core::tree::{LeafIndex, TreeHead, TreeSize};
+use indelible_store::driver::Recovered;
 use indelible_store::{
     conformance::{Scribe, id, info},
     fault::{Fault, Random, SimDisk},
     store::{Chunk, Fingerprint, Reader as _, StoreError, Writer as _},
 };
-use indelible_store_file::{FileReader, FileWriter, Recovered, Settings, writer::create};
+use indelible_store_file::{FileReader, FileWriter, Settings, writer::create};
 
 use crate::world::{Own, check_entries, root};
 

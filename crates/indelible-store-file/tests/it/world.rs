@@ -6,11 +6,11 @@ use indelible_core::{
     entry::Line,
     tree::{Hash, LeafIndex},
 };
+use indelible_store::driver::TailCheck;
 use indelible_store::{
     conformance::{Scribe, fault},
     store::Reader,
 };
-use indelible_store_file::TailCheck;
 
 pub(crate) fn root() -> &'static Path {
     Path::new("/log")

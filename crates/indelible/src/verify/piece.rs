@@ -6,7 +6,7 @@ use indelible_core::{
     mac::EntryKey,
     tree::{Hash, leaf_hash},
 };
-use indelible_store::store::{Fingerprint, id_digest, lines as lines_of};
+use indelible_store::store::{Fingerprint, add_ids, id_digest, lines as lines_of};
 
 use super::report::Kind;
 use crate::attachments;
@@ -148,7 +148,7 @@ fn look_at(text: &[u8], expect: &Expect, finder: &memchr::memmem::Finder<'_>, id
         && entry.kind == BodyKind::Event
         && let Some(id) = top_level_string(entry.body, "id")
     {
-        indelible_store_file::check::add(ids, id_digest(Fingerprint::of(id), entry.index.0));
+        add_ids(ids, id_digest(Fingerprint::of(id), entry.index.0));
     }
     let mut notable = Notable { head: entry.head, ..Notable::default() };
     match entry.kind {

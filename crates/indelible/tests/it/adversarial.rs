@@ -278,7 +278,7 @@ fn a11_chain_and_tree_cannot_disagree_unseen() {
     bytes[32 * 12] ^= 1;
     overwrite(&path, &bytes);
     world.expect(Verdict::Damaged, Some(Kind::Derived), Some(12));
-    let reader = manage::reader(&OsDisk::shared(), &world.log_path()).unwrap();
+    let reader = indelible_store_file::driver::reader_of_entry_zero(&OsDisk::shared(), &world.log_path()).unwrap();
     let note = std::fs::read_to_string(world.log_path().join("checkpoint")).unwrap();
     let head = Checkpoint::open(note.as_bytes(), &world.public_key()).unwrap().head;
     // Its own hash is not in its proof; that of its neighbour has it.
@@ -366,8 +366,14 @@ fn a14_a_bit_that_flips_on_its_way_to_the_disk_is_never_signed() {
                 // The way on.
                 let next = std::path::Path::new("/next");
                 let keys = crate::support::sim::shared_keys();
-                let successor =
-                    manage::succeed(SimWorld::log_path(), next, "example.com/next", keys, world.options()).unwrap();
+                let successor = manage::succeed(
+                    &world.options().directory(SimWorld::log_path()),
+                    &world.options().directory(next),
+                    "example.com/next",
+                    keys,
+                    world.options(),
+                )
+                .unwrap();
                 successor.append_json(&event(3)).unwrap();
                 successor.close().unwrap();
             }
@@ -787,7 +793,7 @@ fn a33_nothing_reads_more_than_a_bounded_piece() {
     receipts(log.append_all(&events(0..3000)));
     log.close().unwrap();
     drop(log);
-    let reader = manage::reader(&OsDisk::shared(), &world.log_path()).unwrap();
+    let reader = indelible_store_file::driver::reader_of_entry_zero(&OsDisk::shared(), &world.log_path()).unwrap();
     let size = reader.size().unwrap().0;
     for max in [0, 1, 100_000, 1 << 20] {
         let mut at = 0;
@@ -891,7 +897,14 @@ fn a39_data_rolled_back_alone_is_told_and_never_continued() {
     assert!(Log::open(&world.log_path(), &world.keys, options()).is_err());
     // The way on: a successor that names the last known checkpoint.
     let new = world.dir.path().join("new");
-    let successor = manage::succeed(&world.log_path(), &new, "example.com/test-2", &world.keys, options()).unwrap();
+    let successor = manage::succeed(
+        &options().directory(&world.log_path()),
+        &options().directory(&new),
+        "example.com/test-2",
+        &world.keys,
+        options(),
+    )
+    .unwrap();
     let zero = successor.get(LeafIndex(0)).unwrap();
     let Ok(Control::LogCreated(created)) = Control::parse(EntryRef::parse(&zero.entry).unwrap().body) else {
         panic!("entry 0 is no beginning")

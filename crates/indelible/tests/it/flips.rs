@@ -77,7 +77,7 @@ impl Small {
             progress: None,
             now: SystemClock::default().now(),
         };
-        let reader = indelible::manage::reader(&disk, &self.log)?;
+        let reader = indelible_store_file::driver::reader_of_entry_zero(&disk, &self.log)?;
         verify(&reader, &request)
     }
 
@@ -91,7 +91,7 @@ impl Small {
     }
 
     fn finds_every_id(&self) -> bool {
-        let reader = indelible::manage::reader(&self.disk.shared(), &self.log).unwrap();
+        let reader = indelible_store_file::driver::reader_of_entry_zero(&self.disk.shared(), &self.log).unwrap();
         (0..12).chain([100, 101]).all(|n| indelible::log::find(&reader, &format!("event-{n}")).is_ok())
     }
 

@@ -40,7 +40,7 @@ fn with_explained_gap() -> World {
 }
 
 fn repair(world: &World) -> Result<Vec<String>, indelible::LogError> {
-    manage::repair(&world.log_path(), &world.keys, &options())
+    manage::repair(&options().directory(&world.log_path()), &world.keys, &options())
 }
 
 #[test]

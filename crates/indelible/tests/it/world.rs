@@ -102,7 +102,7 @@ impl World {
             now: SystemClock::default().now(),
         };
         edit(&mut request);
-        let reader = indelible::manage::reader(&OsDisk::shared(), path)?;
+        let reader = indelible_store_file::driver::reader_of_entry_zero(&OsDisk::shared(), path)?;
         verify(&reader, &request)
     }
 

@@ -35,7 +35,7 @@ impl World {
     }
 
     pub(crate) fn log_id(&self) -> LogId {
-        indelible::manage::reader(&OsDisk::shared(), &self.log_path()).unwrap().info().log_id
+        indelible_store_file::driver::reader_of_entry_zero(&OsDisk::shared(), &self.log_path()).unwrap().info().log_id
     }
 
     /// The key of somebody who stole it.

@@ -122,7 +122,7 @@ impl SimWorld {
             now: self.clock.now(),
         };
         edit(&mut request);
-        let reader = indelible::manage::reader(&self.disk.shared(), Self::log_path())?;
+        let reader = indelible_store_file::driver::reader_of_entry_zero(&self.disk.shared(), Self::log_path())?;
         verify(&reader, &request)
     }
 

@@ -1,0 +1,223 @@
+//! Where a log is, as people name it: a directory, or a log in a database.
+//!
+//! | text | meaning |
+//! |---|---|
+//! | `audit`, `/var/lib/audit` | a directory |
+//! | `sqlite:FILE#ORIGIN` | the log `ORIGIN` in an SQLite file; `#ORIGIN` may be left out where the file holds one log |
+//! | `sqlcipher:FILE#ORIGIN` | the same, encrypted at rest |
+//! | `postgres://USER@HOST/DATABASE#ORIGIN` | the log `ORIGIN` in a PostgreSQL database |
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use indelible_core::checkpoint::Origin;
+use indelible_store::{driver::Driver, store::StoreError};
+use thiserror::Error;
+
+use crate::options::Options;
+
+/// Where a log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Location {
+    /// A directory.
+    Directory(PathBuf),
+    /// A log in an SQLite file.
+    Sqlite {
+        /// The file.
+        file: PathBuf,
+        /// The log; the only one where none is named.
+        origin: Option<String>,
+        /// Whether the file is encrypted by SQLCipher.
+        encrypted: bool,
+    },
+    /// A log in a PostgreSQL database.
+    Postgres {
+        /// The URL as given, without the log.
+        url: String,
+        /// The log; the only one where none is named.
+        origin: Option<String>,
+    },
+}
+
+/// A text that names no place.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LocationError {
+    /// Nothing is named.
+    #[error("an empty text names no log: give a directory, `sqlite:FILE` or `postgres://…`")]
+    Empty,
+    /// What stands behind `#` cannot be an origin.
+    #[error("`{0}` behind `#` is no origin: use 1 to 128 of `A-Z a-z 0-9 . _ ~ / : @ -`")]
+    Origin(String),
+    /// A scheme that is not known.
+    #[error(
+        "`{0}:` is no kind of store: use a directory, `sqlite:FILE`, `sqlcipher:FILE` or `postgres://…` (a directory of such a name is `./{0}:…`)"
+    )]
+    Scheme(String),
+}
+
+impl FromStr for Location {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, LocationError> {
+        if text.is_empty() {
+            return Err(LocationError::Empty);
+        }
+        let (scheme, rest) = match text.split_once(':') {
+            Some((scheme, rest)) if is_scheme(scheme) => (scheme, rest),
+            _ => return Ok(Self::Directory(PathBuf::from(text))),
+        };
+        match scheme {
+            "sqlite" | "sqlcipher" => {
+                let (file, origin) = split_origin(rest)?;
+                if file.is_empty() {
+                    return Err(LocationError::Empty);
+                }
+                Ok(Self::Sqlite { file: PathBuf::from(file), origin, encrypted: scheme == "sqlcipher" })
+            }
+            "postgres" | "postgresql" => {
+                let (url, origin) = split_origin(text)?;
+                Ok(Self::Postgres { url: url.to_owned(), origin })
+            }
+            other => Err(LocationError::Scheme(other.to_owned())),
+        }
+    }
+}
+
+/// Letters, as of a URL; one alone may be a drive.
+fn is_scheme(text: &str) -> bool {
+    text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_lowercase())
+}
+
+fn split_origin(text: &str) -> Result<(&str, Option<String>), LocationError> {
+    let Some((place, origin)) = text.rsplit_once('#') else { return Ok((text, None)) };
+    let _: Origin = origin.parse().map_err(|_| LocationError::Origin(origin.to_owned()))?;
+    Ok((place, Some(origin.to_owned())))
+}
+
+impl fmt::Display for Location {
+    /// As it was named, but without a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origin = |origin: &Option<String>| origin.as_ref().map_or(String::new(), |origin| format!("#{origin}"));
+        match self {
+            Self::Directory(path) => path.display().fmt(f),
+            Self::Sqlite { file, origin: log, encrypted } => {
+                let scheme = if *encrypted { "sqlcipher" } else { "sqlite" };
+                write!(f, "{scheme}:{}{}", file.display(), origin(log))
+            }
+            Self::Postgres { url, origin: log } => write!(f, "{}{}", without_password(url), origin(log)),
+        }
+    }
+}
+
+/// A URL with stars in the place of its password.
+#[must_use]
+pub fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority);
+    let authority = match authority.rsplit_once('@') {
+        Some((user, hosts)) => match user.split_once(':') {
+            Some((name, _)) => format!("{name}:***@{hosts}"),
+            None => format!("{user}@{hosts}"),
+        },
+        None => authority.to_owned(),
+    };
+    let path = match path.split_once('?') {
+        Some((path, query)) => {
+            let hidden = query.split('&').map(|pair| match pair.split_once('=') {
+                Some(("password", _)) => "password=***",
+                _ => pair,
+            });
+            format!("{path}?{}", hidden.collect::<Vec<_>>().join("&"))
+        }
+        None => path.to_owned(),
+    };
+    format!("{scheme}://{authority}{path}")
+}
+
+impl Location {
+    /// The directory, where it is one.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The file or directory that is on this machine.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(path) | Self::Sqlite { file: path, .. } => Some(path),
+            Self::Postgres { .. } => None,
+        }
+    }
+
+    /// The same place with a log named.
+    #[must_use]
+    pub fn with_origin(&self, name: &str) -> Self {
+        let mut location = self.clone();
+        match &mut location {
+            Self::Directory(_) => {}
+            Self::Sqlite { origin, .. } | Self::Postgres { origin, .. } => *origin = Some(name.to_owned()),
+        }
+        location
+    }
+
+    /// What creates and opens the log there.
+    ///
+    /// # Errors
+    /// [`StoreError::Unfit`] for a kind of store that this program was built without; what the store says of the place.
+    pub fn driver(&self, options: &Options) -> Result<Box<dyn Driver>, StoreError> {
+        match self {
+            Self::Directory(path) => Ok(Box::new(options.directory(path))),
+            Self::Sqlite { .. } | Self::Postgres { .. } => {
+                let detail = "this program was built without this kind of store".to_owned();
+                Err(StoreError::Unfit { place: self.to_string(), detail })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_told_apart() {
+        let directory = |text: &str| Location::Directory(PathBuf::from(text));
+        for text in ["audit", "/var/lib/audit", "./sqlite:x", "C:/audit", "a#b"] {
+            assert_eq!(text.parse(), Ok(directory(text)), "{text}");
+        }
+        let sqlite = |origin: Option<&str>, encrypted| Location::Sqlite {
+            file: PathBuf::from("/a/b.db"),
+            origin: origin.map(str::to_owned),
+            encrypted,
+        };
+        assert_eq!("sqlite:/a/b.db".parse(), Ok(sqlite(None, false)));
+        assert_eq!("sqlite:/a/b.db#example.com/x".parse(), Ok(sqlite(Some("example.com/x"), false)));
+        assert_eq!("sqlcipher:/a/b.db".parse(), Ok(sqlite(None, true)));
+        let url = "postgresql://u:p@h1,h2:5433/db?sslmode=verify-full".to_owned();
+        assert_eq!(format!("{url}#a.b/c").parse(), Ok(Location::Postgres { url, origin: Some("a.b/c".to_owned()) }));
+        assert_eq!("".parse::<Location>(), Err(LocationError::Empty));
+        assert_eq!("sqlite:".parse::<Location>(), Err(LocationError::Empty));
+        assert_eq!("mysql://x".parse::<Location>(), Err(LocationError::Scheme("mysql".to_owned())));
+        assert_eq!("sqlite:a#b c".parse::<Location>(), Err(LocationError::Origin("b c".to_owned())));
+    }
+
+    #[test]
+    fn no_password_is_ever_shown() {
+        for url in
+            ["postgres://u:secret@h/db#o", "postgres://h/db?password=secret&user=u", "postgres://u:sec@secret@h/db"]
+        {
+            let shown = url.parse::<Location>().unwrap().to_string();
+            assert!(!shown.contains("sec"), "{shown}");
+        }
+    }
+}
