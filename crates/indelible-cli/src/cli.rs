@@ -42,6 +42,9 @@ pub(crate) enum Command {
     /// Record JSON events, one a line; receipts go to stdout as JSON Lines
     #[command(after_help = exit::HELP)]
     Append(AppendArgs),
+    /// Copy a log to another place, byte for byte: from a directory into a database, or back; what broke off is gone on with
+    #[command(after_help = exit::HELP)]
+    Copy(CopyArgs),
     /// Keep files in the log for events to name in `attachments`; prints what to name, one JSON object a file
     Attach(AttachArgs),
     /// Record foreign audit records; what was imported before is recognised
@@ -115,6 +118,16 @@ pub(crate) struct SettingsArgs {
     /// Do not set the immutable attribute on closed segments
     #[arg(long)]
     pub(crate) no_immutable: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct CopyArgs {
+    /// The log
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) from: Location,
+    /// Where it is to be: where there is no log yet, or a part of this one
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) to: Location,
 }
 
 #[derive(Args)]

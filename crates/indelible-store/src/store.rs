@@ -191,6 +191,8 @@ pub struct BatchEntry {
     pub line: Range<usize>,
     /// Where the entry's bytes stand.
     pub entry: Range<usize>,
+    /// Index of the first entry of the batch that it was first recorded in: [`Batch::first`], but where a log is copied.
+    pub batch: u64,
     /// Leaf hash.
     pub leaf: Hash,
     /// Entry signature.

@@ -22,6 +22,7 @@
 //! | [`verify`] | [`verify::verify`]: the verdict on a log, from its stored bytes |
 //! | [`bundle`] | proofs that leave the log: bundles and exports |
 //! | [`location`] | where a log is, as people name it |
+//! | [`copy`] | a log moved between places |
 //! | [`keeper`] | the thread that publishes checkpoints, for any number of logs |
 //! | [`clock`] | clock and randomness, as parameters |
 //!
@@ -30,6 +31,7 @@
 
 pub mod bundle;
 pub mod clock;
+pub mod copy;
 pub mod error;
 pub mod keeper;
 pub mod location;

@@ -5,6 +5,7 @@
 //! | [`init`] | `init` |
 //! | [`append`], [`lines`], [`rejects`] | `append` |
 //! | [`attach`] | `attach` |
+//! | [`copy`] | `copy` |
 //! | [`import`] | `import` |
 //! | [`show`] | `show`, `tail` |
 //! | [`verify`] | `verify` |
@@ -18,6 +19,7 @@
 mod aids;
 mod append;
 mod attach;
+mod copy;
 mod export;
 mod import;
 mod init;
@@ -46,6 +48,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Init(args) => init::run(&places, json, &args)?,
         Command::Append(args) => return append::run(&places, json, &args),
         Command::Attach(args) => attach::run(&places, &args)?,
+        Command::Copy(args) => return copy::run(&places, json, &args),
         Command::Import(args) => return import::run(&places, json, &args),
         Command::Show(args) => show::show(&places, json, &args)?,
         Command::Tail(args) => show::tail(&places, json, &args)?,

@@ -9,6 +9,8 @@ mod basics;
 #[cfg(test)]
 mod closed;
 #[cfg(test)]
+mod copy;
+#[cfg(test)]
 mod design;
 #[cfg(test)]
 mod faults;

@@ -1,0 +1,104 @@
+//! `copy`: a log from any place to any other, byte for byte, verified where it arrives.
+
+use std::process::ExitCode;
+
+use indelible::{
+    Options,
+    copy::copy,
+    verify::{Request, verify},
+};
+use indelible_core::{
+    control::{Control, LogCreated},
+    entry::EntryRef,
+    note::VerifyingKey,
+    tree::LeafIndex,
+};
+use indelible_keys::check_apart;
+use indelible_store::store::Reader;
+use serde_json::json;
+
+use crate::{
+    cli::CopyArgs,
+    exit,
+    failure::Failure,
+    output,
+    places::{Places, now},
+};
+
+/// Copies a log.
+pub(crate) fn run(places: &Places, json: bool, args: &CopyArgs) -> Result<ExitCode, Failure> {
+    let options = Options::default();
+    let from = args.from.driver(&options)?.reader()?;
+    let origin = from.info().origin.clone();
+    let place = args.to.with_origin(&origin);
+    let to = place.driver(&options)?;
+    if let (Some(path), Ok(keys)) = (place.path(), places.keys()) {
+        check_apart(&keys, path)?;
+    }
+    let bar = output::progress("copying", 1);
+    let copied = copy(&*from, &*to, &|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    let reader = to.reader()?;
+    let bar = output::progress("verifying the copy", 1);
+    let progress = |done: u64, total: u64| {
+        bar.set_length(total.max(done));
+        bar.set_position(done);
+    };
+    let ring = places.ring_if_any()?.filter(|ring| crate::places::keys_of_another_log(&*reader, ring).is_none());
+    let request = Request {
+        key: own_key(&*reader)?,
+        ring: ring.as_ref(),
+        heads: None,
+        head_required: false,
+        checkpoint: None,
+        receipts: Vec::new(),
+        from: None,
+        strict: true,
+        threads: 0,
+        progress: Some(&progress),
+        now: now(),
+    };
+    let report = verify(&*reader, &request)?;
+    bar.finish_and_clear();
+    let (size, before) = (copied.size, copied.before);
+    if json {
+        output::json(&json!({
+            "attachments": copied.attachments,
+            "before": before,
+            "checkpoints": copied.checkpoints,
+            "entries": size,
+            "from": args.from.to_string(),
+            "origin": origin,
+            "root": copied.head.root.to_hex(),
+            "status": report.status.as_str(),
+            "to": place.to_string(),
+            "tree_size": copied.head.size.0,
+        }))?;
+    } else {
+        output::text(&format!(
+            "copied      {} of {size} entries ({before} were there), {} attachments, {} kept checkpoints\nto          {place}\n\
+             the copy is {}, root {} over {} entries\n\nWrite to one of the two from now on: the head store knows one log of this name, and refuses the other.",
+            size - before,
+            copied.attachments,
+            copied.checkpoints,
+            report.status.as_str(),
+            copied.head.root,
+            copied.head.size,
+        ))?;
+    }
+    Ok(ExitCode::from(exit::of(report.status)))
+}
+
+/// The checkpoint key that entry 0 names. Copy and source are compared with each other; whose log it is, `verify` says.
+fn own_key(reader: &dyn Reader) -> Result<VerifyingKey, Failure> {
+    let stored = indelible::log::get(reader, LeafIndex(0))?;
+    let Control::LogCreated(LogCreated { checkpoint_keys, .. }) = Control::parse(EntryRef::parse(&stored.entry)?.body)?
+    else {
+        return Err(Failure::text("entry 0 does not say what the log is".to_owned()));
+    };
+    let key = checkpoint_keys.first().ok_or_else(|| Failure::text("entry 0 names no checkpoint key".to_owned()))?;
+    Ok(VerifyingKey::parse(key)?)
+}
