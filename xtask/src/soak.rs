@@ -1,6 +1,6 @@
 //! `cargo xtask soak`: the long versions of the tests that live from many attempts.
 //!
-//! Each round runs the tests whose names contain `soak`, `faults` or `kill`, optimised, with many more seeds than the normal
+//! Each round runs the tests whose names contain `soak`, `faults`, `kill` or `recovery`, optimised, with many more seeds than the normal
 //! run and other seeds than the round before; rounds follow one another until the time is up. Then the benchmark runs once
 //! with ten million events.
 
@@ -32,7 +32,7 @@ pub(crate) fn run(minutes: u64) -> Result<()> {
         println!("round {round}: seeds from {}", round * SEEDS);
         let mut tests = cargo();
         tests
-            .args(["test", "--release", "--workspace", "--", "--show-output", "soak", "faults", "kill"])
+            .args(["test", "--release", "--workspace", "--", "--show-output", "soak", "faults", "kill", "recovery"])
             .env("INDELIBLE_SOAK", "1")
             .env("INDELIBLE_SEEDS", SEEDS.to_string())
             .env("INDELIBLE_FIRST_SEED", (round * SEEDS).to_string());

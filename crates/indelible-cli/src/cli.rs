@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use indelible::Location;
+use indelible_service::Root;
 
 use crate::{bench::BenchArgs, demo::DemoArgs, exit};
 
@@ -60,6 +61,9 @@ pub(crate) enum Command {
     /// Look after a log
     #[command(subcommand)]
     Log(LogCommand),
+    /// Look after many logs under one root, and the registry that says which there are
+    #[command(after_help = exit::HELP)]
+    Logs(LogsArgs),
     /// Print the newest checkpoint, publishing one first where entries are not covered
     Checkpoint,
     /// Prove one entry: a bundle that anybody checks without the log
@@ -118,6 +122,51 @@ pub(crate) struct SettingsArgs {
     /// Do not set the immutable attribute on closed segments
     #[arg(long)]
     pub(crate) no_immutable: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct LogsArgs {
+    /// Where the logs are: a directory that holds `registry/` and `logs/`, or a database
+    #[arg(long, global = true, env = "INDELIBLE_ROOT", value_name = "PLACE")]
+    pub(crate) root: Option<Root>,
+    #[command(subcommand)]
+    pub(crate) command: LogsCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum LogsCommand {
+    /// Make the registry, a log of its own
+    Init {
+        /// The registry's unique name; it ends in `/registry`
+        #[arg(long, value_name = "NAME")]
+        origin: String,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Make a log and register it; one that is there already is registered as it is
+    Create {
+        /// The log's unique name
+        origin: String,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// List all logs; one that is missing or replaced makes the exit code 10
+    List,
+    /// Show what the registry knows of a log
+    Info {
+        /// The log
+        origin: String,
+    },
+    /// End writing to a log for good
+    Freeze {
+        /// The log
+        origin: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+    /// Verify the registry and every log in it
+    Verify,
 }
 
 #[derive(Args)]

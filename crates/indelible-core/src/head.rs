@@ -19,6 +19,8 @@ use crate::{
 pub struct HeadRecord {
     /// The checkpoint, a signed note.
     pub checkpoint: String,
+    /// Why nothing is to be written any more, where the log was frozen.
+    pub frozen: Option<String>,
     /// The newest kept checkpoint; number 0, size 0 and the empty root where there is none.
     pub kept: crate::entry::KeptHead,
     /// The log's random id.
@@ -52,6 +54,8 @@ pub enum HeadError {
 #[serde(deny_unknown_fields)]
 struct Wire {
     checkpoint: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frozen: Option<String>,
     kept: u64,
     kept_root: String,
     kept_size: u64,
@@ -67,6 +71,7 @@ impl HeadRecord {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut wire = Wire {
             checkpoint: self.checkpoint.clone(),
+            frozen: self.frozen.clone(),
             kept: self.kept.number,
             kept_root: self.kept.root.to_hex(),
             kept_size: self.kept.size.0,
@@ -97,6 +102,7 @@ impl HeadRecord {
         };
         let record = Self {
             checkpoint: wire.checkpoint,
+            frozen: wire.frozen,
             kept,
             log_id: LogId::from_hex(&wire.log_id).ok_or(HeadError::Member("log_id"))?,
             signed_at: Micros::parse_exact(&wire.signed_at).ok_or(HeadError::Member("signed_at"))?,

@@ -104,6 +104,16 @@ pub enum LogError {
     /// A proof.
     #[error("the proof does not hold")]
     Proof(#[from] ProofError),
+    /// The log was frozen: it is read and verified, and never written again.
+    #[error(
+        "`{origin}` was frozen ({reason}): it can be read and verified, and nothing is written to it any more; go on under a new name with `indelible log succeed`"
+    )]
+    Frozen {
+        /// The log.
+        origin: String,
+        /// Why.
+        reason: String,
+    },
     /// An origin that a log cannot have.
     #[error(
         "`{origin}` is no origin: use 1 to 128 of `A-Z a-z 0-9 . _ ~ / : @ -`, best a name that you own, like `example.com/audit`"

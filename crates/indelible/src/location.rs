@@ -170,6 +170,22 @@ impl Location {
         location
     }
 
+    /// The names of all logs that are there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn origins(&self, options: &Options) -> Result<Vec<String>, StoreError> {
+        match self {
+            Self::Directory(path) => Ok(vec![options.directory(path).reader_of_entry_zero()?.info().origin.clone()]),
+            Self::Sqlite { .. } | Self::Postgres { .. } => Err(self.unbuilt()),
+        }
+    }
+
+    fn unbuilt(&self) -> StoreError {
+        let detail = "this program was built without this kind of store".to_owned();
+        StoreError::Unfit { place: self.to_string(), detail }
+    }
+
     /// What creates and opens the log there.
     ///
     /// # Errors
@@ -177,10 +193,7 @@ impl Location {
     pub fn driver(&self, options: &Options) -> Result<Box<dyn Driver>, StoreError> {
         match self {
             Self::Directory(path) => Ok(Box::new(options.directory(path))),
-            Self::Sqlite { .. } | Self::Postgres { .. } => {
-                let detail = "this program was built without this kind of store".to_owned();
-                Err(StoreError::Unfit { place: self.to_string(), detail })
-            }
+            Self::Sqlite { .. } | Self::Postgres { .. } => Err(self.unbuilt()),
         }
     }
 }

@@ -4,6 +4,7 @@
 use indelible_core::{
     checkpoint::Checkpoint,
     control::{Control, Excuse, Predecessor},
+    head::HeadRecord,
     note::NoteSigner as _,
     tree::range_root,
 };
@@ -130,4 +131,19 @@ pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<V
     // Opening shows the newest checkpoint again and closing writes `durable`.
     Log::open_in(place, keys, options.clone())?.close()?;
     Ok(wrong)
+}
+
+/// Freezes a log: a last checkpoint is published and kept, and the head store says from then on that nothing is written any more. Whoever holds the
+/// keys and the heads keeps to it; a process that has the log open finds out at its next checkpoint.
+///
+/// # Errors
+/// [`LogError`]; [`LogError::Frozen`] where it is frozen already.
+pub fn freeze(place: &dyn Driver, keys: &KeyRing, options: &Options, reason: &str) -> Result<HeadRecord, LogError> {
+    let log = Log::open_in(place, keys, options.clone())?;
+    log.close()?;
+    let heads = heads_of(keys, options);
+    let (head, _) = log.head();
+    let frozen = HeadRecord { frozen: Some(reason.to_owned()), ..head.clone() };
+    heads.swap(log.origin(), Some(&head), &frozen)?;
+    Ok(frozen)
 }

@@ -61,7 +61,13 @@ impl Log {
         let log_id = LogId(options.entropy.salt());
         let info = LogInfo { origin: origin.to_owned(), log_id, format: FORMAT_VERSION };
         let store = place.create(&info)?;
-        let first = HeadRecord { checkpoint: String::new(), kept: none_kept(), log_id, signed_at: options.clock.now() };
+        let first = HeadRecord {
+            checkpoint: String::new(),
+            frozen: None,
+            kept: none_kept(),
+            log_id,
+            signed_at: options.clock.now(),
+        };
         let parts = Parts {
             store,
             heads: Arc::clone(&heads),
@@ -121,6 +127,9 @@ impl Log {
         let heads = heads_of(keys, &options);
         let signer = keys.checkpoint_signer(&origin)?;
         let (head, tree) = load_head(&*heads, &info, signer.verifying_key())?;
+        if let Some(reason) = head.frozen {
+            return Err(LogError::Frozen { origin, reason });
+        }
         let size = leased.reader().size()?;
         if size < tree.size {
             return Err(rolled_back(size, tree.size));

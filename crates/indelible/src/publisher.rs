@@ -107,6 +107,11 @@ impl Inner {
                 self.fail(&error);
                 return Err(error);
             }
+            if let Some(reason) = &head.frozen {
+                let error = LogError::Frozen { origin: origin.to_owned(), reason: reason.clone() };
+                self.fail(&error);
+                return Err(error);
+            }
             if publisher.head.kept.number != head.kept.number {
                 publisher.kept_at = self.clock.monotonic();
             }
@@ -184,7 +189,8 @@ impl Inner {
         let note = checkpoint.sign(&[&self.signer as &dyn NoteSigner])?.to_string();
         let number = publisher.head.kept.number + 1;
         let kept = if keep { KeptHead { number, root: tree.root, size: tree.size } } else { publisher.head.kept };
-        let head = HeadRecord { checkpoint: note, kept, log_id: self.log_id, signed_at: self.clock.now() };
+        let head =
+            HeadRecord { checkpoint: note, frozen: None, kept, log_id: self.log_id, signed_at: self.clock.now() };
         self.swap(&publisher.head, &head)?;
         (publisher.head, publisher.tree) = (head.clone(), tree);
         // The head is out: a log that cannot show it is opened again, which shows it.
@@ -281,6 +287,12 @@ impl Inner {
         publisher.tree = self.read_back(publisher, durable)?;
         let checkpoint = Checkpoint::new(self.signing.origin.to_string(), publisher.tree);
         let note = checkpoint.sign(&[&self.signer as &dyn NoteSigner])?.to_string();
-        Ok(HeadRecord { checkpoint: note, kept: publisher.head.kept, log_id: self.log_id, signed_at: self.clock.now() })
+        Ok(HeadRecord {
+            checkpoint: note,
+            frozen: None,
+            kept: publisher.head.kept,
+            log_id: self.log_id,
+            signed_at: self.clock.now(),
+        })
     }
 }

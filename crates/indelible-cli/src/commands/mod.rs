@@ -10,6 +10,7 @@
 //! | [`show`] | `show`, `tail` |
 //! | [`verify`] | `verify` |
 //! | [`log`] | `log info`, `log repair`, `log explain`, `log succeed` |
+//! | [`logs`] | `logs` |
 //! | [`prove`] | `checkpoint`, `prove`, `check-proof`, `consistency` |
 //! | [`export`] | `export` |
 //! | [`aids`] | `keys derive`, `samples`, `completions`, `man` |
@@ -25,6 +26,7 @@ mod import;
 mod init;
 mod lines;
 mod log;
+mod logs;
 mod prove;
 mod rejects;
 mod show;
@@ -54,6 +56,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Tail(args) => show::tail(&places, json, &args)?,
         Command::Verify(args) => return verify::run(&places, json, &args),
         Command::Log(command) => log::run(&places, json, &command)?,
+        Command::Logs(args) => return logs::run(&places, json, &args),
         Command::Checkpoint => prove::checkpoint(&places, json)?,
         Command::Prove(args) => prove::prove(&places, json, &args)?,
         Command::CheckProof(args) => prove::check_proof(json, &args)?,

@@ -77,7 +77,7 @@ pub(crate) fn published(places: &Places, reader: &dyn Reader) -> Result<(Checkpo
         .ok_or_else(|| Failure::text("the log has no published checkpoint: publish one with `indelible checkpoint`"))?;
     let checkpoint = match places.ring_if_any()? {
         Some(ring) => {
-            let signer = ring.checkpoint_signer(&*reader.info().origin)?;
+            let signer = ring.checkpoint_signer(&reader.info().origin)?;
             Checkpoint::open(&note, signer.verifying_key())?
         }
         None => parse(&note)?,
@@ -116,7 +116,7 @@ pub(crate) fn prove(places: &Places, json: bool, args: &ProveArgs) -> Result<(),
 
 fn public_key(places: &Places, reader: &dyn Reader) -> Option<String> {
     let ring = places.ring_if_any().ok().flatten()?;
-    Some(ring.checkpoint_signer(&*reader.info().origin).ok()?.verifying_key().to_string())
+    Some(ring.checkpoint_signer(&reader.info().origin).ok()?.verifying_key().to_string())
 }
 
 /// Checks a proof with the public key alone.
@@ -175,7 +175,7 @@ pub(crate) fn consistency(places: &Places, json: bool, args: &ConsistencyArgs) -
     let reader = places.reader()?;
     let key = match &args.public_key {
         Some(text) => VerifyingKey::parse(text.trim())?,
-        None => places.ring()?.checkpoint_signer(&*reader.info().origin)?.verifying_key().clone(),
+        None => places.ring()?.checkpoint_signer(&reader.info().origin)?.verifying_key().clone(),
     };
     let old = Checkpoint::open(&read_note(&args.from)?, &key)?.head;
     let note = reader.checkpoint()?.ok_or_else(|| Failure::text("the log has no published checkpoint"))?;

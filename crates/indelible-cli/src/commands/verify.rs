@@ -92,7 +92,7 @@ impl RestsOn {
             return Ok(Self { key, ring: None, heads });
         }
         let ring = places.ring()?;
-        let key = ring.checkpoint_signer(&*reader.info().origin)?.verifying_key().clone();
+        let key = ring.checkpoint_signer(&reader.info().origin)?.verifying_key().clone();
         let heads = writers_heads(&ring);
         Ok(Self { key, ring: Some(ring), heads })
     }
@@ -192,7 +192,7 @@ fn advance(reader: &dyn Reader, on: &RestsOn, report: &Report, before: Option<Ve
         number => kept_head(reader, &on.key, number)?,
     };
     let log_id = log_id.unwrap_or(reader.info().log_id);
-    let record = HeadRecord { checkpoint: note, kept, log_id, signed_at: now() };
+    let record = HeadRecord { checkpoint: note, frozen: None, kept, log_id, signed_at: now() };
     match on.heads.store.swap(origin, known.as_ref(), &record) {
         // Another verification was quicker; its head is as good as ours.
         Err(HeadStoreError::Conflict { .. }) => Ok(()),

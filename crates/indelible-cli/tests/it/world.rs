@@ -127,7 +127,10 @@ impl World {
             command.env_remove(name);
         }
         command.env("HOME", self.dir.path()).env("INDELIBLE_HEADS", self.at("heads")).current_dir(self.dir.path());
-        command.args(args).arg("--log").arg(&self.log).arg("--keys").arg(&self.keys);
+        command.args(args).arg("--keys").arg(&self.keys);
+        if !args.iter().any(|arg| arg.as_ref() == OsStr::new("--log")) {
+            command.arg("--log").arg(&self.log);
+        }
         command
     }
 

@@ -19,7 +19,7 @@ impl<'t> Name<'t> {
         let key = match self.text.first_chunk() {
             Some(chunk) => u64::from_be_bytes(*chunk),
             None => {
-                self.text.iter().fold(0, |key, byte| key << 8 | u64::from(*byte)) << (8 * (8 - self.text.len()) & 63)
+                self.text.iter().fold(0, |key, byte| key << 8 | u64::from(*byte)) << ((64 - 8 * self.text.len()) & 63)
             }
         };
         if self.escaped || key & 0x8080_8080_8080_8080 != 0 { 0 } else { key }

@@ -1,0 +1,53 @@
+//! Logs in other places: copied, listed, frozen, missed.
+
+use crate::world::World;
+
+#[test]
+fn a_log_is_copied_and_goes_on_in_its_new_place() {
+    let world = World::with_samples(300);
+    let (from, to) = (world.path("log"), world.path("copy"));
+    let copied = world.run(&["copy", "--from", &from, "--to", &to, "--json"]).ok().json();
+    assert_eq!((copied["entries"].as_u64(), copied["status"].as_str()), (Some(301), Some("intact")));
+    let again = world.run(&["copy", "--from", &from, "--to", &to]).ok();
+    assert!(again.out.contains("0 of 301 entries (301 were there)"), "{}", again.out);
+    world.run(&["verify", "--strict", "--log", &to]).ok();
+    let there = std::fs::read(world.at("copy/checkpoint")).unwrap();
+    assert_eq!(there, std::fs::read(world.at("log/checkpoint")).unwrap());
+    let other = World::with_samples(3);
+    world.run(&["copy", "--from", &from, "--to", &other.path("log")]).refused(1, &["holds another log"]);
+    world.run(&["copy", "--from", &from, "--to", &world.path("keys/x")]).refused(1, &["keys"]);
+}
+
+#[test]
+fn places_that_are_none() {
+    let world = World::new();
+    world.run(&["verify", "--log", "mysql://x"]).refused(2, &["`mysql:` is no kind of store", "sqlite:FILE"]);
+    world.run(&["copy", "--from", "sqlite:a#b c", "--to", "x"]).refused(2, &["is no origin"]);
+    world.run(&["logs", "list"]).refused(2, &["--root", "INDELIBLE_ROOT"]);
+    world.run(&["logs", "list", "--root", &world.path("log")]).refused(1, &["no registry", "logs init"]);
+}
+
+#[test]
+fn a03_a_registered_log_that_vanishes_is_told() {
+    let world = World::empty();
+    let root = world.path("root");
+    let logs = |more: &[&str]| world.run(&[&["logs", "--root", root.as_str()], more].concat());
+    logs(&["init", "--origin", "test.example/logs"]).refused(1, &["ends in `/registry`"]);
+    logs(&["init", "--origin", "test.example/registry"]).ok();
+    logs(&["create", "test.example/a", "--no-immutable"]).ok();
+    logs(&["create", "test.example/b", "--no-immutable"]).ok();
+    logs(&["create", "test.example/a"]).refused(1, &["registered already"]);
+    let place = logs(&["info", "test.example/a"]).ok().out;
+    let place = place.lines().find_map(|line| line.strip_prefix("place")).unwrap().trim().to_owned();
+    world.feed(&["append", "--log", &place], world.samples(5)).ok();
+    let listed = logs(&["list", "--json"]).ok().json();
+    assert_eq!((listed[0]["entries"].as_u64(), listed[0]["state"].as_str()), (Some(6), Some("present")));
+    logs(&["verify"]).ok();
+    logs(&["freeze", "test.example/a", "--reason", "case 7"]).ok();
+    world.feed(&["append", "--log", &place], world.samples(5)).refused(1, &["was frozen (case 7)", "log succeed"]);
+    assert!(logs(&["list"]).ok().out.contains("frozen: case 7"));
+    std::fs::remove_dir_all(&place).unwrap();
+    assert!(logs(&["list"]).code(10).out.contains("missing"));
+    assert!(logs(&["verify"]).code(10).out.contains("missing"));
+    logs(&["info", "test.example/none"]).refused(1, &["no log `test.example/none` is registered"]);
+}

@@ -1,0 +1,4 @@
+//! What the registry promises, tested from outside.
+
+#[cfg(test)]
+mod registry;
