@@ -10,6 +10,7 @@ const LAYERS: &[(u8, &str)] = &[
     (2, "indelible-store-file"),
     (3, "indelible"),
     (4, "indelible-import"),
+    (4, "indelible-service"),
     (5, "indelible-cli"),
 ];
 
