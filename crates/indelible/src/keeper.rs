@@ -1,16 +1,21 @@
-//! One thread that publishes checkpoints, makes bounded acknowledgements good and tends closed segments, for any number of logs;
+//! One thread that publishes checkpoints and makes bounded acknowledgements good, and one that tends closed segments (which takes long), for any number of logs;
 //! and a small pool on which async callers' commits run.
 //!
 //! A log without traffic costs nothing here: it is looked at only when its appends say that there is something to do.
 
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, PoisonError, Weak},
     thread,
     time::Duration,
 };
 
-use crate::{log::Inner, publisher::Keep, queue::lock};
+use crate::{
+    log::{Inner, Panicked},
+    publisher::Keep,
+    queue::lock,
+};
 
 /// How often logs with something to do are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -39,6 +44,8 @@ struct State {
     manual: bool,
     logs: Vec<Weak<Inner>>,
     timer: bool,
+    /// Logs to be tended, while a thread is at it.
+    tended: Option<Vec<Weak<Inner>>>,
     workers: usize,
     idle: usize,
     jobs: VecDeque<Job>,
@@ -115,7 +122,8 @@ fn work(shared: &Shared) {
     loop {
         if let Some(job) = state.jobs.pop_front() {
             drop(state);
-            job();
+            // A leader that panics has told its followers and failed its log; the others' jobs go on.
+            drop(catch_unwind(AssertUnwindSafe(job)));
             state = lock(&shared.state);
             continue;
         }
@@ -130,7 +138,47 @@ fn work(shared: &Shared) {
     }
 }
 
-fn run(shared: &Shared) {
+/// Work for a log that must not take the others' thread with it: a panic fails the log. Returns `false` then.
+fn guarded(log: &Arc<Inner>, work: impl FnOnce() -> bool) -> bool {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        log.fail(&Panicked);
+        false
+    })
+}
+
+/// Has a log tended, by the thread that is at it or by a new one.
+fn tend(shared: &Arc<Shared>, log: Weak<Inner>) {
+    let mut state = lock(&shared.state);
+    if let Some(waiting) = &mut state.tended {
+        waiting.push(log);
+        return;
+    }
+    let own = Arc::clone(shared);
+    let begun = thread::Builder::new().name("indelible-tend".to_owned()).spawn(move || tend_all(&own));
+    // Where no thread can be had, the next checkpoint asks again.
+    if begun.is_ok() {
+        state.tended = Some(vec![log]);
+    }
+}
+
+fn tend_all(shared: &Shared) {
+    loop {
+        let logs = {
+            let mut state = lock(&shared.state);
+            let logs = state.tended.take().unwrap_or_default();
+            if logs.is_empty() {
+                return;
+            }
+            state.tended = Some(Vec::new());
+            logs
+        };
+        for log in logs.iter().filter_map(Weak::upgrade) {
+            while guarded(&log, || log.healthy().is_ok() && log.tend_once()) {}
+        }
+    }
+}
+
+fn run(shared: &Arc<Shared>) {
     loop {
         let logs = {
             let mut state = lock(&shared.state);
@@ -146,7 +194,15 @@ fn run(shared: &Shared) {
         };
         let mut done = Vec::new();
         for weak in &logs {
-            if weak.upgrade().is_none_or(|log| !log.tick()) {
+            let Some(log) = weak.upgrade() else {
+                done.push(weak.as_ptr());
+                continue;
+            };
+            let more = guarded(&log, || log.tick());
+            if log.take_tend_due() {
+                tend(shared, weak.clone());
+            }
+            if !more {
                 done.push(weak.as_ptr());
             }
         }
@@ -179,7 +235,6 @@ impl Inner {
                 return self.healthy().is_ok();
             }
         }
-        let more = self.tend_once();
-        more || self.busy()
+        self.busy()
     }
 }

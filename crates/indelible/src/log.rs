@@ -4,6 +4,7 @@
 //! refuses everything but reading; opening it again finds out what is durable.
 
 use std::{
+    cell::RefCell,
     future::Future,
     pin::Pin,
     sync::{
@@ -92,7 +93,10 @@ pub(crate) struct Inner {
     pub(crate) keep_every: Duration,
     pub(crate) bounded_within: Duration,
     pub(crate) on_full: OnFull,
-    pub(crate) tending: Mutex<bool>,
+    /// Held while the store is tended: two would compress the same segment into the same temporary file.
+    pub(crate) tending: Mutex<()>,
+    /// A checkpoint was published since the store was last tended.
+    pub(crate) tend_due: AtomicBool,
     /// What the last proofs hashed, for the tree size that they were made at.
     pub(crate) prover: Mutex<Option<(TreeSize, Prover<OwnTree>)>>,
 }
@@ -340,7 +344,6 @@ impl Log {
     /// [`LogError`].
     pub fn tend(&self) -> Result<(), LogError> {
         let anchored = self.head().0.kept.size;
-        // The keeper may be at it: two would compress the same segment into the same temporary file.
         let _tending = lock(&self.inner.tending);
         while self.inner.store.tend(anchored)? {}
         Ok(())
@@ -517,6 +520,42 @@ impl Future for Appending {
     }
 }
 
+/// A leader at work. INVARIANT(told): whoever was drained is told what became of it, also where the leader panics: then the log fails, and
+/// opening it again tells what is recorded.
+pub(crate) struct Led<'a> {
+    log: &'a Inner,
+    cells: RefCell<Vec<Arc<Cell>>>,
+}
+
+impl Led<'_> {
+    /// As [`Queue::drain`].
+    pub(crate) fn drain(&self, last: bool) -> (Vec<Prepared>, Arc<Cell>) {
+        let (events, cell) = self.log.queue.drain(last);
+        self.cells.borrow_mut().push(Arc::clone(&cell));
+        (events, cell)
+    }
+}
+
+impl Drop for Led<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        self.log.fail(&Panicked);
+        let (_, cell) = self.log.queue.drain(true);
+        for cell in self.cells.take().into_iter().chain([cell]) {
+            cell.set(Err(AppendError::Failed { why: Panicked.to_string() }));
+        }
+    }
+}
+
+/// A fault in this program.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a thread of the log panicked, which is a fault in this program: what was being recorded may be there or not; open the log again"
+)]
+pub(crate) struct Panicked;
+
 impl Inner {
     pub(crate) fn healthy(&self) -> Result<(), LogError> {
         match self.failed.get() {
@@ -638,11 +677,12 @@ impl Inner {
 
     /// One commit as leader: a turn, a write, a sync, the answers.
     pub(crate) fn lead(&self) {
+        let led = Led { log: self, cells: RefCell::default() };
         if self.store.shared() {
-            return self.lead_in_turn();
+            return self.lead_in_turn(&led);
         }
         let mut sequencer = lock(&self.sequencer);
-        let (early, early_cell) = self.queue.drain(false);
+        let (early, early_cell) = led.drain(false);
         let draft = {
             let mut kept = lock(&self.kept);
             sequencer.begin(&*self.clock, &*self.entropy, &self.signing, &mut kept)
@@ -651,7 +691,7 @@ impl Inner {
             Ok(draft) => draft,
             Err(error) => {
                 self.fail(&error);
-                let (_, late_cell) = self.queue.drain(true);
+                let (_, late_cell) = led.drain(true);
                 early_cell.set(Err(error.clone()));
                 late_cell.set(Err(error));
                 return;
@@ -660,7 +700,7 @@ impl Inner {
         let early = self.sequence(&mut sequencer, &mut draft, &early);
         // Batch n may still be syncing: whoever comes in meanwhile goes into this batch.
         let io = lock(&self.io);
-        let (late, late_cell) = self.queue.drain(true);
+        let (late, late_cell) = led.drain(true);
         // The batch before failed, or a head could not be moved: nothing is written behind it.
         if let Some(why) = self.failed.get() {
             let error = AppendError::Failed { why: why.clone() };
@@ -822,10 +862,14 @@ impl Inner {
 
     /// One step of work that can wait. Returns whether there is more.
     pub(crate) fn tend_once(&self) -> bool {
-        let Ok(mut tending) = self.tending.try_lock() else { return false };
+        let Ok(_tending) = self.tending.try_lock() else { return false };
         let anchored = lock(&self.publisher).head.kept.size;
-        *tending = self.store.tend(anchored).unwrap_or(false);
-        *tending
+        self.store.tend(anchored).unwrap_or(false)
+    }
+
+    /// Whether there may be work that can wait. Asked once for each time that it was noted.
+    pub(crate) fn take_tend_due(&self) -> bool {
+        self.tend_due.swap(false, Ordering::AcqRel)
     }
 
     /// Whether the keeper will have something to do.

@@ -313,7 +313,8 @@ fn start(parts: Parts, options: Options) -> Log {
         keep_every: options.keep_every,
         bounded_within: options.bounded_within,
         on_full: options.on_full,
-        tending: Mutex::new(false),
+        tending: Mutex::default(),
+        tend_due: AtomicBool::new(true),
         prover: Mutex::new(None),
     });
     Log::from_inner(inner)

@@ -5,7 +5,7 @@
 //! INVARIANT(consistent): the tree only grows from the frontier of the head before, and the head is swapped against exactly
 //! that head; so no two signed checkpoints of a log contradict each other.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use indelible_core::{
     checkpoint::Checkpoint,
@@ -193,6 +193,7 @@ impl Inner {
             HeadRecord { checkpoint: note, frozen: None, kept, log_id: self.log_id, signed_at: self.clock.now() };
         self.swap(&publisher.head, &head)?;
         (publisher.head, publisher.tree) = (head.clone(), tree);
+        self.tend_due.store(true, Ordering::Release);
         // The head is out: a log that cannot show it is opened again, which shows it.
         self.show(&head, keep.then_some(number)).inspect_err(|error| self.fail(error))?;
         if keep {

@@ -22,7 +22,7 @@ use indelible_store::store::{End, Fingerprint, StoreError};
 
 use crate::{
     error::{AppendError, LogError, chain},
-    log::{Inner, get},
+    log::{Inner, Led, get},
     open::rolled_back,
     queue::{Batched, Outcome, Prepared, lock},
     sequencer::{Draft, Known, Sequencer},
@@ -46,16 +46,16 @@ enum Missed {
 
 impl Inner {
     /// One commit as leader, in a turn. Who comes while the turn is waited for comes along.
-    pub(crate) fn lead_in_turn(&self) {
+    pub(crate) fn lead_in_turn(&self, led: &Led<'_>) {
         let mut sequencer = lock(&self.sequencer);
         let mut drained = None;
         let result = self.in_turn(&mut sequencer, &mut |sequencer, draft, kept| {
-            let (events, _) = drained.get_or_insert_with(|| self.queue.drain(true));
+            let (events, _) = drained.get_or_insert_with(|| led.drain(true));
             self.sequence_in_turn(sequencer, draft, events, kept)
         });
         drop(sequencer);
         let durable_at = Instant::now();
-        let (events, cell) = drained.unwrap_or_else(|| self.queue.drain(true));
+        let (events, cell) = drained.unwrap_or_else(|| led.drain(true));
         if !events.is_empty() {
             cell.set(result.map(|(outcomes, draft)| Batched { outcomes, recorded_at: draft.recorded_at, durable_at }));
         }

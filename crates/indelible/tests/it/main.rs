@@ -21,6 +21,8 @@ mod kill;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod panics;
+#[cfg(test)]
 mod repair;
 #[cfg(test)]
 mod support;
