@@ -165,7 +165,8 @@ pub(super) struct Merger<'a> {
     missing: BTreeSet<u64>,
     excuses: Vec<(u64, &'static str, Excuse)>,
     reported: BTreeSet<u64>,
-    pub(super) ids: [u64; 4],
+    /// `None` once bodies are absent: the index still has their ids, and nothing is left to compare those with.
+    pub(super) ids: Option<[u64; 4]>,
     pub(super) last_time: Option<String>,
     pub(super) entries_seen: u64,
     /// Whether the entry that an earlier verification ended with still stands.
@@ -214,7 +215,7 @@ impl<'a> Merger<'a> {
             missing: BTreeSet::new(),
             excuses: Vec::new(),
             reported: BTreeSet::new(),
-            ids: [0; 4],
+            ids: Some([0; 4]),
             last_time: None,
             entries_seen: 0,
             resumed: false,
@@ -276,7 +277,7 @@ impl<'a> Merger<'a> {
                 *position += seen.len as u64;
             }
         }
-        for (sum, term) in self.ids.iter_mut().zip(piece.ids) {
+        for (sum, term) in self.ids.iter_mut().flatten().zip(piece.ids) {
             *sum = sum.wrapping_add(term);
         }
         if let Some(last) = piece.lines.last() {
@@ -362,6 +363,7 @@ impl<'a> Merger<'a> {
     fn skip_to(&mut self, index: u64, whole_run: bool) -> Result<(), StoreError> {
         if whole_run {
             self.absent.push((self.expected, index - 1));
+            self.ids = None;
         } else {
             self.flush_loose(index);
         }

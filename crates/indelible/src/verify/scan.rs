@@ -220,7 +220,7 @@ struct End {
     size: u64,
     met: Option<Met>,
     kept: (u64, u64),
-    ids: [u64; 4],
+    ids: Option<[u64; 4]>,
     time: Option<String>,
     seen: u64,
 }
@@ -633,7 +633,7 @@ fn conclude(
         info: &info,
         // An auditor's head may be older than what the log has kept since.
         kept: head.filter(|_| request.head_required).map_or(end.kept.1, |(record, _)| record.kept.number),
-        ids: (request.strict && request.from.is_none()).then_some(end.ids),
+        ids: end.ids.filter(|_| request.strict && request.from.is_none()),
     };
     for fault in store.check_derived(&scanned)? {
         report.add(finding(Kind::Derived, None, format!("`{}`: {}", fault.place, fault.detail)));
