@@ -150,7 +150,7 @@ class Log:
         self.append(control=record)
 
     def write(self) -> None:
-        for folder in ("segments", "tree", "checkpoints"):
+        for folder in ("segments", "tree", "checkpoints", "ids"):
             (self.dir / folder).mkdir(parents=True)
         (self.keys / "heads").mkdir(parents=True)
         offsets, position = [], 0

@@ -82,7 +82,6 @@ impl Options {
     /// A directory as a place for a log, with what these options say of directories.
     #[must_use]
     pub fn directory(&self, path: &Path) -> FileDriver {
-        FileDriver::new(Arc::clone(&self.disk), path, self.settings.clone())
-            .accept_network_disk(self.accept_network_disk)
+        FileDriver::new(Arc::clone(&self.disk), path, self.settings).accept_network_disk(self.accept_network_disk)
     }
 }

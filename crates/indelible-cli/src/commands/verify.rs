@@ -21,7 +21,7 @@ use indelible_core::{
 use indelible_store::{
     disk::replace_small,
     heads::{HeadStore as _, HeadStoreError},
-    store::Reader,
+    store::{Reader, StoreError},
 };
 
 use crate::{
@@ -41,7 +41,7 @@ pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<Exit
     let rests_on = RestsOn::new(places, &*reader, args.public_key.as_deref())?;
     let origin = rests_on.key.name().to_owned();
     let from_path = args.from_last.then(|| rests_on.heads.verified_path(&origin));
-    let note_before = reader.checkpoint()?;
+    let note_before = note_now(&*reader)?;
     let bar = output::progress("verifying", 1);
     let progress = |done: u64, total: u64| {
         bar.set_length(total.max(done));
@@ -95,6 +95,14 @@ impl RestsOn {
         let key = ring.checkpoint_signer(&*reader.info().origin)?.verifying_key().clone();
         let heads = writers_heads(&ring);
         Ok(Self { key, ring: Some(ring), heads })
+    }
+}
+
+/// The published checkpoint. Where it cannot be one, the verification tells.
+fn note_now(reader: &dyn Reader) -> Result<Option<Vec<u8>>, StoreError> {
+    match reader.checkpoint() {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        note => note,
     }
 }
 
