@@ -19,7 +19,7 @@ pub(crate) fn keys(places: &Places, json: bool, command: &KeysCommand) -> Result
     let reader = places.reader()?;
     let ring = places.ring()?;
     if let KeysCommand::Public = command {
-        let key = ring.checkpoint_signer(&*reader.info().origin)?.verifying_key().to_string();
+        let key = ring.checkpoint_signer(&reader.info().origin)?.verifying_key().to_string();
         return if json { output::json(&json!({ "public_key": key })) } else { output::text(&key) };
     }
     let named = entry_key(&*reader)?;

@@ -73,7 +73,7 @@ fn wrong_usage_is_2() {
     let unnamed =
         std::process::Command::new(env!("CARGO_BIN_EXE_indelible")).env_remove("INDELIBLE_LOG").arg("verify").output();
     let done = crate::world::Done::of(&unnamed.unwrap());
-    done.refused(2, &["--log PATH", "INDELIBLE_LOG"]);
+    done.refused(2, &["--log PLACE", "INDELIBLE_LOG"]);
 }
 
 #[test]

@@ -143,6 +143,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
         more_findings: 0,
         remarks: Vec::new(),
         checkpoints: 0,
+        receipts_checked: request.receipts.len() as u64,
         head_age_seconds: None,
         keys: vec![request.key.to_string(), key_id.clone()],
         unanchored: 0,
@@ -213,6 +214,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
         seen: merger.entries_seen,
     };
     conclude(store, request, &mut report, &end, head.as_ref(), newest, log_id)?;
+    report.order();
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
 }

@@ -152,7 +152,7 @@ fn read(dir: &Path) -> Expected {
         entries: size,
         entries_verified: report.entries_verified,
         exported: [from, to],
-        format: u32::try_from(store.info().format).unwrap(),
+        format: store.info().format,
         ids,
         leaf_hashes,
         log_id: store.info().log_id.to_string(),
