@@ -44,6 +44,9 @@ NAMED = ", with an entry that names a checkpoint"
 RUST_DIFFERS: Dict[Tuple[str, str], str] = {
     **{("kept checkpoints exchanged", trust): "the program tells it where an entry names the wrong one, not where the file's size shows it"
        for trust in ("keys", "public key")},
+    **{("log.json is a %s" % what, trust): "the program cannot open such a log, and says which file it is"
+       for what in ("directory", "link") for trust in ("keys", "public key")},
+    **{("lock is a directory", trust): "the program looks at its size alone" for trust in ("keys", "public key")},
 }
 
 
@@ -581,6 +584,107 @@ class Agreement(unittest.TestCase):
         ]
         for case in cases:
             self.check(case)
+
+    def test_wrong_types(self) -> None:
+        """What stands in the place of a file or a folder and is none: one verdict, never a crash."""
+        def directory(name: str) -> Callable[[Log], None]:
+            def change(log: Log) -> None:
+                (log.dir / name).unlink()
+                (log.dir / name).mkdir()
+            return change
+
+        def link(name: str) -> Callable[[Log], None]:
+            def change(log: Log) -> None:
+                shutil.move(log.dir / name, log.base / "elsewhere")
+                (log.dir / name).symlink_to(log.base / "elsewhere")
+            return change
+
+        def file(name: str) -> Callable[[Log], None]:
+            def change(log: Log) -> None:
+                shutil.rmtree(log.dir / name)
+                (log.dir / name).touch()
+            return change
+
+        last = "segments/%020d.jsonl" % self.log.firsts()[-1]
+        middle = "segments/%020d.jsonl.zst" % self.middle
+        kept = "checkpoints/%020d" % 2
+        evidence = [last, middle, kept, "checkpoint", str(self.blob)]
+        derived = ["tree/0", "tree/1", "offsets", "durable", "log.json", "lock",
+                   str(min((self.log.dir / "ids").iterdir()).relative_to(self.log.dir))]
+        cases = [Case("%s is a directory" % name, directory(name), code, code)
+                 for names, code in ((evidence, TAMPERED), (derived, DAMAGED)) for name in names]
+        cases += [Case("%s is a link" % name, link(name), code, code)
+                  for names, code in ((evidence, TAMPERED), (derived, DAMAGED)) for name in names]
+        cases += [Case("the folder %s is a link" % name, link(name), DAMAGED, DAMAGED) for name in ("ids",)]
+        cases += [Case("the folder %s is a file" % name, file(name), DAMAGED, DAMAGED) for name in ("ids", "tree")]
+        cases += [
+            Case("ids removed", lambda log: shutil.rmtree(log.dir / "ids"), DAMAGED, DAMAGED),
+            Case("ids emptied", lambda log: [path.unlink() for path in (log.dir / "ids").iterdir()] and None, INTACT, INTACT),
+            Case("tree removed", lambda log: shutil.rmtree(log.dir / "tree"), DAMAGED, DAMAGED),
+            Case("checkpoints removed", lambda log: shutil.rmtree(log.dir / "checkpoints"), TAMPERED, TAMPERED),
+            Case("attachments removed", lambda log: shutil.rmtree(log.dir / "attachments"), TAMPERED, TAMPERED),
+            Case("segments removed", lambda log: shutil.rmtree(log.dir / "segments"), TAMPERED, TAMPERED),
+            Case("aside removed", lambda log: shutil.rmtree(log.dir / "aside"), INTACT, INTACT),
+            Case("a note of more than 1 MiB", lambda log: (log.dir / kept).write_bytes(
+                (log.dir / kept).read_bytes() + b"\xe2\x80\x94 x AAAAAAA=\n" * 80000), TAMPERED, TAMPERED),
+            Case("a published note of more than 1 MiB", lambda log: (log.dir / "checkpoint").write_bytes(
+                (log.dir / "checkpoint").read_bytes() + b"\xe2\x80\x94 x AAAAAAA=\n" * 80000), TAMPERED, TAMPERED),
+        ]
+        for case in cases:
+            self.check(case)
+
+    def test_empty_segments(self) -> None:
+        """An empty file at the end is where a writer began one; anywhere else it is a stray one (section 5)."""
+        def touch(first: int) -> Callable[[Log], None]:
+            return lambda log: (log.dir / "segments" / ("%020d.jsonl" % first)).touch()
+
+        count = self.log.count()
+        for name, first, code in [
+            ("at the end", count, INTACT), ("behind the end", count + 1, DAMAGED), ("far behind the end", count + 9999, DAMAGED),
+            ("within a segment", self.middle + 1, DAMAGED), ("within the last segment", count - 1, DAMAGED),
+            ("in place of a closed one", self.middle, TAMPERED),
+        ]:
+            self.check(Case("an empty segment %s" % name, touch(first), code, code))
+
+        def instead(log: Log) -> None:
+            log.path_of(self.middle).unlink()
+            touch(self.middle)(log)
+        self.check(Case("a segment emptied", instead, TAMPERED, TAMPERED))
+
+        def two(log: Log) -> None:
+            touch(count)(log)
+            touch(count + 1)(log)
+        self.check(Case("two empty segments at the end", two, DAMAGED, DAMAGED))
+
+    def test_a_segment_beyond_what_one_may_hold(self) -> None:
+        """What stands behind 4 GiB and a batch is not read, and tampered (section 5)."""
+        def grow(log: Log) -> None:
+            with open(log.path_of(log.firsts()[-1]), "r+b") as file:
+                file.truncate(verify.MAX_PLAIN + 1)
+        self.check(Case("a segment that is too long", grow, TAMPERED, TAMPERED))
+
+    def test_lagging_checkpoint(self) -> None:
+        """A crash after the head was swapped leaves an older `checkpoint`, or none: damaged until a writer has come, however `durable` stands."""
+        kept = max((self.log.dir / "checkpoints").iterdir())
+
+        def crashed(log: Log, published: Optional[bytes]) -> None:
+            (log.dir / "checkpoint").unlink()
+            if published is not None:
+                (log.dir / "checkpoint").write_bytes(published)
+            durable = (log.dir / "durable").read_bytes()
+            text = durable[:durable.index(b" check=")].replace(b"state=done", b"state=open")
+            line = text + b" check=" + hashlib.sha256(text).hexdigest()[:16].encode()
+            (log.dir / "durable").write_bytes(line.ljust(127) + b"\n")
+
+        old = (self.log.dir / "checkpoints" / ("%020d" % (int(kept.name) - 1))).read_bytes()
+        for name, published, public in (("older", old, INTACT), ("missing", None, DAMAGED)):
+            with self.altered() as log:
+                crashed(log, published)
+                self.agree(log, "a crash, checkpoint is %s" % name, DAMAGED)
+                self.agree(log, "a crash, checkpoint is %s" % name, public, keys=False)
+                must("append", "--log", log.dir, "--keys", log.keys)
+                for keys in (True, False):
+                    self.agree(log, "opened after a crash, checkpoint was %s" % name, INTACT, keys=keys)
 
     def test_any_bit(self) -> None:
         """A bit anywhere, in whatever file: one verdict, and one place where both tell one."""

@@ -150,7 +150,7 @@ class Log:
         self.append(control=record)
 
     def write(self) -> None:
-        for folder in ("segments", "tree", "checkpoints"):
+        for folder in ("segments", "tree", "checkpoints", "ids"):
             (self.dir / folder).mkdir(parents=True)
         (self.keys / "heads").mkdir(parents=True)
         offsets, position = [], 0
@@ -840,6 +840,69 @@ class Exports(LogTest):
         for members in ({"from": 6}, {"to": 20}, {"left": []}, {"right": last["right"][::-1]}, {"more": 1},
                         {"checkpoint": last["checkpoint"].replace("\n26\n", "\n25\n")}):
             self.assertEqual(self.run_export(lines, dict(last, **members)), TAMPERED, members)
+
+
+TESTDATA = Path(__file__).parent.parent / "testdata"
+
+
+class Golden(unittest.TestCase):
+    """Logs of released formats, written once by the program (`cargo xtask golden`), read from a copy."""
+
+    def setUp(self) -> None:
+        self.base = Path(tempfile.mkdtemp()) / "golden"
+        self.addCleanup(shutil.rmtree, self.base.parent)
+        shutil.copytree(TESTDATA / "golden-1", self.base)
+        self.expected = json.loads((self.base / "expected.json").read_bytes())
+        self.vkey = (self.base / "public-key").read_text().strip()
+
+    def verify(self) -> Tuple[int, Dict[str, Any]]:
+        return run(self.base / "log", "--public-key", self.vkey, "--head", self.base / "head", "--strict",
+                   "--checkpoint", self.base / "kept-checkpoint")
+
+    def need_zstd(self) -> None:
+        if verify.zstd_module() is None and not shutil.which("zstd"):
+            self.skipTest("SKIPPED (aloud): nothing here decodes zstd, so the golden log is not read")
+
+    def test_log(self) -> None:
+        self.need_zstd()
+        code, report = self.verify()
+        expected = self.expected
+        self.assertEqual((code, report["status"]), (INTACT, expected["status"]), report)
+        for member in ("tree_size", "root", "entries_verified", "unanchored"):
+            self.assertEqual(report[member], expected[member], member)
+        first, last = expected["absent"]
+        notes = [item for item in report["findings"] if item["kind"] == "explained"]
+        self.assertEqual([(item["verdict"], item["index"]) for item in notes], [("note", first)])
+        self.assertIn("entries %d to %d" % (first, last), notes[0]["detail"])
+        leaves = (self.base / "log" / "tree" / "0").read_bytes()
+        for index, leaf in expected["leaf_hashes"]:
+            self.assertEqual(leaves[32 * index:32 * index + 32].hex(), leaf)
+        self.assertEqual(tree_root([leaves[at:at + 32] for at in range(0, len(leaves), 32)]).hex(), expected["root"])
+        vkey = verify.VKey.parse(self.vkey)
+        for name in ("log/checkpoint", "kept-checkpoint"):
+            note = verify.Checkpoint.parse((self.base / name).read_bytes())
+            self.assertEqual(note.signed_by([vkey]), (vkey, False))
+
+    def test_changes(self) -> None:
+        """A leaf hash of an absent entry, the checkpoint, the last segment: a bit is missed in none."""
+        self.need_zstd()
+        last = max((self.base / "log" / "segments").glob("*.jsonl"))
+        for path, at in [(self.base / "log" / "tree" / "0", 32 * self.expected["absent"][0]),
+                         (self.base / "log" / "checkpoint", len(self.expected["origin"]) + 1), (last, 400)]:
+            data = path.read_bytes()
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1:])
+            self.assertEqual(self.verify()[0], TAMPERED, path)
+            path.write_bytes(data)
+        self.assertEqual(self.verify()[0], INTACT)
+
+    def test_proof(self) -> None:
+        code, report = run("--proof", self.base / "proof.json", "--public-key", self.vkey)
+        self.assertEqual((code, report["root"]), (INTACT, self.expected["root"]), report)
+
+    def test_export(self) -> None:
+        code, report = run("--export", self.base / "export.jsonl", "--public-key", self.vkey)
+        first, end = self.expected["exported"]
+        self.assertEqual((code, report["root"], report["entries_verified"]), (INTACT, self.expected["root"], end - first))
 
 
 if __name__ == "__main__":

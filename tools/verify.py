@@ -26,6 +26,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import struct
 import subprocess
 import sys
@@ -55,6 +56,10 @@ MAX_LINE = MAX_ENTRY + 160
 MAX_TORN = 64 << 20
 MAX_FRAME = 256 << 10
 MAX_DEPTH = 64
+#: A plain segment is no longer (section 5): 4 GiB and one batch.
+MAX_PLAIN = (4 << 30) + MAX_TORN
+MAX_FRAMES = 1 << 22
+MAX_NOTE = 1 << 20
 
 
 class CannotCheck(Exception):
@@ -372,11 +377,13 @@ def require_members(value: Any, members: Dict[str, type], optional: Tuple[str, .
     return value
 
 
-def checked_object(data: bytes, members: Dict[str, type]) -> Dict[str, Any]:
+def checked_object(data: bytes, members: Dict[str, type], optional: Dict[str, type] = {}) -> Dict[str, Any]:
     """Canonical JSON and a newline, with a `sha256` of itself without that member (sections 5, 7)."""
     if not data.endswith(b"\n"):
         raise Malformed("no newline at the end")
-    value = require_members(parse_canonical(data[:-1]), dict(members, sha256=str))
+    value = parse_canonical(data[:-1])
+    there = {name: kind for name, kind in optional.items() if isinstance(value, dict) and name in value}
+    value = require_members(value, dict(members, sha256=str, **there))
     rest = {name: item for name, item in value.items() if name != "sha256"}
     if sha256(canonical(rest).encode()) != unhex(value["sha256"], 32):
         raise Malformed("its own sha256 does not fit")
@@ -773,7 +780,7 @@ def read_head(path: Path) -> HeadRecord:
     """A head record, as far as it vouches for itself."""
     try:
         value = checked_object(path.read_bytes(), {"checkpoint": str, "kept": int, "kept_root": str, "kept_size": int,
-                                                   "log_id": str, "signed_at": str})
+                                                   "log_id": str, "signed_at": str}, {"frozen": str})
         return HeadRecord(Checkpoint.parse(value["checkpoint"].encode()), value["kept"],
                           unhex(value["kept_root"], 32), value["kept_size"], unhex(value["log_id"], 16))
     except FileNotFoundError:
@@ -870,7 +877,7 @@ class ClosedSegment:
     def _walk(self) -> None:
         with open(self.path, "rb") as file:
             offset = 0
-            while True:
+            while len(self.frames) < MAX_FRAMES:
                 frame = read_frame(file, offset)
                 if frame is None:
                     break
@@ -983,15 +990,14 @@ def zstd_module() -> Optional[Callable[[bytes], bytes]]:
 
 
 def plain_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Lines of an open segment; a line that is too long comes in one cut piece."""
-    while True:
-        line = file.readline(MAX_LINE)
-        if not line:
-            return
+    """Lines of an open segment, as far as one may go; a line that is too long comes in one cut piece."""
+    def read() -> bytes:
+        return file.readline(min(MAX_LINE, max(0, MAX_PLAIN - file.tell())))
+    for line in iter(read, b""):
         if len(line) == MAX_LINE and not line.endswith(b"\n"):
             skipped = line
             while skipped and not skipped.endswith(b"\n"):
-                skipped = file.readline(MAX_LINE)
+                skipped = read()
         yield line
 
 
@@ -1003,6 +1009,32 @@ def digest_of(lines: Iterator[bytes]) -> bytes:
     return digest.digest()
 
 
+# --------------------------------------------------------------------------- files of the log
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a file stands there: no directory, no link, no device (section 5)."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def is_strange(path: Path) -> bool:
+    """Whether something stands there that is no file."""
+    return os.path.lexists(path) and not is_regular(path)
+
+
+def read_file(path: Path, limit: Optional[int] = 1 << 20) -> bytes:
+    """A file of the log; FileNotFoundError where nothing is, Malformed where it can be none."""
+    if is_strange(path):
+        raise Malformed("it is no regular file")
+    with open(path, "rb") as file:
+        if limit is not None and os.fstat(file.fileno()).st_size > limit:
+            raise Malformed("it has more than %d bytes" % limit)
+        return file.read()
+
+
 # --------------------------------------------------------------------------- fixed-size records
 
 
@@ -1012,7 +1044,8 @@ class RecordFile:
     WINDOW = 2048
 
     def __init__(self, path: Path, record: int) -> None:
-        self.present = path.is_file()
+        self.present = is_regular(path)
+        self.strange = is_strange(path)
         self._record = record
         self._file = open(path, "rb") if self.present else None
         length = os.fstat(self._file.fileno()).st_size if self._file else 0
@@ -1174,7 +1207,7 @@ def check_ids_file(path: Path, begins: int) -> int:
     match = re.fullmatch("([0-9]{20})-([0-9]{20})\\.ids", path.name)
     if not match:
         raise Malformed("not a name of the format")
-    data = path.read_bytes()
+    data = read_file(path, None)
     if len(data) < 104 or data[:8] != b"INDIDS1\n":
         raise Malformed("not a file of the id index")
     count, first, end, blocks = struct.unpack("<4Q", data[8:40])
@@ -1246,6 +1279,7 @@ class LogVerifier:
         self.mismatch_count = 0
         self.tail_mismatch = False
         self.absent: List[Tuple[int, int]] = []
+        self.empty: List[Segment] = []  # files without a byte since the last one that was read
         self.excuses: List[Excuse] = []
 
     # ------------------------------------------------------------------ the whole
@@ -1264,7 +1298,11 @@ class LogVerifier:
         self.limit = self.newest.size if self.newest else 0
         self.walk = TreeWalk(self._wanted_sizes(), self.levels, self.limit)
         for number, segment in enumerate(segments):
-            self._read_segment(segment, number == len(segments) - 1)
+            if self._is_empty(segment):
+                self.empty.append(segment)
+            else:
+                self._read_segment(segment, number == len(segments) - 1)
+        self._conclude_empty()
         self._conclude_truncation()
         self._conclude_tree()
         self._check_lengths()
@@ -1313,14 +1351,17 @@ class LogVerifier:
             if not re.fullmatch("[0-7]", name):
                 self._stranger("tree", name)
         lock = self.log / "lock"
-        if not lock.is_file() or lock.stat().st_size:
+        if not is_regular(lock) or lock.stat().st_size:
             self.report.add(DAMAGED, "lock", None, "it is not an empty file")
 
     def _check_ids(self) -> None:
         """ids/*, by themselves (section 9): header, lengths, hashes, order. Only the program repairs them."""
         folder = self.log / "ids"
         end = 0
-        for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
+        if folder.is_symlink() or not folder.is_dir():
+            self.report.add(DAMAGED, "ids", None, "the folder ids is missing, or is none")
+            return
+        for name in sorted(os.listdir(folder)):
             if self.writer and name.endswith(".tmp"):
                 continue
             try:
@@ -1333,6 +1374,8 @@ class LogVerifier:
 
     def _compare_twins(self, plain: Segment, closed: Segment) -> None:
         try:
+            if is_strange(plain.path) or is_strange(closed.path):
+                raise Malformed("no regular file")
             with open(plain.path, "rb") as file:
                 same = digest_of(plain_lines(file)) == digest_of(ClosedSegment(closed.path).lines())
         except Malformed:
@@ -1343,7 +1386,7 @@ class LogVerifier:
     def _read_settings(self) -> Any:
         """log.json, or the reason why it cannot be used."""
         try:
-            value = checked_object((self.log / "log.json").read_bytes(), {
+            value = checked_object(read_file(self.log / "log.json"), {
                 "format": int, "immutable": bool, "log_id": str, "origin": str, "segment_bytes": int,
                 "segment_seconds": int})
             unhex(value["log_id"], 16)
@@ -1356,7 +1399,7 @@ class LogVerifier:
             return str(error)
 
     def _first_entry(self, segments: List[Segment]) -> Optional[Entry]:
-        if not segments or segments[0].first != 0:
+        if not segments or segments[0].first != 0 or is_strange(segments[0].path):
             return None
         try:
             if segments[0].closed:
@@ -1404,7 +1447,7 @@ class LogVerifier:
 
     def _read_durable(self) -> None:
         try:
-            self.durable = Durable.parse((self.log / "durable").read_bytes())
+            self.durable = Durable.parse(read_file(self.log / "durable"))
         except FileNotFoundError:
             self.report.add(DAMAGED, "durable", None, "it is missing")
         except Malformed as error:
@@ -1419,10 +1462,10 @@ class LogVerifier:
         self.foreign: List[str] = []
         known = False  # whether any signature, right or wrong, claims a key that the caller trusts
 
-        def verify(data: bytes, where: str) -> Optional[NamedCheckpoint]:
+        def verify(path: Path, where: str) -> Optional[NamedCheckpoint]:
             nonlocal known
             try:
-                note = Checkpoint.parse(data)
+                note = Checkpoint.parse(read_file(path, MAX_NOTE))
             except Malformed as error:
                 self.report.add(TAMPERED, "checkpoint", None, "%s: %s" % (where, error))
                 return None
@@ -1450,19 +1493,20 @@ class LogVerifier:
             return NamedCheckpoint(where, note.size, note.root, signer)
 
         path = self.log / "checkpoint"
-        has_published = path.exists()
+        has_published = os.path.lexists(path)
         if has_published:
-            self.published = verify(path.read_bytes(), "checkpoint")
+            self.published = verify(path, "checkpoint")
         folder = self.log / "checkpoints"
         for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
             if re.fullmatch("[0-9]{20}", name):
-                kept = verify((folder / name).read_bytes(), "checkpoints/" + name)
+                kept = verify(folder / name, "checkpoints/" + name)
                 if kept is not None:
                     self.kept[int(name)] = kept
                 else:
                     self.kept.setdefault(int(name), NamedCheckpoint("", -1, b"", VKey("", b"", b"")))
             else:
                 self._stranger("checkpoints", name)
+        # A log with nothing that can be read for a note is told of as such, not as one of another key.
         head = None
         if self.head is not None:  # signed by this key: a log of other keys stands in the place of the known one
             head = verify_callers_note(self.head.checkpoint, keys, "the head record")
@@ -1539,10 +1583,40 @@ class LogVerifier:
 
     # ------------------------------------------------------------------ the stream of lines (section 5)
 
+    @staticmethod
+    def _is_empty(segment: Segment) -> bool:
+        """A plain file without a byte: one that a writer began, a stray one, or what is left of one that had lines."""
+        return not segment.closed and is_regular(segment.path) and not segment.path.stat().st_size
+
+    def _emptied(self) -> None:
+        """Entries are missing where the empty files stand: those are what is left of them."""
+        for segment in self.empty:
+            self._suspect("lines_missing", segment.first, "%s has no line" % segment.path.name)
+        self.empty = []
+
+    def _conclude_empty(self) -> None:
+        if self.next < max(self.limit, self.durable.size):
+            self._emptied()
+        for segment in self.empty:
+            begun = segment is self.empty[-1] and (self.writer or segment.first == self.next)
+            if not begun:
+                self._stray(segment)
+
+    def _stray(self, segment: Segment) -> None:
+        self.report.add(DAMAGED, "empty_segment", None, "%s is empty and not at the end of the log" % segment.path.name)
+
     def _read_segment(self, segment: Segment, last: bool) -> None:
+        if segment.first > self.next:
+            self._emptied()
+        for stray in self.empty:
+            self._stray(stray)
+        self.empty = []
         self._enter(segment)
         self.file_suspect = False
         before = self.next
+        if is_strange(segment.path):
+            self._suspect("segment", segment.first, "%s is no regular file" % segment.path.name)
+            return
         if segment.closed:
             try:
                 reader = ClosedSegment(segment.path)
@@ -1554,6 +1628,10 @@ class LogVerifier:
                 self._suspect("closed_segment", segment.first, "%s: %s" % (segment.path.name, error))
         else:
             with open(segment.path, "rb") as file:
+                beyond = os.fstat(file.fileno()).st_size - MAX_PLAIN
+                if beyond > 0:
+                    self._suspect("segment", None, "%s goes on for %d bytes beyond what a segment may hold; they were "
+                                  "not read" % (segment.path.name, beyond))
                 for line in plain_lines(file):
                     if not self._take(line, segment, file if last else None):
                         break
@@ -1921,7 +1999,9 @@ class LogVerifier:
                 self.report.add(NOTE, "tree_%d" % level, count, "it has hashes beyond the last entry")
         levels = [("tree_%d" % level, file) for level, file in sorted(self.levels.items())]
         for name, file in [("tree_0", self.tree0), ("offsets", self.offsets), *levels]:
-            if file.odd_bytes and not self.writer:
+            if file.strange:
+                self.report.add(DAMAGED, name, None, "it is no regular file")
+            elif file.odd_bytes and not self.writer:
                 self.report.add(DAMAGED, name, None, "it ends within a record")
             elif file.count > self.next or file.odd_bytes:
                 self.report.add(NOTE, name, None, "it has bytes beyond the last entry")
@@ -1944,6 +2024,9 @@ class LogVerifier:
         """An attachment is named by its SHA-256. One that no entry names proves nothing and is not looked at."""
         path = self.log / "attachments" / name[:2] / name
         digest = hashlib.sha256()
+        if is_strange(path):
+            self.report.add(TAMPERED, "attachment", index, "its attachment %s is no regular file" % name)
+            return
         try:
             with open(path, "rb") as file:
                 for chunk in iter(lambda: file.read(1 << 20), b""):

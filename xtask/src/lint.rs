@@ -43,7 +43,7 @@ fn clippy(skips: &Skips) -> Result<()> {
 /// Licences, bans and sources from what is on disk; advisories only where their database can be reached.
 fn deny(skips: &Skips) -> Result<()> {
     if !works(cargo().args(["deny", "--version"])) {
-        skips.say("cargo-deny: not installed (`cargo install --locked cargo-deny`)");
+        skips.say("cargo-deny: not installed (`cargo install --locked cargo-deny --version 0.20.2`)");
         return Ok(());
     }
     run_step(&["deny", "--locked", "check", "bans", "licenses", "sources"])?;

@@ -6,21 +6,21 @@
 //! | [`test`] | `cargo xtask test` |
 //! | [`lint`], [`sweeps`] | `cargo xtask lint` |
 //! | [`dist`], [`sbom`] | `cargo xtask dist` |
+//! | [`golden`] | `cargo xtask golden` |
 //! | [`soak`] | `cargo xtask soak` |
-//! | [`vectors`] | `cargo xtask vectors` |
 //!
 //! What cannot be done on a machine is skipped aloud and listed at the end; it never counts as passed.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool that talks to a terminal")]
 
 mod dist;
+mod golden;
 mod lint;
 mod sbom;
 mod shell;
 mod soak;
 mod sweeps;
 mod test;
-mod vectors;
 
 use std::process::ExitCode;
 
@@ -32,7 +32,7 @@ usage: cargo xtask <command>
   sweeps              the sweeps alone, which take no building
   dist                a stripped binary with checksums and a bill of materials, in target/dist
   soak [--minutes N]  the long versions of the fault and kill tests, then the benchmark with ten million events
-  vectors             writes the golden vectors in testdata/vectors anew
+  golden              writes the golden log of today's format into testdata, where there is none
 
 `test` is the command that decides: what it does not run is listed as SKIPPED at its end.";
 
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         ["dist"] => dist::run(),
         ["soak"] => soak::run(soak::DEFAULT_MINUTES),
         ["soak", "--minutes", minutes] => soak::parse_minutes(minutes).and_then(soak::run),
-        ["vectors"] => vectors::regenerate(),
+        ["golden"] => golden::write(),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

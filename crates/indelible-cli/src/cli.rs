@@ -249,6 +249,9 @@ pub(crate) struct VerifyArgs {
     /// Verify as an auditor: with this public key and no secrets
     #[arg(long, value_name = "VKEY")]
     pub(crate) public_key: Option<String>,
+    /// The name that the log must have; a public key carries it, a ring of keys serves logs of many names
+    #[arg(long, value_name = "NAME")]
+    pub(crate) origin: Option<String>,
     /// A checkpoint that you kept
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: Option<PathBuf>,

@@ -10,7 +10,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{
+    Parser as _,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 mod bench;
 mod cli;
@@ -21,8 +24,22 @@ mod failure;
 mod output;
 mod places;
 
+/// What was typed. Who writes a log's place behind a command, as other programs have it, hears how it is named here.
+fn typed() -> cli::Cli {
+    cli::Cli::try_parse().unwrap_or_else(|mut error| {
+        let unknown = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+            (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if !word.starts_with('-') => Some(word),
+            _ => None,
+        };
+        if let Some(tip) = unknown.map(|word| format!("a log is named by `--log {word}` or by INDELIBLE_LOG")) {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        }
+        error.exit()
+    })
+}
+
 fn main() -> ExitCode {
-    match commands::run(cli::Cli::parse()) {
+    match commands::run(typed()) {
         Ok(code) => code,
         Err(failure) => {
             if let Some(message) = failure.message() {

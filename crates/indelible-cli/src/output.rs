@@ -100,6 +100,16 @@ pub(crate) fn safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
+/// A number of entries, in words.
+pub(crate) fn entries(count: u64) -> String {
+    counted(count, "entry", "entries")
+}
+
+/// A number of things, in words.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// A progress bar on stderr over `total` of something; draws nothing where stderr is no terminal. A total of 0 is unknown.
 pub(crate) fn progress(what: &'static str, total: u64) -> ProgressBar {
     let bar = if total == 0 { ProgressBar::no_length() } else { ProgressBar::new(total) };

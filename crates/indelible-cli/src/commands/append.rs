@@ -35,16 +35,21 @@ pub(crate) fn run(places: &Places, json: bool, args: &AppendArgs) -> Result<Exit
         Err(Failure::ClosedPipe) => {
             let gone = "whoever read the receipts on stdout has gone";
             return Err(Failure::text(format!(
-                "{gone}: {recorded} events are recorded, the rest of the input was not read"
+                "{gone}: {} recorded, the rest of the input was not read",
+                output::counted(recorded, "event is", "events are")
             )));
         }
         result => result?,
     }
     closed?;
+    if recorded + rejected == 0 {
+        output::note("the input has no events: 0 recorded");
+    }
     if rejected == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    output::note(&format!("{rejected} of {} lines rejected, {recorded} recorded", rejected + recorded));
+    let lines = output::counted(rejected + recorded, "line", "lines");
+    output::note(&format!("{rejected} of {lines} rejected, {recorded} recorded"));
     Ok(ExitCode::from(exit::REJECTED))
 }
 

@@ -38,13 +38,15 @@ pub(crate) fn run(places: &Places, json: bool, args: &ExportArgs) -> Result<(), 
     let (checkpoint, note) = published(places, &*reader)?;
     let size = checkpoint.head.size;
     let (from, to) = (args.from, args.to.unwrap_or(size.0));
-    if to > size.0 {
-        return Err(Failure::text(format!(
-            "the newest checkpoint covers {size} entries, not {to}: publish one with `indelible checkpoint`, or export fewer"
-        )));
+    if from > to && args.to.is_some() {
+        return Err(Failure::Usage(format!("--from {from} is behind --to {to}: there is nothing between them")));
     }
-    if from > to {
-        return Err(Failure::Usage(format!("--from {from} is behind --to {to}")));
+    if from.max(to) > size.0 {
+        let covered = output::entries(size.0);
+        return Err(Failure::text(format!(
+            "the newest checkpoint covers {covered}, not {}: publish one with `indelible checkpoint`, or export fewer",
+            from.max(to)
+        )));
     }
     let mut sink = Sink::open(args.output.as_deref())?;
     entries(&*reader, from, to, &checkpoint.head, &mut sink)?;
@@ -55,9 +57,11 @@ pub(crate) fn run(places: &Places, json: bool, args: &ExportArgs) -> Result<(), 
         Some(path) if json => {
             output::json(&json!({ "entries": to - from, "file": path.display().to_string(), "from": from, "to": to }))
         }
-        Some(path) => {
-            output::text(&format!("wrote {}: {} entries and the checkpoint over them", path.display(), to - from))
-        }
+        Some(path) => output::text(&format!(
+            "wrote {}: {} and the checkpoint over them",
+            path.display(),
+            output::entries(to - from)
+        )),
     }
 }
 

@@ -93,8 +93,10 @@ fn info(places: &Places, json: bool) -> Result<(), Failure> {
             "segments": runs.len(),
         }));
     }
-    let covered =
-        checkpoint.map_or_else(|| "none".to_owned(), |c| format!("over {} entries, root {}", c.head.size, c.head.root));
+    let covered = checkpoint.map_or_else(
+        || "none".to_owned(),
+        |c| format!("over {}, root {}", output::entries(c.head.size.0), c.head.root),
+    );
     let closing = settings.map_or_else(String::new, |settings| {
         let then = if settings.immutable { ", then immutable where the system allows" } else { "" };
         format!("closing     at {} bytes or {} s{then}\n", settings.segment_bytes, settings.segment_seconds)

@@ -107,8 +107,9 @@ pub(crate) fn prove(places: &Places, json: bool, args: &ProveArgs) -> Result<(),
         return output::json(&json!({ "file": path.display().to_string(), "index": index.0, "tree_size": size.0 }));
     }
     output::text(&format!(
-        "wrote {}: entry {index} is in the tree of {size} entries\ncheck it anywhere with `indelible check-proof {} --public-key {}`",
+        "wrote {}: entry {index} is in the tree of {}\ncheck it anywhere with `indelible check-proof {} --public-key {}`",
         path.display(),
+        output::entries(size.0),
         path.display(),
         public_key(places, &*reader).unwrap_or_else(|| "VKEY".to_owned()),
     ))
@@ -122,8 +123,9 @@ fn public_key(places: &Places, reader: &dyn Reader) -> Option<String> {
 /// Checks a proof with the public key alone.
 pub(crate) fn check_proof(json: bool, args: &CheckProofArgs) -> Result<(), Failure> {
     let key = VerifyingKey::parse(args.public_key.trim())?;
-    let bundle = Bundle::parse(&read_bundle(&args.file)?)?;
-    let checked = bundle.check(&key).map_err(verdict)?;
+    let bytes = read_bundle(&args.file)?;
+    let bundle = Bundle::parse(&bytes).map_err(|error| no_bundle(&args.file, &bytes, error))?;
+    let checked = bundle.check(&key).map_err(|error| verdict(&bundle, &key, error))?;
     if json {
         return output::json(&json!({
             "index": checked.index.0,
@@ -135,9 +137,9 @@ pub(crate) fn check_proof(json: bool, args: &CheckProofArgs) -> Result<(), Failu
             "tree_size": checked.head.size.0,
         }));
     }
-    let (good, size) = (output::GOOD, checked.head.size);
+    let (good, size) = (output::GOOD, output::entries(checked.head.size.0));
     output::text(&format!(
-        "{good}intact{good:#}: entry {} of `{}`, recorded {}, is in the tree of {size} entries that the log's key signed\n  \
+        "{good}intact{good:#}: entry {} of `{}`, recorded {}, is in the tree of {size} that the log's key signed\n  \
          leaf hash  {}\n  root       {}",
         checked.index,
         output::safe(&checked.origin),
@@ -160,9 +162,43 @@ fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// Says what a file is that is no bundle, where that can be told by its beginning.
+fn no_bundle(path: &Path, bytes: &[u8], error: LogError) -> Failure {
+    let text = String::from_utf8_lossy(bytes.get(..4096).unwrap_or(bytes));
+    let line = text.lines().next().unwrap_or_default();
+    let what = if text.trim().is_empty() {
+        "empty"
+    } else if line.starts_with("{\"batch\":") {
+        "a segment of a log"
+    } else if line.starts_with("{\"duplicate\":") {
+        "a file of receipts"
+    } else if line.starts_with("{\"entry\":{") || line.starts_with("{\"checkpoint\":") {
+        "an export, or a head record"
+    } else if line == "c2sp.org/tlog-proof@v1" {
+        "a tlog-proof without its entry"
+    } else if parse(bytes).is_ok() {
+        "a checkpoint; `consistency --from` or `verify --checkpoint` takes it"
+    } else if VerifyingKey::parse(text.trim()).is_ok() {
+        "a public key"
+    } else {
+        return error.into();
+    };
+    Failure::text(format!("`{}` is no proof bundle, as `indelible prove` writes them, but {what}", path.display()))
+}
+
 /// A proof that does not hold, or a signature by the right key that is wrong, is evidence; a wrong key says nothing.
-fn verdict(error: LogError) -> Failure {
+fn verdict(bundle: &Bundle, key: &VerifyingKey, error: LogError) -> Failure {
     match error {
+        LogError::Checkpoint(CheckpointError::Note(NoteError::NoKnownSignature { .. })) => {
+            match parse(bundle.proof.checkpoint.as_bytes()) {
+                Ok(checkpoint) if checkpoint.origin != key.name() => Failure::text(format!(
+                    "wrong key: the bundle is of log `{}`, the public key of `{}`",
+                    checkpoint.origin,
+                    key.name()
+                )),
+                _ => error.into(),
+            }
+        }
         LogError::Proof(_) | LogError::Checkpoint(CheckpointError::Note(NoteError::BadSignature { .. })) => {
             Failure::Evidence(exit::TAMPERED, Box::new(error))
         }
@@ -197,8 +233,11 @@ pub(crate) fn consistency(places: &Places, json: bool, args: &ConsistencyArgs) -
     }
     let good = output::GOOD;
     let mut text = format!(
-        "{good}consistent{good:#}: the tree of {} entries is the beginning of the tree of {}\n  from  {}\n  to    {}",
-        old.size, new.size, old.root, new.root
+        "{good}consistent{good:#}: the tree of {} is the beginning of the tree of {}\n  from  {}\n  to    {}",
+        output::entries(old.size.0),
+        new.size,
+        old.root,
+        new.root
     );
     for hash in hashes {
         text.push_str(&format!("\n  proof {hash}"));

@@ -21,7 +21,7 @@ use indelible_core::{
 use indelible_store::{
     disk::replace_small,
     heads::{HeadStore as _, HeadStoreError},
-    store::Reader,
+    store::{Reader, StoreError},
 };
 
 use crate::{
@@ -40,8 +40,12 @@ pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<Exit
     let reader = places.reader_for_verify()?;
     let rests_on = RestsOn::new(places, &*reader, args.public_key.as_deref())?;
     let origin = rests_on.key.name().to_owned();
+    if let Some(wanted) = args.origin.as_ref().filter(|wanted| **wanted != origin) {
+        let text = format!("the log is `{origin}`, not `{wanted}`: nothing was verified");
+        return Err(Failure::text(output::safe(&text).into_owned()));
+    }
     let from_path = args.from_last.then(|| rests_on.heads.verified_path(&origin));
-    let note_before = reader.checkpoint()?;
+    let note_before = note_now(&*reader)?;
     let bar = output::progress("verifying", 1);
     let progress = |done: u64, total: u64| {
         bar.set_length(total.max(done));
@@ -95,6 +99,14 @@ impl RestsOn {
         let key = ring.checkpoint_signer(&reader.info().origin)?.verifying_key().clone();
         let heads = writers_heads(&ring);
         Ok(Self { key, ring: Some(ring), heads })
+    }
+}
+
+/// The published checkpoint. Where it cannot be one, the verification tells.
+fn note_now(reader: &dyn Reader) -> Result<Option<Vec<u8>>, StoreError> {
+    match reader.checkpoint() {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        note => note,
     }
 }
 
@@ -227,18 +239,20 @@ fn describe(report: &Report) -> String {
         lines.push(format!("  on record: {}{place}: {}", remark.kind, output::safe(&remark.detail)));
     }
     if report.unanchored > 0 {
-        lines.push(format!(
-            "  {} entries are newer than the newest checkpoint: no checkpoint vouches for them yet",
-            report.unanchored
-        ));
+        let are = if report.unanchored == 1 { "is" } else { "are" };
+        let entries = output::entries(report.unanchored);
+        lines.push(format!("  {entries} {are} newer than the newest checkpoint: no checkpoint vouches for that yet"));
     }
     lines.push(format!("  tree size  {}\n  root       {}", report.tree_size, report.root));
     lines.push(format!("  kept checkpoints verified  {}", report.checkpoints));
+    if report.receipts_checked > 0 {
+        lines.push(format!("  receipts checked           {}", report.receipts_checked));
+    }
     if report.from > 0 {
         lines.push(format!("  read from entry {} on; what stands before was verified earlier", report.from));
     }
     lines.extend(report.keys.iter().map(|key| format!("  key        {}", output::safe(key))));
-    lines.push(format!("  {} entries in {:.2} s", report.entries_verified, report.seconds));
+    lines.push(format!("  {} in {:.2} s", output::entries(report.entries_verified), report.seconds));
     lines.join("\n")
 }
 
@@ -251,15 +265,14 @@ fn verdict_line(report: &Report) -> String {
             Macs::Checked => "all entry signatures checked",
             Macs::NotChecked => "entry signatures not checked (that takes the keys)",
         };
-        let size = report.tree_size;
-        let entries = if size == 1 { "entry" } else { "entries" };
-        return format!("{style}{name}{style:#}: `{origin}` to {size} {entries}, under a checkpoint{age}; {macs}");
+        let entries = output::entries(report.tree_size);
+        return format!("{style}{name}{style:#}: `{origin}` to {entries}, under a checkpoint{age}; {macs}");
     }
     let count = report.findings.len() as u64 + report.more_findings;
     let first = report.findings.iter().find_map(|finding| finding.index);
     let first = first.map_or(String::new(), |index| format!(", the first at entry {index}"));
-    let findings = if count == 1 { "finding" } else { "findings" };
-    format!("{style}{name}{style:#}: `{origin}`, {count} {findings}{first}")
+    let findings = output::counted(count, "finding", "findings");
+    format!("{style}{name}{style:#}: `{origin}`, {findings}{first}")
 }
 
 fn finding_line(finding: &Finding) -> String {

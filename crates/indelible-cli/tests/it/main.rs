@@ -11,6 +11,8 @@ mod input;
 #[cfg(test)]
 mod live;
 #[cfg(test)]
+mod newcomer;
+#[cfg(test)]
 mod places;
 #[cfg(test)]
 mod proofs;

@@ -247,6 +247,21 @@ pub(super) fn finding(kind: Kind, index: Option<u64>, detail: String) -> Finding
     Finding { kind, index, last: None, id: None, recorded_at: None, detail }
 }
 
+/// Says what stands in the place of a file, where it is none (a directory, a link, one without end): nothing to read, and nothing of
+/// the machine's that would fail another time.
+pub(super) fn wrong_type(error: &StoreError) -> Option<String> {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory};
+    match error {
+        StoreError::Io { place, source, .. } => match source.kind() {
+            InvalidData | InvalidInput | IsADirectory | NotADirectory => {
+                Some(format!("`{place}` is no file: {source}"))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// A root in the report's form.
 pub(super) fn short(root: &Hash) -> String {
     root.to_hex().get(..16).unwrap_or_default().to_owned()

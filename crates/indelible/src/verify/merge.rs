@@ -19,7 +19,7 @@ use indelible_store::store::{BATCH_START, Reader, Run, StoreError};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    anchors::{Anchors, Source, finding, short},
+    anchors::{Anchors, Source, finding, short, wrong_type},
     piece::{Notable, Seen, SeenEntry, SeenPiece},
     report::{Finding, Kind, Remark, Report, Verdict},
 };
@@ -81,11 +81,13 @@ struct Named {
 struct Window<T> {
     first: u64,
     values: Vec<T>,
+    /// Why there are none, where what should hold them is no file.
+    no_file: Option<String>,
 }
 
 impl<T: Copy> Window<T> {
     const fn empty() -> Self {
-        Self { first: 0, values: Vec::new() }
+        Self { first: 0, values: Vec::new(), no_file: None }
     }
 
     fn get(
@@ -94,7 +96,7 @@ impl<T: Copy> Window<T> {
         end: u64,
         read: impl FnOnce(u64, usize) -> Result<Vec<T>, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        if index >= end {
+        if index >= end || self.no_file.is_some() {
             return Ok(None);
         }
         let held = index >= self.first && index - self.first < self.values.len() as u64;
@@ -104,7 +106,10 @@ impl<T: Copy> Window<T> {
                 Ok(values) => values,
                 // The file's length is told as a derived fault; here the value is just not known.
                 Err(StoreError::Damaged { .. }) => return Ok(None),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.no_file = Some(wrong_type(&error).ok_or(error)?);
+                    return Ok(None);
+                }
             };
             self.first = index;
         }
@@ -165,7 +170,8 @@ pub(super) struct Merger<'a> {
     missing: BTreeSet<u64>,
     excuses: Vec<(u64, &'static str, Excuse)>,
     reported: BTreeSet<u64>,
-    pub(super) ids: [u64; 4],
+    /// `None` once bodies are absent: the index still has their ids, and nothing is left to compare those with.
+    pub(super) ids: Option<[u64; 4]>,
     pub(super) last_time: Option<String>,
     pub(super) entries_seen: u64,
     /// Whether the entry that an earlier verification ended with still stands.
@@ -214,7 +220,7 @@ impl<'a> Merger<'a> {
             missing: BTreeSet::new(),
             excuses: Vec::new(),
             reported: BTreeSet::new(),
-            ids: [0; 4],
+            ids: Some([0; 4]),
             last_time: None,
             entries_seen: 0,
             resumed: false,
@@ -276,7 +282,7 @@ impl<'a> Merger<'a> {
                 *position += seen.len as u64;
             }
         }
-        for (sum, term) in self.ids.iter_mut().zip(piece.ids) {
+        for (sum, term) in self.ids.iter_mut().flatten().zip(piece.ids) {
             *sum = sum.wrapping_add(term);
         }
         if let Some(last) = piece.lines.last() {
@@ -362,6 +368,7 @@ impl<'a> Merger<'a> {
     fn skip_to(&mut self, index: u64, whole_run: bool) -> Result<(), StoreError> {
         if whole_run {
             self.absent.push((self.expected, index - 1));
+            self.ids = None;
         } else {
             self.flush_loose(index);
         }
@@ -521,6 +528,7 @@ impl<'a> Merger<'a> {
             let stored = match self.setup.store.hashes(level, number, 1) {
                 Ok(stored) => stored.first().copied(),
                 Err(StoreError::Damaged { .. }) => None,
+                Err(error) if wrong_type(&error).is_some() => None,
                 Err(error) => return Err(error),
             };
             if stored != Some(hash) {
@@ -584,13 +592,20 @@ impl<'a> Merger<'a> {
         let Some(hash) = digest.strip_prefix("sha256:").and_then(|text| hex::decode::<32>(text.as_bytes())) else {
             return Ok(());
         };
-        let fault = match self.setup.store.attachment(&hash)? {
-            None => Some("is missing".to_owned()),
-            Some(content) if Sha256::digest(&content).as_slice() != hash => Some("was changed".to_owned()),
-            Some(content) if content.len() as u64 != size => {
-                Some(format!("has {} bytes, the entry says {size}", content.len()))
-            }
-            Some(_) => None,
+        let stored = match self.setup.store.attachment(&hash) {
+            Err(error) => Err(wrong_type(&error).ok_or(error)?),
+            Ok(stored) => Ok(stored),
+        };
+        let fault = match stored.as_ref().map(Option::as_ref) {
+            Err(fault) => Some(format!("cannot be read: {fault}")),
+            Ok(content) => match content {
+                None => Some("is missing".to_owned()),
+                Some(content) if Sha256::digest(content).as_slice() != hash => Some("was changed".to_owned()),
+                Some(content) if content.len() as u64 != size => {
+                    Some(format!("has {} bytes, the entry says {size}", content.len()))
+                }
+                Some(_) => None,
+            },
         };
         if let Some(fault) = fault {
             self.add(finding(Kind::Attachment, Some(index), format!("its attachment {digest} {fault}")));
@@ -735,6 +750,9 @@ impl<'a> Merger<'a> {
             }
             let detail = format!("`tree/0`: the hash of entry {index} is wrong");
             self.add(if self.setup.macs { finding(Kind::Derived, Some(index), detail) } else { found });
+        }
+        for no_file in [self.leaves.no_file.take(), self.positions.no_file.take()].into_iter().flatten() {
+            self.add(finding(Kind::Derived, None, no_file));
         }
         self.judge_absent()
     }

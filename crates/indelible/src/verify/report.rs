@@ -1,5 +1,7 @@
 //! Verdicts, findings, the report.
 
+use std::cmp::Reverse;
+
 use indelible_core::tree::TreeHead;
 use serde::Serialize;
 
@@ -187,6 +189,8 @@ pub struct Report {
     pub remarks: Vec<Remark>,
     /// How many kept checkpoints were verified.
     pub checkpoints: u64,
+    /// How many receipts were compared with the log.
+    pub receipts_checked: u64,
     /// Age of the newest head: since it was signed, where that is known, else since the last entry below it was recorded.
     pub head_age_seconds: Option<u64>,
     /// Keys that the verdict rests on: checkpoint vkeys and entry key ids.
@@ -209,6 +213,11 @@ pub struct Report {
 pub const MAX_FINDINGS: usize = 1000;
 
 impl Report {
+    /// Puts the gravest findings first, and leaves those of one weight in the order of the log.
+    pub(crate) fn order(&mut self) {
+        self.findings.sort_by_key(|finding| Reverse(finding.kind.verdict().weight()));
+    }
+
     /// Adds a finding; the verdict becomes the gravest.
     pub(crate) fn add(&mut self, finding: Finding) {
         let verdict = finding.kind.verdict();

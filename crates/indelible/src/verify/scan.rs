@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
-    anchors::{Anchor, Anchors, Opened, Source, finding, open},
+    anchors::{Anchor, Anchors, Opened, Source, finding, open, wrong_type},
     merge::{Merger, Met, Setup},
     piece::{Expect, SeenPiece, look},
     report::{Kind, Macs, Remark, Report, Verdict},
@@ -143,6 +143,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
         more_findings: 0,
         remarks: Vec::new(),
         checkpoints: 0,
+        receipts_checked: request.receipts.len() as u64,
         head_age_seconds: None,
         keys: vec![request.key.to_string(), key_id.clone()],
         unanchored: 0,
@@ -191,7 +192,10 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
         vouched,
     };
     // What the stored tree holds beyond the newest own checkpoint is provisional and proves nothing.
-    let tree_size = store.tree_size()?.0.min(newest.map_or(0, |anchor| anchor.head.size.0));
+    let tree_size = match store.tree_size() {
+        Err(error) if wrong_type(&error).is_some() => 0,
+        size => size?.0.min(newest.map_or(0, |anchor| anchor.head.size.0)),
+    };
     let total = newest.map_or(0, |anchor| anchor.head.size.0);
     let mut merger = Merger::new(setup, &mut report, tree_size);
     scan(store, request, &expect, total, &mut merger)?;
@@ -210,6 +214,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
         seen: merger.entries_seen,
     };
     conclude(store, request, &mut report, &end, head.as_ref(), newest, log_id)?;
+    report.order();
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
 }
@@ -220,7 +225,7 @@ struct End {
     size: u64,
     met: Option<Met>,
     kept: (u64, u64),
-    ids: [u64; 4],
+    ids: Option<[u64; 4]>,
     time: Option<String>,
     seen: u64,
 }
@@ -367,7 +372,10 @@ fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, wri
         let detail = format!("the log signed two different trees of size {}", known.size);
         report.add(finding(Kind::DivergedCheckpoint, None, detail));
     } else if published.size < known.size && !held {
-        let detail = format!("`checkpoint` covers {} entries, the newest head {}", published.size, known.size);
+        let detail = format!(
+            "`checkpoint` covers {} entries, the newest head {}: a crash came before it was replaced, or an old one was put back; the next opening publishes it",
+            published.size, known.size
+        );
         report.add(finding(Kind::Derived, None, detail));
     } else if published.size > known.size && writers {
         let detail = format!(
@@ -437,6 +445,8 @@ fn resume(request: &Request<'_>, log_id: LogId) -> Result<(Frontier, Hash), Veri
 fn durable_size(store: &dyn Reader) -> Result<Option<u64>, VerifyError> {
     match store.size() {
         Ok(size) => Ok(Some(size.0)),
+        // Told with the other derived files.
+        Err(error) if wrong_type(&error).is_some() => Ok(None),
         Err(StoreError::Io { step, place, source }) => Err(StoreError::Io { step, place, source }.into()),
         Err(_) => Ok(None),
     }
@@ -633,10 +643,19 @@ fn conclude(
         info: &info,
         // An auditor's head may be older than what the log has kept since.
         kept: head.filter(|_| request.head_required).map_or(end.kept.1, |(record, _)| record.kept.number),
-        ids: (request.strict && request.from.is_none()).then_some(end.ids),
+        ids: end.ids.filter(|_| request.strict && request.from.is_none()),
     };
-    for fault in store.check_derived(&scanned)? {
-        report.add(finding(Kind::Derived, None, format!("`{}`: {}", fault.place, fault.detail)));
+    match store.check_derived(&scanned) {
+        Ok(faults) => {
+            for fault in faults {
+                report.add(finding(Kind::Derived, None, format!("`{}`: {}", fault.place, fault.detail)));
+            }
+        }
+        Err(error) => {
+            let detail = wrong_type(&error).ok_or(error)?;
+            let detail = format!("{detail}; what else is derived was not checked to the end");
+            report.add(finding(Kind::Derived, None, detail));
+        }
     }
     let tree = newest.map_or(TreeHead { size: TreeSize(0), root: empty_root() }, |anchor| anchor.head);
     report.tree_size = tree.size.0;

@@ -367,3 +367,34 @@ fn links_out_of_the_log_are_never_followed() {
     std::os::unix::fs::symlink(world.keys.dir(), &folder).unwrap();
     assert!(indelible::Log::open(&world.log_path(), &world.keys, crate::world::options()).is_err());
 }
+
+/// What stands in the place of a file and is none is told as what it is, and ends no verification.
+#[test]
+fn a_directory_in_the_place_of_a_file_is_a_finding_that_names_it() {
+    let world = World::with_events(300, 3, small_segments());
+    let whole = world.dir.path().join("whole");
+    copy_dir(&world.log_path(), &whole);
+    let last = crate::world::files(&whole.join("segments")).pop().unwrap();
+    let last = format!("segments/{}", last.file_name().unwrap().to_str().unwrap());
+    let rows = [
+        ("durable", Verdict::Damaged),
+        ("offsets", Verdict::Damaged),
+        ("tree/0", Verdict::Damaged),
+        ("tree/1", Verdict::Damaged),
+        ("checkpoint", Verdict::Tampered),
+        (&last, Verdict::Tampered),
+    ];
+    for (name, verdict) in rows {
+        std::fs::remove_dir_all(world.log_path()).unwrap();
+        copy_dir(&whole, &world.log_path());
+        let path = world.log_path().join(name);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        for report in [world.verify(), world.verify_public()] {
+            check(&report, verdict, None, None);
+            let named =
+                |detail: &str| detail.contains(name) || name == "checkpoint" && detail.contains("the published");
+            assert!(report.findings.iter().any(|f| named(&f.detail)), "{name}: {:#?}", report.findings);
+        }
+    }
+}

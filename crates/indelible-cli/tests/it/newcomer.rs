@@ -1,0 +1,142 @@
+//! What a newcomer types, and what the program says to it.
+
+use std::fs;
+
+use crate::world::{World, event, overwrite};
+
+#[test]
+fn a_log_behind_a_command_is_told_how_logs_are_named() {
+    let world = World::new();
+    for command in [&["verify", "my.log"][..], &["tail", "my.log"], &["log", "info", "my.log"]] {
+        let done = world.run(command).code(2);
+        assert!(done.err.contains("--log my.log") && done.err.contains("INDELIBLE_LOG"), "{}", done.err);
+    }
+    assert!(!world.run(&["verify", "--no-such"]).code(2).err.contains("INDELIBLE_LOG"));
+}
+
+#[test]
+fn a_file_that_is_no_bundle_is_called_what_it_is() {
+    let world = World::with_samples(3);
+    let key = world.public_key();
+    let bundle = world.run(&["prove", "2"]).ok().out;
+    let tlog: serde_json::Value = serde_json::from_str(&bundle).unwrap();
+    let rows = [
+        (fs::read_to_string(world.segment()).unwrap(), "a segment of a log"),
+        (world.feed(&["append"], event("x")).ok().out, "receipts"),
+        (world.run(&["checkpoint"]).ok().out, "a checkpoint"),
+        (world.run(&["export"]).ok().out, "an export"),
+        (tlog["proof"].as_str().unwrap().to_owned(), "tlog-proof"),
+        (key.clone() + "\n", "a public key"),
+        (String::new(), "empty"),
+        ("{\"id\":1}\n".to_owned(), "proof bundle"),
+    ];
+    for (content, what) in rows {
+        let file = world.write("some-file", content);
+        world.run(&["check-proof", &file, "--public-key", &key]).refused(1, &["proof bundle", what]);
+    }
+    let other = World::empty();
+    let log = other.log.display().to_string();
+    other.run(&["init", &log, "--origin", "test.example/other", "--no-immutable"]).ok();
+    let file = world.write("bundle", bundle);
+    let words = ["wrong key", "the bundle is of log `test.example/audit`", "`test.example/other`"];
+    world.run(&["check-proof", &file, "--public-key", &other.public_key()]).refused(1, &words);
+    world.run(&["check-proof", &file, "--public-key", &key]).ok();
+}
+
+#[test]
+fn an_input_without_events_is_said_to_have_none() {
+    let world = World::new();
+    for input in ["", "\n \n"] {
+        let done = world.feed(&["append"], input).ok();
+        assert_eq!((done.out.as_str(), done.err.as_str()), ("", "the input has no events: 0 recorded\n"));
+    }
+    assert_eq!(world.feed(&["append"], event("one")).ok().err, "");
+    let done = world.feed(&["append"], "no\n").code(3);
+    assert!(done.err.ends_with("1 of 1 line rejected, 0 recorded\n"), "{}", done.err);
+}
+
+#[test]
+fn an_export_that_ends_before_it_begins_is_refused() {
+    let world = World::with_samples(3);
+    let done = world.run(&["export", "--from", "3", "--to", "2"]).code(2);
+    assert!(done.err.contains("--from 3 is behind --to 2"), "{}", done.err);
+    world.run(&["export", "--from", "9", "--to", "2"]).code(2);
+    world.run(&["export", "--from", "9"]).refused(1, &["covers 4 entries, not 9"]);
+    world.run(&["export", "--to", "9"]).refused(1, &["covers 4 entries, not 9"]);
+    world.run(&["export", "--from", "4"]).ok();
+}
+
+#[test]
+fn one_is_not_told_as_many() {
+    let world = World::new();
+    let text = world.run(&["verify"]).ok().out;
+    assert!(text.contains("to 1 entry,") && text.contains("\n  1 entry in "), "{text}");
+    assert!(world.run(&["log", "info"]).ok().out.contains("over 1 entry,"));
+    assert!(world.run(&["export", "-o", "export"]).ok().out.contains(": 1 entry and"));
+    assert!(world.run(&["prove", "0", "-o", "proof"]).ok().out.contains("the tree of 1 entry\n"));
+    world.feed(&["append"], event("one")).ok();
+    let text = world.run(&["verify"]).ok().out;
+    assert!(text.contains("to 2 entries,") && text.contains("\n  2 entries in "), "{text}");
+}
+
+#[test]
+fn the_gravest_findings_come_first() {
+    let world = World::with_samples(5);
+    let offsets = world.log.join("offsets");
+    let mut bytes = fs::read(&offsets).unwrap();
+    bytes[8] ^= 1;
+    overwrite(&offsets, &bytes);
+    fs::remove_file(world.log.join("lock")).unwrap();
+    world.tamper(|lines| lines[4] = lines[4].replacen("\"kind\":\"", "\"kind\":\"x", 1));
+    let report = world.run(&["verify", "--json"]).code(10).json();
+    let kinds: Vec<&str> = report["findings"].as_array().unwrap().iter().map(|f| f["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds[0], "changed", "{kinds:?}");
+    let first = kinds.iter().position(|kind| *kind == "derived").unwrap();
+    assert!(kinds[first..].iter().all(|kind| *kind == "derived"), "{kinds:?}");
+}
+
+#[test]
+fn receipts_that_were_compared_are_counted() {
+    let world = World::new();
+    let receipts = world.write("receipts", world.feed(&["append"], event("a") + "\n" + &event("b")).ok().out);
+    let report = world.run(&["verify", "--receipts", &receipts, "--json"]).ok().json();
+    assert_eq!(report["receipts_checked"], 2);
+    assert!(world.run(&["verify", "--receipts", &receipts]).ok().out.contains("  receipts checked           2\n"));
+    assert_eq!(world.run(&["verify", "--json"]).ok().json()["receipts_checked"], 0);
+    assert!(!world.run(&["verify"]).ok().out.contains("receipts"));
+}
+
+#[test]
+fn a_log_of_another_name_is_refused_where_the_name_is_given() {
+    let world = World::with_samples(3);
+    world.run(&["verify", "--origin", "test.example/audit"]).ok();
+    let words = ["the log is `test.example/audit`, not `test.example/other`"];
+    world.run(&["verify", "--origin", "test.example/other"]).refused(1, &words);
+    let key = world.public_key();
+    world.run(&["verify", "--origin", "test.example/other", "--public-key", &key]).refused(1, &words);
+    // Another log of the same ring in its place is whole in itself: the name tells.
+    let other = world.path("other");
+    world.run(&["init", &other, "--origin", "test.example/other", "--no-immutable"]).ok();
+    fs::remove_dir_all(&world.log).unwrap();
+    crate::world::copy(&world.at("other"), &world.log);
+    assert!(world.run(&["verify"]).ok().out.starts_with("intact: `test.example/other`"));
+    let words = ["the log is `test.example/other`, not `test.example/audit`"];
+    world.run(&["verify", "--origin", "test.example/audit"]).refused(1, &words);
+    world.run(&["verify", "--public-key", &key]).code(1);
+}
+
+#[test]
+fn a_directory_where_a_file_belongs_is_named() {
+    let world = World::with_samples(300);
+    let rows = [("durable", 14), ("offsets", 14), ("tree/0", 14), ("tree/1", 14), ("log.json", 1), ("checkpoint", 10)];
+    for (name, code) in rows {
+        let (path, aside) = (world.log.join(name), world.at("aside"));
+        fs::rename(&path, &aside).unwrap();
+        fs::create_dir(&path).unwrap();
+        let done = world.run(&["verify"]).code(code);
+        assert!(format!("{}{}", done.out, done.err).contains(name), "{name}: {}{}", done.out, done.err);
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+        world.run(&["verify"]).ok();
+    }
+}
