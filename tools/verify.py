@@ -377,13 +377,11 @@ def require_members(value: Any, members: Dict[str, type], optional: Tuple[str, .
     return value
 
 
-def checked_object(data: bytes, members: Dict[str, type], optional: Dict[str, type] = {}) -> Dict[str, Any]:
+def checked_object(data: bytes, members: Dict[str, type], optional: Tuple[str, ...] = ()) -> Dict[str, Any]:
     """Canonical JSON and a newline, with a `sha256` of itself without that member (sections 5, 7)."""
     if not data.endswith(b"\n"):
         raise Malformed("no newline at the end")
-    value = parse_canonical(data[:-1])
-    there = {name: kind for name, kind in optional.items() if isinstance(value, dict) and name in value}
-    value = require_members(value, dict(members, sha256=str, **there))
+    value = require_members(parse_canonical(data[:-1]), dict(members, sha256=str), optional)
     rest = {name: item for name, item in value.items() if name != "sha256"}
     if sha256(canonical(rest).encode()) != unhex(value["sha256"], 32):
         raise Malformed("its own sha256 does not fit")
@@ -780,7 +778,7 @@ def read_head(path: Path) -> HeadRecord:
     """A head record, as far as it vouches for itself."""
     try:
         value = checked_object(path.read_bytes(), {"checkpoint": str, "kept": int, "kept_root": str, "kept_size": int,
-                                                   "log_id": str, "signed_at": str}, {"frozen": str})
+                                                   "log_id": str, "signed_at": str, "frozen": str}, ("frozen",))
         return HeadRecord(Checkpoint.parse(value["checkpoint"].encode()), value["kept"],
                           unhex(value["kept_root"], 32), value["kept_size"], unhex(value["log_id"], 16))
     except FileNotFoundError:
