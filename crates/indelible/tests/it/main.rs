@@ -17,6 +17,8 @@ mod faults;
 #[cfg(test)]
 mod flips;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod kill;
