@@ -338,7 +338,8 @@ impl Inner {
 
     /// After opening: shows what a crash kept from being shown, says what was cut, and covers the tail.
     fn resume(&self, recovered: &Recovered) -> Result<(), LogError> {
-        self.show_again(recovered.clean)?;
+        // What is not shown now is shown by the next opening: nothing newer may take its place in the head store first.
+        self.show_again(recovered.clean).inspect_err(|error| self.fail(error))?;
         if let Some(cut) = &recovered.cut {
             let record = Control::Recovered {
                 aside: cut.aside.clone(),

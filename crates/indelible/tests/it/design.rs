@@ -398,3 +398,21 @@ fn a_directory_in_the_place_of_a_file_is_a_finding_that_names_it() {
         }
     }
 }
+
+/// The head record is the only place that still has a kept checkpoint which could not be shown: no newer head may take its place.
+#[test]
+fn an_opening_that_cannot_show_a_kept_checkpoint_signs_nothing_newer() {
+    let world = World::with_events(30, 3, options());
+    let kept = crate::world::files(&world.log_path().join("checkpoints")).pop().unwrap();
+    let mut lines = world.lines();
+    let body = indelible_core::json::canonicalise(&event(999)).unwrap();
+    lines.push(appended(&lines, &world.stolen_entry_key(), BodyKind::Event, &body));
+    world.put_lines(&lines);
+    std::fs::remove_file(&kept).unwrap();
+    std::fs::create_dir_all(kept.join("in the way")).unwrap();
+    assert!(Log::open(&world.log_path(), &world.keys, options()).is_err());
+    std::fs::remove_dir_all(&kept).unwrap();
+    world.open().close().unwrap();
+    assert!(kept.exists());
+    world.expect(Verdict::Intact, None, None);
+}

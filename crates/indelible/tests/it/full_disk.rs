@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use indelible::{AppendError, Log, Options, Receipt, error::chain, verify::Verdict};
+use indelible::{AppendError, Log, LogError, Options, Receipt, error::chain, verify::Verdict};
 use indelible_core::tree::{LeafIndex, leaf_hash};
 use indelible_store_file::Settings;
 
@@ -48,17 +48,20 @@ fn a13_a_full_disk_loses_nothing_that_was_acknowledged() {
 #[test]
 fn the_child_of_the_full_disk_test() {
     let Some(disk) = std::env::var_os(DIR).map(PathBuf::from) else { return };
-    let mut acknowledged = 0;
+    let (mut refused, mut acknowledged) = (0, 0);
     for round in 0..ROUNDS {
         let world = World::new();
         let log = disk.join("log");
-        let receipts = fill(&world, &disk, &log, round);
+        let (receipts, opens_refused) = fill(&world, &disk, &log, round);
+        refused += usize::from(opens_refused);
         acknowledged += receipts.len();
         std::fs::remove_file(disk.join("ballast")).unwrap();
         goes_on(&world, &log, &receipts);
         std::fs::remove_dir_all(&log).unwrap();
     }
-    println!("full disk: {ROUNDS} times, {acknowledged} events acknowledged before, 0 lost");
+    println!(
+        "full disk: {ROUNDS} times, {acknowledged} events acknowledged before, {refused} openings refused meanwhile, 0 lost"
+    );
 }
 
 fn options() -> Options {
@@ -67,8 +70,8 @@ fn options() -> Options {
     Options { settings, ..Options::default() }
 }
 
-/// Appends until the disk is full; what was acknowledged.
-fn fill(world: &World, disk: &Path, path: &Path, round: usize) -> Vec<Receipt> {
+/// Appends until the disk is full; what was acknowledged, and whether the full disk refused to open the log as well.
+fn fill(world: &World, disk: &Path, path: &Path, round: usize) -> (Vec<Receipt>, bool) {
     let log = Log::create(path, ORIGIN, &world.keys, options()).unwrap();
     std::fs::write(disk.join("ballast"), vec![0; BALLAST_BYTES + round * STEP]).unwrap();
     let mut receipts = Vec::new();
@@ -97,7 +100,14 @@ fn fill(world: &World, disk: &Path, path: &Path, round: usize) -> Vec<Receipt> {
     ));
     drop(log.close());
     drop(log);
-    receipts
+    let reopened = Log::open(path, &world.keys, options());
+    if let Err(error) = &reopened {
+        is_clear(&chain(error), path);
+        assert!(!matches!(error, LogError::Evidence { .. }), "{error:?}");
+    }
+    let refused = reopened.is_err();
+    drop(reopened.map(|log| log.close()));
+    (receipts, refused)
 }
 
 /// It says what is the matter, and where.
