@@ -44,9 +44,6 @@ NAMED = ", with an entry that names a checkpoint"
 RUST_DIFFERS: Dict[Tuple[str, str], str] = {
     **{("kept checkpoints exchanged", trust): "the program tells it where an entry names the wrong one, not where the file's size shows it"
        for trust in ("keys", "public key")},
-    **{("log.json is a %s" % what, trust): "the program cannot open such a log, and says which file it is"
-       for what in ("directory", "link") for trust in ("keys", "public key")},
-    **{("lock is a directory", trust): "the program looks at its size alone" for trust in ("keys", "public key")},
 }
 
 

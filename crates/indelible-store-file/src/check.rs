@@ -157,6 +157,7 @@ fn check_durable(reader: &FileReader, faults: &mut Vec<DerivedFault>) -> Result<
     }
     let lock = reader.layout.at("lock");
     match reader.disk.meta(&lock).map_err(StoreError::io("read", &lock))? {
+        Some(meta) if meta.is_dir => faults.push(fault(&lock, "it is a directory")),
         Some(meta) if meta.len == 0 => {}
         Some(_) => faults.push(fault(&lock, "it should be empty")),
         None => faults.push(fault(&lock, "it is missing")),

@@ -1,6 +1,9 @@
 //! File names, the marker `log.json`, and the small file `durable`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use indelible_core::{FORMAT_VERSION, hex, json, mac::LogId};
 use indelible_store::{
@@ -162,7 +165,12 @@ pub fn read_marker(disk: &dyn Disk, layout: &Layout) -> Result<(LogInfo, Setting
     let path = layout.at("log.json");
     let place = || path.display().to_string();
     let bytes = match read_small(disk, &path, MAX_MARKER_BYTES) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => None,
+        Err(error) if error.kind() == ErrorKind::NotADirectory => None,
+        Err(error)
+            if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::IsADirectory) =>
+        {
+            return Err(StoreError::Damaged { place: place(), detail: error.to_string() });
+        }
         result => result.map_err(StoreError::io("read", &path))?,
     };
     let Some(bytes) = bytes else { return Err(no_log(disk, layout)) };

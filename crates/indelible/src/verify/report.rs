@@ -213,6 +213,30 @@ pub struct Report {
 pub const MAX_FINDINGS: usize = 1000;
 
 impl Report {
+    /// Of a verification that has found nothing yet.
+    pub(crate) fn new(origin: String, macs: Macs) -> Self {
+        Self {
+            status: Verdict::Intact,
+            origin,
+            tree_size: 0,
+            root: String::new(),
+            entries_verified: 0,
+            macs,
+            findings: Vec::new(),
+            more_findings: 0,
+            remarks: Vec::new(),
+            checkpoints: 0,
+            receipts_checked: 0,
+            head_age_seconds: None,
+            keys: Vec::new(),
+            unanchored: 0,
+            seconds: 0.0,
+            from: 0,
+            verified: None,
+            head: None,
+        }
+    }
+
     /// Puts the gravest findings first, and leaves those of one weight in the order of the log.
     pub(crate) fn order(&mut self) {
         self.findings.sort_by_key(|finding| Reverse(finding.kind.verdict().weight()));
@@ -226,8 +250,32 @@ impl Report {
         }
         if self.findings.len() < MAX_FINDINGS {
             self.findings.push(finding);
-        } else {
-            self.more_findings += 1;
+            return;
         }
+        self.more_findings += 1;
+        // A graver one is told in the place of the last of the lightest: the verdict has to show among what is told.
+        let weight = |finding: &Finding| finding.kind.verdict().weight();
+        let lightest = self.findings.iter_mut().rev().min_by_key(|finding| weight(finding));
+        if let Some(lightest) = lightest.filter(|lightest| weight(lightest) < verdict.weight()) {
+            *lightest = finding;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gravest_finding_is_told_however_many_lighter_ones_came_before() {
+        let finding =
+            |kind| Finding { kind, index: None, last: None, id: None, recorded_at: None, detail: String::new() };
+        let mut report = Report::new("example.com/test".to_owned(), Macs::Checked);
+        for _ in 0..=MAX_FINDINGS {
+            report.add(finding(Kind::Derived));
+        }
+        report.add(finding(Kind::RolledBack));
+        assert_eq!((report.findings.len(), report.more_findings), (MAX_FINDINGS, 2));
+        assert!(report.findings.iter().any(|finding| finding.kind == Kind::RolledBack));
     }
 }

@@ -132,26 +132,10 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
         Some(ring) => ring.entry_key_id(),
         None => common_key(&names),
     };
-    let mut report = Report {
-        status: Verdict::Intact,
-        origin: origin.clone(),
-        tree_size: 0,
-        root: String::new(),
-        entries_verified: 0,
-        macs: if request.ring.is_some() { Macs::Checked } else { Macs::NotChecked },
-        findings: Vec::new(),
-        more_findings: 0,
-        remarks: Vec::new(),
-        checkpoints: 0,
-        receipts_checked: request.receipts.len() as u64,
-        head_age_seconds: None,
-        keys: vec![request.key.to_string(), key_id.clone()],
-        unanchored: 0,
-        seconds: 0.0,
-        from: request.from.as_ref().map_or(0, |from| from.size),
-        verified: None,
-        head: None,
-    };
+    let macs = if request.ring.is_some() { Macs::Checked } else { Macs::NotChecked };
+    let mut report = Report::new(origin.clone(), macs);
+    report.keys = vec![request.key.to_string(), key_id.clone()];
+    report.from = request.from.as_ref().map_or(0, |from| from.size);
     if let Some(detail) = &unread {
         report.add(finding(Kind::CheckpointSignature, None, format!("the published checkpoint: {detail}")));
     }
