@@ -130,8 +130,20 @@ impl Inner {
             Some(last) => self.store.hashes(0, last, 1)?.first().copied().unwrap_or(publisher.last_leaf),
             None => leaf_hash(b""),
         };
+        self.show_kept(publisher)?;
         let unnamed = self.store.end()?.is_some_and(|end| end.unnamed.is_some());
         publisher.named = publisher.head.kept.number.saturating_sub(u64::from(unnamed));
+        Ok(())
+    }
+
+    /// Shows a kept head that another process swapped in and has not shown, or never will. INVARIANT(named): the head moves past a kept one only
+    /// when that is in the store, where the next entry finds its number; or two would be kept and one never named.
+    fn show_kept(&self, publisher: &Publisher) -> Result<(), LogError> {
+        let kept = publisher.head.kept;
+        let is_newest = kept.number > 0 && kept.size == publisher.tree.size;
+        if is_newest && self.store.kept(kept.number)?.is_none() {
+            self.show(&publisher.head, Some(kept.number))?;
+        }
         Ok(())
     }
 

@@ -1,0 +1,115 @@
+//! What went wrong on a connection, and what it means for the seam: told again later, evidence, or an operator's work.
+
+use std::{fmt, time::Duration};
+
+use indelible_store::store::StoreError;
+use tokio_postgres::error::SqlState;
+
+/// A failed step on a connection.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The server or the connection said it.
+    Postgres(tokio_postgres::Error),
+    /// No answer came in time.
+    Silence(Duration),
+    /// Every connection was in use for so long.
+    NoConnection(Duration),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Postgres(error) => match error.as_db_error() {
+                Some(db) => {
+                    write!(f, "{} ({})", db.message(), db.code().code())?;
+                    db.hint().map_or(Ok(()), |hint| write!(f, "; {hint}"))
+                }
+                None => match std::error::Error::source(error) {
+                    Some(source) => write!(f, "{error}: {source}"),
+                    None => error.fmt(f),
+                },
+            },
+            Self::Silence(after) => write!(f, "the server did not answer within {} s", after.as_secs()),
+            Self::NoConnection(after) => {
+                write!(f, "no connection of the pool was free for {} s: allow more connections", after.as_secs())
+            }
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl From<tokio_postgres::Error> for Fault {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+/// Classes and codes after which the same may go well soon: lost or refused connections, lack of resources, locks, timeouts, a standby that is being promoted.
+const PASSING: [&str; 13] =
+    ["08", "53", "40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006"];
+
+impl Fault {
+    pub(crate) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Postgres(error) => error.code(),
+            Self::Silence(_) | Self::NoConnection(_) => None,
+        }
+    }
+
+    /// Whether the server itself refused. Then the transaction is over, and not committed unless the statement was the COMMIT.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.code().is_some()
+    }
+
+    /// Whether the same may go well soon.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Silence(_) | Self::NoConnection(_) => true,
+            Self::Postgres(error) => match error.code() {
+                Some(code) => PASSING.iter().any(|passing| code.code().starts_with(passing)),
+                // What the client makes wrong does not pass; a connection that could not be made or broke does.
+                None => error.is_closed() || has_io_source(error),
+            },
+        }
+    }
+
+    /// As the seam says it, for a step that surely did not happen or that only read. `index` is where evidence would lie.
+    pub(crate) fn told(self, place: &str, step: &'static str, index: u64) -> StoreError {
+        let place = place.to_owned();
+        if self.is_passing() {
+            return StoreError::TryAgain { place, why: format!("cannot {step}: {self}") };
+        }
+        let message = self.to_string();
+        match self.code().map(SqlState::code) {
+            // `23505`: the row is there already, in a month where `append_commit` does not look.
+            Some("IDE01" | "IDT01" | "23505") => StoreError::Evidence { index, detail: message },
+            Some("IDN01") => StoreError::NotALog { place, detail: message },
+            Some("IDX01") => StoreError::Exists { place },
+            Some("42501") => {
+                let detail = format!("{message}: give this login the role audit_writer or audit_reader");
+                StoreError::Unfit { place, detail }
+            }
+            Some("3F000" | "42P01" | "42883") => {
+                StoreError::Unfit { place, detail: format!("{message}: run `indelible store migrate`") }
+            }
+            Some("28P01" | "28000" | "3D000") => {
+                let detail =
+                    format!("{message}: check user, password and database of the URL, and the server's pg_hba.conf");
+                StoreError::Unfit { place, detail }
+            }
+            _ => StoreError::Database { step, place, source: Box::new(self) },
+        }
+    }
+}
+
+fn has_io_source(error: &tokio_postgres::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if error.is::<std::io::Error>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}

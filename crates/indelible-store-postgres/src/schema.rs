@@ -1,0 +1,261 @@
+//! The schema: how it comes into being and moves forward, and whether it is still as it was made.
+//!
+//! INVARIANT(forward): migrations are applied in order, each once, recorded with the SHA-256 of its text, and none is ever undone. Everything
+//! happens in one transaction. Functions, triggers and rights are written again every time, so that what was taken away comes back.
+
+use std::collections::BTreeMap;
+
+use indelible_core::hex;
+use indelible_store::store::StoreError;
+use sha2::{Digest as _, Sha256};
+use tokio_postgres::Row;
+
+use crate::{
+    call::{Call, Param},
+    database::{Database, Session},
+    fault::Fault,
+};
+
+/// The schema version that this program writes.
+pub const SCHEMA_VERSION: i32 = 1;
+
+const MIGRATIONS: [(i32, &str, &str); 1] = [(1, "tables", include_str!("sql/0001_tables.sql"))];
+const ROLES: &str = include_str!("sql/roles.sql");
+const GUARDS: &str = include_str!("sql/guards.sql");
+const FUNCTIONS: &str = include_str!("sql/functions.sql");
+const CHECK_GUARDS: &str = include_str!("sql/check_guards.sql");
+
+/// Two programs that migrate at once wait for each other; the lock ends with the transaction.
+const ALONE: &str = "select pg_catalog.pg_advisory_xact_lock(7236831)";
+const SCHEMA: &str = "create schema if not exists indelible authorization indelible_owner; set local role indelible_owner;
+    create table if not exists indelible.schema_migrations (version integer primary key, name text not null, sha256 text not null,
+        applied_at timestamptz not null default now())";
+const APPLIED: &str = "select version, sha256 from indelible.schema_migrations";
+const RECORD: &str = "insert into indelible.schema_migrations (version, name, sha256) values ($1, $2, $3)";
+const MEMBER: &str = "select r.rolsuper or pg_catalog.pg_has_role(r.oid, o.oid, 'member')
+    from pg_catalog.pg_roles r left join pg_catalog.pg_roles o on o.rolname = 'indelible_owner' where r.rolname = current_user";
+const VERSION: &str = "select max(version) from indelible.schema_migrations";
+const STORED_FUNCTIONS: &str =
+    "select p.proname::text, p.prosrc, pg_catalog.array_to_string(p.proconfig, ';'), p.prosecdef,
+    pg_catalog.pg_get_userbyid(p.proowner)::text, exists (select from pg_catalog.aclexplode(coalesce(p.proacl,
+        pg_catalog.acldefault('f', p.proowner))) a where a.grantee = 0)
+    from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace where n.nspname = 'indelible'";
+
+/// A migration, and whether it was there already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// Its number.
+    pub version: i32,
+    /// What it is about.
+    pub name: &'static str,
+    /// Whether it had been applied before.
+    pub applied_before: bool,
+}
+
+/// A part of the schema that is not as it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardFault {
+    /// Table, function or role.
+    pub place: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl Database {
+    /// Brings the schema to [`SCHEMA_VERSION`] and puts functions, triggers and rights back in place. With `dry_run` all of it is done and
+    /// rolled back, so that what would fail does.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerFormat`] for a schema of a newer program, [`StoreError::Unfit`] where the login may not do it or an applied migration is not this program's.
+    pub fn migrate(&self, dry_run: bool) -> Result<Vec<Migration>, StoreError> {
+        let pool = std::sync::Arc::clone(&self.pool);
+        self.run(async move {
+            let place = pool.place.clone();
+            let told = |fault: Fault| fault.told(&place, "migrate the schema", 0);
+            let mut session = pool.session().await.map_err(told)?;
+            let migrated = migrate(&mut session, &place).await;
+            let end = if dry_run || migrated.is_err() { "rollback" } else { "commit" };
+            let ended = session.batch(end).await.map_err(told);
+            let migrated = migrated?;
+            ended?;
+            Ok(migrated)
+        })
+    }
+
+    /// Whether everything that refuses changes is in place: triggers, functions, rights, ownership.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the catalogue cannot be read.
+    pub fn check_guards(&self) -> Result<Vec<GuardFault>, StoreError> {
+        guards(self)
+    }
+}
+
+async fn migrate(session: &mut Session, place: &str) -> Result<Vec<Migration>, StoreError> {
+    let told = |fault: Fault| fault.told(place, "migrate the schema", 0);
+    session.begin(&Call::new(ALONE, Vec::new())).await.map_err(told)?;
+    let member = session.query(&Call::new(MEMBER, Vec::new())).await.map_err(told)?;
+    let member = member.first().and_then(|row| row.try_get::<_, Option<bool>>(0).ok().flatten()).unwrap_or(false);
+    session.batch(ROLES).await.map_err(told)?;
+    session.batch(SCHEMA).await.map_err(told)?;
+    let rows = session.query(&Call::new(APPLIED, Vec::new())).await.map_err(told)?;
+    let done = applied(&rows).map_err(|error| told(error.into()))?;
+    check_applied(&done, place)?;
+    let mut migrations = Vec::new();
+    for (version, name, sql) in MIGRATIONS {
+        let applied_before = done.contains_key(&version);
+        if !applied_before {
+            session.batch(sql).await.map_err(told)?;
+            let params = vec![Param::Int(version), text(name), text(&checksum(sql))];
+            session.query(&Call::new(RECORD, params)).await.map_err(told)?;
+        }
+        migrations.push(Migration { version, name, applied_before });
+    }
+    session.batch(GUARDS).await.map_err(told)?;
+    session.batch(FUNCTIONS).await.map_err(told)?;
+    session.batch("reset role").await.map_err(told)?;
+    if !member {
+        session.batch("revoke indelible_owner from current_user").await.map_err(told)?;
+    }
+    Ok(migrations)
+}
+
+fn text(text: &str) -> Param {
+    Param::Text(Some(text.to_owned()))
+}
+
+fn checksum(sql: &str) -> String {
+    hex::encode(&Sha256::digest(sql.as_bytes()))
+}
+
+fn applied(rows: &[Row]) -> Result<BTreeMap<i32, String>, tokio_postgres::Error> {
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+fn check_applied(done: &BTreeMap<i32, String>, place: &str) -> Result<(), StoreError> {
+    if let Some(newest) = done.keys().next_back() {
+        check_version(*newest, place)?;
+    }
+    for (version, _, sql) in MIGRATIONS {
+        if done.get(&version).is_some_and(|sha256| sha256 != &checksum(sql)) {
+            let detail = format!(
+                "migration {version} was applied with another text than this program has: find out who changed it"
+            );
+            return Err(StoreError::Unfit { place: place.to_owned(), detail });
+        }
+    }
+    Ok(())
+}
+
+fn check_version(found: i32, place: &str) -> Result<(), StoreError> {
+    if found > SCHEMA_VERSION {
+        let (found, known) = (u64::from(found.unsigned_abs()), SCHEMA_VERSION.unsigned_abs());
+        return Err(StoreError::NewerFormat { place: place.to_owned(), found, known });
+    }
+    Ok(())
+}
+
+/// Refuses a schema that is missing, older or newer.
+pub(crate) fn check(database: &Database) -> Result<(), StoreError> {
+    let rows = database.read("read the schema's version", Call::new(VERSION, Vec::new()))?;
+    let found = rows.first().and_then(|row| row.try_get::<_, Option<i32>>(0).ok().flatten()).unwrap_or(0);
+    check_version(found, database.place())?;
+    if found < SCHEMA_VERSION {
+        let detail = format!(
+            "its schema has version {found}, this program needs {SCHEMA_VERSION}: run `indelible store migrate`"
+        );
+        return Err(StoreError::Unfit { place: database.place().to_owned(), detail });
+    }
+    Ok(())
+}
+
+/// Everything in the schema that is not as it was made.
+pub(crate) fn guards(database: &Database) -> Result<Vec<GuardFault>, StoreError> {
+    let step = "check the schema's guards";
+    let broken = |error: tokio_postgres::Error| Fault::from(error).told(database.place(), step, 0);
+    let mut faults = Vec::new();
+    for row in database.read(step, Call::new(CHECK_GUARDS, Vec::new()))? {
+        faults.push(GuardFault { place: row.try_get(0).map_err(broken)?, detail: row.try_get(1).map_err(broken)? });
+    }
+    let mut expected: BTreeMap<&str, Function<'_>> = functions();
+    for row in database.read(step, Call::new(STORED_FUNCTIONS, Vec::new()))? {
+        let name: &str = row.try_get(0).map_err(broken)?;
+        let detail = match expected.remove(name) {
+            None => Some("it is not ours".to_owned()),
+            Some(function) => function.fault(&row).map_err(broken)?,
+        };
+        faults.extend(detail.map(|detail| GuardFault { place: format!("function indelible.{name}"), detail }));
+    }
+    faults.extend(
+        expected
+            .into_keys()
+            .map(|name| GuardFault { place: format!("function indelible.{name}"), detail: "it is missing".to_owned() }),
+    );
+    Ok(faults)
+}
+
+/// A function as its source has it.
+struct Function<'a> {
+    body: &'a str,
+    config: String,
+    definer: bool,
+}
+
+impl Function<'_> {
+    fn fault(&self, row: &Row) -> Result<Option<String>, tokio_postgres::Error> {
+        let config: Option<&str> = row.try_get(2)?;
+        let owner: &str = row.try_get(4)?;
+        Ok(if row.try_get::<_, &str>(1)? != self.body {
+            Some("its body was changed".to_owned())
+        } else if config != Some(self.config.as_str()) {
+            Some(format!("its settings are `{}`, not `{}`", config.unwrap_or_default(), self.config))
+        } else if row.try_get::<_, bool>(3)? != self.definer {
+            Some("it runs with the rights of another than its maker meant".to_owned())
+        } else if owner != "indelible_owner" {
+            Some(format!("it belongs to `{owner}`"))
+        } else if row.try_get(5)? {
+            Some("everybody may call it".to_owned())
+        } else {
+            None
+        })
+    }
+}
+
+/// What the embedded sources define: name, body, settings.
+fn functions() -> BTreeMap<&'static str, Function<'static>> {
+    let mut found = BTreeMap::new();
+    for source in [GUARDS, FUNCTIONS] {
+        for text in source.split("create or replace function indelible.").skip(1) {
+            let parts = text.split_once('(').zip(text.split_once("as $$"));
+            let Some(((name, _), (head, rest))) = parts else { continue };
+            let path = head.rsplit_once("search_path = ").map_or("", |(_, path)| path.trim());
+            let body = rest.split_once("$$;").map_or(rest, |(body, _)| body);
+            let config = format!("search_path={path}");
+            found.insert(name, Function { body, config, definer: head.contains("security definer") });
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_pins_its_search_path() {
+        let functions = functions();
+        assert_eq!(functions.len(), 14);
+        for (name, function) in functions {
+            assert!(function.config.starts_with("search_path=pg_catalog"), "{name}");
+            assert!(function.body.starts_with('\n') && function.body.ends_with("end "), "{name}");
+        }
+    }
+
+    #[test]
+    fn migrations_are_numbered_one_behind_the_other() {
+        for (number, (version, ..)) in (1..).zip(MIGRATIONS) {
+            assert_eq!(version, number);
+        }
+        assert_eq!(MIGRATIONS.last().map(|(version, ..)| *version), Some(SCHEMA_VERSION));
+    }
+}

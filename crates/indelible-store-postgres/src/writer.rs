@@ -1,0 +1,450 @@
+//! Writing a log beside other processes: turns, the stored tree, checkpoints, attachments, marks.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use indelible_core::{
+    tile::WIDTH,
+    tree::{Hash, LeafIndex, TreeSize, range_root},
+};
+use indelible_store::store::{
+    Appended, Batch, Chunk, DerivedFault, End, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Piece,
+    Reader, Run, Scanned, StoreError, Writer,
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    call::{Call, Param, bigs, byteas, smalls},
+    database::Database,
+    reader::{PostgresReader, cut_runs, lookup_many},
+    turn::{Sent, Turn, signed, unsigned},
+};
+
+const EXTEND: &str = "select indelible.extend_tree($1, $2, $3, $4, $5, $6)";
+const PUBLISH: &str = "select indelible.publish($1, $2, $3, $4)";
+const PUT: &str = "select indelible.put_attachment($1, $2, $3, $4)";
+const MARK: &str = "select indelible.mark_bounded($1, $2, $3)";
+const ADOPT: &str = "select indelible.adopt_marks($1, $2, $3)";
+const CLEAR: &str = "select indelible.clear_marks($1, $2)";
+const OWNER: &str = "select pg_catalog.uuid_send(pg_catalog.gen_random_uuid())";
+const PARTITIONS: &str = "select indelible.prepare_partitions($1)";
+
+/// Bytes of an attachment in one row and one message.
+const PART_BYTES: usize = 4 << 20;
+/// Months for which partitions are made ahead, and how often that is looked after.
+const MONTHS_AHEAD: i32 = 2;
+const PREPARE_EVERY: Duration = Duration::from_secs(3600);
+
+/// A log for writing.
+pub struct PostgresWriter {
+    reader: PostgresReader,
+    turn: Mutex<Option<Turn>>,
+    /// Ids that were claimed and whose batch is not committed yet.
+    claims: Mutex<HashMap<Fingerprint, Vec<u64>>>,
+    /// Who this writer is among the marks of bounded acknowledgements.
+    owner: [u8; 16],
+    /// Ends the renewal of this writer's mark when it goes.
+    mark: Mutex<Option<Arc<()>>>,
+    prepared: Mutex<Option<Instant>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PostgresWriter {
+    pub(crate) fn new(reader: PostgresReader) -> Result<Self, StoreError> {
+        let step = "begin to write";
+        let rows = reader.database.read(step, Call::new(OWNER, Vec::new()))?;
+        let owner: &[u8] = rows.first().map_or(Ok(&[][..]), |row| row.try_get(0)).map_err(reader.broken(step))?;
+        let owner = owner.try_into().unwrap_or_default();
+        let writer = Self {
+            reader,
+            turn: Mutex::default(),
+            claims: Mutex::default(),
+            owner,
+            mark: Mutex::default(),
+            prepared: Mutex::default(),
+        };
+        writer.prepare_partitions()?;
+        Ok(writer)
+    }
+
+    fn database(&self) -> &Database {
+        &self.reader.database
+    }
+
+    fn mine(&self) -> Param {
+        Param::Big(self.reader.log)
+    }
+
+    fn begin_turn(&self) -> Result<Turn, StoreError> {
+        let (pool, log) = (Arc::clone(&self.database().pool), self.reader.log);
+        self.database().run(async move {
+            Turn::take(&pool, log).await.map_err(|fault| fault.told(&pool.place, "take the turn", 0))
+        })
+    }
+
+    /// Partitions are made ahead; where that does not work now, rows go where all rows go that have no month.
+    fn prepare_partitions(&self) -> Result<(), StoreError> {
+        let mut prepared = lock(&self.prepared);
+        if prepared.is_some_and(|at| at.elapsed() < PREPARE_EVERY) {
+            return Ok(());
+        }
+        match self.database().write("prepare partitions", Call::new(PARTITIONS, vec![Param::Int(MONTHS_AHEAD)])) {
+            Ok(_) | Err(StoreError::TryAgain { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        *prepared = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Whether processes that died left marks; these are this writer's from now on.
+    pub(crate) fn adopt_marks(&self) -> Result<bool, StoreError> {
+        let step = "look for marks of bounded acknowledgements";
+        let rows = self.database().write(step, self.mark_call(ADOPT))?;
+        let found = rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(self.reader.broken(step))?;
+        if found {
+            self.keep_mark();
+        }
+        Ok(found)
+    }
+
+    fn mark_call(&self, sql: &'static str) -> Call {
+        let seconds = self.database().pool.settings.bounded_mark.as_secs_f64();
+        Call::new(sql, vec![self.mine(), Param::Uuid(self.owner), Param::Double(seconds)])
+    }
+
+    /// Renews the mark for as long as this writer lives and does not close.
+    fn keep_mark(&self) {
+        let every = self.database().pool.settings.bounded_mark / 3;
+        let mut mark = lock(&self.mark);
+        if mark.is_some() || every.is_zero() {
+            return;
+        }
+        let alive = Arc::new(());
+        let watched = Arc::downgrade(&alive);
+        *mark = Some(alive);
+        let (pool, call) = (Arc::clone(&self.database().pool), self.mark_call(MARK));
+        self.database().spawn(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                if watched.upgrade().is_none() {
+                    return;
+                }
+                // A mark that could not be renewed runs out: then a gap is said that was none.
+                if let Ok(session) = pool.session().await {
+                    let _ = session.transact(&call).await;
+                }
+            }
+        });
+    }
+
+    fn forget_claims(&self, end: u64) {
+        let mut claims = lock(&self.claims);
+        if !claims.is_empty() {
+            claims.retain(|_, indices| {
+                indices.retain(|index| *index >= end);
+                !indices.is_empty()
+            });
+        }
+    }
+
+    /// The hashes that `leaves` add to every level of a tree of `size` leaves.
+    fn new_hashes(&self, size: u64, leaves: &[Hash]) -> Result<Vec<(u8, u64, Vec<Hash>)>, StoreError> {
+        let mut levels = Vec::new();
+        let (mut level, mut first, mut new) = (0, size, leaves.to_vec());
+        while !new.is_empty() {
+            let begun = first - first % WIDTH;
+            let completes = (first + new.len() as u64) / WIDTH > first / WIDTH;
+            let mut above = Vec::new();
+            if completes {
+                let count = usize::try_from(first - begun).unwrap_or(0);
+                let mut tiles = if count > 0 { self.reader.hashes(level, begun, count)? } else { Vec::new() };
+                tiles.extend_from_slice(&new);
+                above = tiles.chunks_exact(usize::try_from(WIDTH).unwrap_or(1)).map(range_root).collect();
+            }
+            levels.push((level, first, new));
+            (level, first, new) = (level + 1, begun / WIDTH, above);
+        }
+        Ok(levels)
+    }
+}
+
+impl Reader for PostgresWriter {
+    fn info(&self) -> &LogInfo {
+        self.reader.info()
+    }
+
+    fn size(&self) -> Result<TreeSize, StoreError> {
+        self.reader.size()
+    }
+
+    fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
+        self.reader.read(from, max_bytes)
+    }
+
+    fn runs(&self) -> Result<Vec<Run>, StoreError> {
+        self.reader.runs()
+    }
+
+    fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
+        self.reader.pieces(run)
+    }
+
+    fn read_piece(&self, run: &Run, piece: &Piece) -> Result<Vec<u8>, StoreError> {
+        self.reader.read_piece(run, piece)
+    }
+
+    fn tree_size(&self) -> Result<TreeSize, StoreError> {
+        self.reader.tree_size()
+    }
+
+    fn hashes(&self, level: u8, first: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        self.reader.hashes(level, first, count)
+    }
+
+    fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader.checkpoint()
+    }
+
+    fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader.kept(number)
+    }
+
+    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
+        self.reader.newest_kept()
+    }
+
+    fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
+        let mut found = self.reader.lookup(id)?;
+        let claimed = lock(&self.claims).get(&id).cloned().unwrap_or_default();
+        found.extend(claimed.into_iter().map(LeafIndex));
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
+    fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError> {
+        self.reader.check_derived(scanned)
+    }
+
+    fn has_writer(&self) -> Result<bool, StoreError> {
+        self.reader.has_writer()
+    }
+
+    fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader.attachment(digest)
+    }
+
+    fn attachment_size(&self, digest: &[u8; 32]) -> Result<Option<u64>, StoreError> {
+        self.reader.attachment_size(digest)
+    }
+}
+
+impl Writer for PostgresWriter {
+    fn shared(&self) -> bool {
+        true
+    }
+
+    fn take_turn(&self) -> Result<Option<End>, StoreError> {
+        let turn = self.begin_turn()?;
+        let end = turn.end;
+        // A turn that was forgotten is closed with its connection.
+        *lock(&self.turn) = Some(turn);
+        Ok(Some(end))
+    }
+
+    fn give_back(&self) {
+        if let Some(turn) = lock(&self.turn).take() {
+            self.database().spawn(turn.give_back());
+        }
+    }
+
+    fn end(&self) -> Result<Option<End>, StoreError> {
+        self.reader.head().map(Some)
+    }
+
+    fn append(&self, batch: &Batch) -> Result<Appended, StoreError> {
+        if batch.bytes.len() > MAX_BATCH_BYTES {
+            self.give_back();
+            let (bytes, limit) = (batch.bytes.len() as u64, MAX_BATCH_BYTES as u64);
+            return Err(StoreError::Limit { what: "a batch", bytes, limit });
+        }
+        if batch.entries.is_empty() {
+            self.give_back();
+            return Ok(Appended::default());
+        }
+        let held = lock(&self.turn).take();
+        let turn = match held {
+            Some(turn) => turn,
+            None => self.begin_turn()?,
+        };
+        if turn.end.size.0 != batch.first {
+            let (index, detail) = (turn.end.size.0, format!("the batch begins with entry {}", batch.first));
+            self.database().spawn(turn.give_back());
+            return Err(StoreError::Evidence { index, detail });
+        }
+        let sent = Sent::of(self.reader.log, batch);
+        let pool = Arc::clone(&self.database().pool);
+        self.database().run(async move { turn.commit(&pool, sent).await })?;
+        self.forget_claims(batch.first + batch.entries.len() as u64);
+        Ok(Appended::default())
+    }
+
+    fn lookup_many(&self, ids: &[Fingerprint]) -> Result<Vec<Vec<LeafIndex>>, StoreError> {
+        let step = "look ids up";
+        let call = lookup_many(self.reader.log, ids);
+        let held = lock(&self.turn).take();
+        let rows = match held {
+            None => self.database().read(step, call)?,
+            Some(mut turn) => {
+                let pool = Arc::clone(&self.database().pool);
+                let (rows, turn) = self.database().run(async move {
+                    let rows = turn.query(&call).await.map_err(|fault| fault.told(&pool.place, step, 0))?;
+                    Ok((rows, turn))
+                })?;
+                *lock(&self.turn) = Some(turn);
+                rows
+            }
+        };
+        let mut found: HashMap<Fingerprint, Vec<LeafIndex>> = HashMap::new();
+        for row in &rows {
+            let broken = self.reader.broken(step);
+            let id: &[u8] = row.try_get(0).map_err(&broken)?;
+            let index = LeafIndex(unsigned(row.try_get(1).map_err(&broken)?));
+            found.entry(Fingerprint(id.try_into().unwrap_or_default())).or_default().push(index);
+        }
+        Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or_default()).collect())
+    }
+
+    fn claim(&self, ids: &[(Fingerprint, u64)], _end: u64) {
+        let mut claims = lock(&self.claims);
+        for (id, index) in ids {
+            claims.entry(*id).or_default().push(*index);
+        }
+    }
+
+    fn id_token(&self) -> u64 {
+        0
+    }
+
+    fn lookup_recent(&self, id: Fingerprint, _token: u64) -> Result<Vec<LeafIndex>, StoreError> {
+        self.lookup(id)
+    }
+
+    fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError> {
+        if leaves.is_empty() {
+            return Ok(());
+        }
+        let step = "extend the stored tree";
+        let (mut levels, mut firsts, mut runs) = (Vec::new(), Vec::new(), Vec::new());
+        for (level, first, hashes) in self.new_hashes(lines.first, leaves)? {
+            for (at, run) in cut_runs(first, &hashes) {
+                levels.push(i16::from(level));
+                firsts.push(signed(at));
+                runs.push(run);
+            }
+        }
+        let bytes = runs.iter().map(Vec::len).sum();
+        let params = vec![
+            self.mine(),
+            Param::Big(signed(lines.first)),
+            Param::Big(signed(lines.first + leaves.len() as u64)),
+            smalls(&levels),
+            bigs(&firsts),
+            byteas(runs.iter().map(|run| Some(&run[..])), bytes),
+        ];
+        let rows = self.database().write(step, Call::new(EXTEND, params))?;
+        let extended = rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(self.reader.broken(step))?;
+        if extended {
+            return Ok(());
+        }
+        let why = format!("another process extended the tree from {} leaves", lines.first);
+        Err(StoreError::TryAgain { place: self.reader.place().to_owned(), why })
+    }
+
+    fn sync_tree(&self) -> Result<(), StoreError> {
+        // Every extension was committed with `synchronous_commit`.
+        Ok(())
+    }
+
+    fn publish(&self, checkpoint: &[u8], keep: Option<u64>) -> Result<(), StoreError> {
+        let params = vec![
+            self.mine(),
+            Param::bytes(checkpoint),
+            Param::MaybeBig(size_in(checkpoint)),
+            Param::MaybeBig(keep.map(signed)),
+        ];
+        self.database().write("publish a checkpoint", Call::new(PUBLISH, params)).map(|_| ())
+    }
+
+    fn put_attachment(&self, content: &[u8]) -> Result<[u8; 32], StoreError> {
+        if content.len() as u64 > MAX_ATTACHMENT_BYTES {
+            let (bytes, limit) = (content.len() as u64, MAX_ATTACHMENT_BYTES);
+            return Err(StoreError::Limit { what: "an attachment", bytes, limit });
+        }
+        let digest: [u8; 32] = Sha256::digest(content).into();
+        let mut parts: Vec<&[u8]> = content.chunks(PART_BYTES).collect();
+        if parts.is_empty() {
+            parts.push(&[]);
+        }
+        // From the last to the first: an attachment without its first part is not there, one with it is whole.
+        for (number, part) in parts.iter().enumerate().rev() {
+            let number = i32::try_from(number).unwrap_or(i32::MAX);
+            let params = vec![
+                self.mine(),
+                Param::bytes(&digest),
+                Param::Int(number),
+                Param::Bytes(Bytes::copy_from_slice(part)),
+            ];
+            self.database().write("store an attachment", Call::new(PUT, params))?;
+        }
+        Ok(digest)
+    }
+
+    fn mark_bounded(&self) -> Result<(), StoreError> {
+        self.database().write("mark bounded acknowledgements", self.mark_call(MARK))?;
+        self.keep_mark();
+        Ok(())
+    }
+
+    fn tend(&self, _anchored: TreeSize) -> Result<bool, StoreError> {
+        self.prepare_partitions()?;
+        Ok(false)
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        *lock(&self.mark) = None;
+        let params = vec![self.mine(), Param::Uuid(self.owner)];
+        self.database().write("clear marks of bounded acknowledgements", Call::new(CLEAR, params)).map(|_| ())
+    }
+}
+
+/// The tree size that a note says in its second line.
+fn size_in(note: &[u8]) -> Option<i64> {
+    let mut lines = note.split(|byte| *byte == b'\n');
+    let size = lines.nth(1).and_then(|line| std::str::from_utf8(line).ok())?;
+    // A note goes on with its root.
+    lines.next().filter(|root| !root.is_empty())?;
+    size.parse().ok().filter(|size| *size >= 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_says_its_size_and_other_text_none() {
+        assert_eq!(size_in(b"example.org/log\n42\nroot=\n\n\xe2\x80\x94 sig\n"), Some(42));
+        for text in
+            [&b""[..], b"one", b"a\n42", b"a\n42\n", b"a\n-1\nr\n", b"a\nx\nr\n", b"a\n99999999999999999999\nr\n"]
+        {
+            assert_eq!(size_in(text), None, "{text:?}");
+        }
+    }
+}

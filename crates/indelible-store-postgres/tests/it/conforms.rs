@@ -1,0 +1,145 @@
+//! The PostgreSQL store passes the suite, as role `audit_writer`.
+
+use std::{cell::Cell, sync::Arc, time::Duration};
+
+use indelible_core::{
+    entry::Line,
+    tree::{Hash, TreeHead},
+};
+use indelible_store::{
+    conformance::{Found, Harness, Leaving, fault, info, suite},
+    driver::{Driver as _, TailCheck},
+    store::{Reader, StoreError, Writer},
+};
+use indelible_store_postgres::{PostgresDriver, Settings};
+
+use crate::server::Server;
+
+struct Own;
+
+impl TailCheck for Own {
+    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<String> {
+        fault(line, leaf)
+    }
+}
+
+/// A mark of another process counts at once, so that the suite need not wait for it to run out.
+fn settings() -> Settings {
+    Settings { bounded_mark: Duration::ZERO, max_connections: 10, ..Settings::default() }
+}
+
+struct InDatabase {
+    server: Arc<Server>,
+    name: String,
+    writer: Option<Arc<dyn Writer>>,
+}
+
+impl InDatabase {
+    fn driver(&self, user: &str) -> PostgresDriver {
+        PostgresDriver::new(self.server.open(user, &self.name, settings()), Some(info().origin))
+    }
+}
+
+impl Harness for InDatabase {
+    fn writer(&self) -> &dyn Writer {
+        self.writer.as_deref().unwrap()
+    }
+
+    fn reopen(&mut self, head: &TreeHead, leaving: Leaving) -> Found {
+        let writer = self.writer.take().unwrap();
+        if leaving == Leaving::Closed {
+            writer.close().unwrap();
+        }
+        drop(writer);
+        let (writer, recovered) = self.driver("writer").lease().unwrap().open(head, &Own).unwrap();
+        let found = Found { size: writer.size().unwrap(), bounded: recovered.bounded };
+        self.writer = Some(writer);
+        found
+    }
+
+    fn reader(&self) -> Box<dyn Reader> {
+        Box::new(Shared(self.driver("reader").reader().unwrap()))
+    }
+}
+
+/// The driver's reader as a value of its own.
+struct Shared(Arc<dyn Reader>);
+
+macro_rules! pass_on {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
+        impl Reader for Shared {
+            fn info(&self) -> &indelible_store::store::LogInfo {
+                self.0.info()
+            }
+            $(fn $name(&self, $($arg: $type),*) -> Result<$result, StoreError> {
+                self.0.$name($($arg),*)
+            })*
+        }
+    };
+}
+
+pass_on! {
+    size() -> indelible_core::tree::TreeSize;
+    read(from: indelible_core::tree::LeafIndex, max_bytes: usize) -> indelible_store::store::Chunk;
+    runs() -> Vec<indelible_store::store::Run>;
+    pieces(run: &indelible_store::store::Run) -> Vec<indelible_store::store::Piece>;
+    read_piece(run: &indelible_store::store::Run, piece: &indelible_store::store::Piece) -> Vec<u8>;
+    tree_size() -> indelible_core::tree::TreeSize;
+    hashes(level: u8, first: u64, count: usize) -> Vec<Hash>;
+    checkpoint() -> Option<Vec<u8>>;
+    kept(number: u64) -> Option<Vec<u8>>;
+    newest_kept() -> Option<u64>;
+    lookup(id: indelible_store::store::Fingerprint) -> Vec<indelible_core::tree::LeafIndex>;
+    check_derived(scanned: &indelible_store::store::Scanned<'_>) -> Vec<indelible_store::store::DerivedFault>;
+    has_writer() -> bool;
+    attachment(digest: &[u8; 32]) -> Option<Vec<u8>>;
+    attachment_size(digest: &[u8; 32]) -> Option<u64>;
+}
+
+#[test]
+fn the_suite_passes() {
+    let Some(server) = Server::start() else { return };
+    let server = Arc::new(server);
+    let number = Cell::new(0);
+    suite(&|| {
+        number.set(number.get() + 1);
+        let name = format!("suite{}", number.get());
+        server.migrated(&name);
+        let mut place = InDatabase { server: Arc::clone(&server), name, writer: None };
+        place.writer = Some(place.driver("writer").create(&info()).unwrap());
+        Box::new(place)
+    });
+}
+
+#[test]
+fn what_is_no_usable_database_is_told_with_its_remedy() {
+    let Some(server) = Server::start() else { return };
+    let driver = |user: &str, name: &str| PostgresDriver::new(server.open(user, name, Settings::default()), None);
+    server.psql("postgres", "create database bare").unwrap();
+    let told = |driver: &PostgresDriver| driver.reader().err().unwrap().to_string();
+    assert!(told(&driver("postgres", "bare")).contains("indelible store migrate"));
+    assert!(told(&driver("postgres", "nowhere")).contains("does not exist"));
+    assert!(told(&driver("nobody_here", "bare")).contains("check user"));
+    server.migrated("audit");
+    assert!(told(&driver("reader", "audit")).contains("it holds no log"));
+    server.psql("postgres", "create role stranger login").unwrap();
+    assert!(told(&driver("stranger", "audit")).contains("audit_reader"));
+    // As if a newer program had been here.
+    let newer = "insert into indelible.schema_migrations (version, name, sha256) values (99, 'later', 'x')";
+    server.psql("audit", newer).unwrap();
+    assert!(matches!(driver("reader", "audit").reader(), Err(StoreError::NewerFormat { found: 99, .. })));
+    let database = server.open("postgres", "audit", Settings::default());
+    assert!(matches!(database.migrate(false), Err(StoreError::NewerFormat { .. })));
+}
+
+#[test]
+fn a_dry_run_changes_nothing_and_migrating_twice_neither() {
+    let Some(server) = Server::start() else { return };
+    server.psql("postgres", "create database audit").unwrap();
+    let database = server.open("postgres", "audit", Settings::default());
+    assert!(!database.migrate(true).unwrap()[0].applied_before);
+    assert_eq!(server.psql("audit", "select count(*) from pg_namespace where nspname = 'indelible'").unwrap(), "0");
+    assert!(!database.migrate(false).unwrap()[0].applied_before);
+    assert!(database.migrate(false).unwrap()[0].applied_before);
+    assert_eq!(database.check_guards().unwrap(), []);
+}

@@ -1,0 +1,1 @@
+//! Ratios against the bare engine, in one run.

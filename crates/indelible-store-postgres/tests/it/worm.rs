@@ -1,0 +1,244 @@
+//! What the database refuses the writer role, and what verification says after a superuser did it.
+
+use indelible::{Log, verify::Verdict};
+use indelible_store::driver::Driver as _;
+use indelible_store_postgres::PostgresDriver;
+
+use crate::{
+    server::Server,
+    world::{DATABASE, World, event, options, settings},
+};
+
+const ORIGIN: &str = "example.com/worm";
+const TABLES: [&str; 12] = [
+    "logs",
+    "heads",
+    "trees",
+    "published",
+    "entries",
+    "entries_other",
+    "ids",
+    "tree_hashes",
+    "checkpoints",
+    "attachments",
+    "bounded",
+    "schema_migrations",
+];
+
+/// A closed log of 40 events with a kept checkpoint.
+fn filled(server: &Server) -> World {
+    server.migrated(DATABASE);
+    let world = World::new();
+    let log = world.create(&server.open("writer", DATABASE, settings()), ORIGIN);
+    for result in log.append_all(&(0..40).map(event).collect::<Vec<_>>()) {
+        result.unwrap();
+    }
+    log.keep_checkpoint().unwrap();
+    log.append_json(&event(40)).unwrap();
+    log.close().unwrap();
+    world
+}
+
+#[track_caller]
+fn refused(server: &Server, user: &str, sql: &str) {
+    let told = server.psql_as(user, DATABASE, sql).expect_err(sql);
+    assert!(told.contains("ERROR"), "{sql}: {told}");
+}
+
+#[test]
+fn the_writer_role_can_change_nothing() {
+    let Some(server) = Server::start() else { return };
+    let world = filled(&server);
+    let month = server.psql(DATABASE, "select max(tableoid::regclass::text) from indelible.entries").unwrap();
+    for user in ["writer", "reader", "retention"] {
+        for table in TABLES.map(|table| format!("indelible.{table}")).iter().chain([&month]) {
+            for sql in [
+                format!("update {table} set log = log"),
+                format!("delete from {table}"),
+                format!("truncate {table}"),
+                format!("truncate {table} cascade"),
+                format!("insert into {table} default values"),
+                format!("drop table {table} cascade"),
+                format!("alter table {table} disable trigger all"),
+                format!("alter table {table} disable trigger refuse_change"),
+                format!("drop trigger refuse_change on {table}"),
+                format!("create rule swallow as on insert to {table} do instead nothing"),
+                format!("alter table {table} owner to {user}"),
+                format!(
+                    "create trigger own before insert on {table} for each row execute function suppress_redundant_updates_trigger()"
+                ),
+                format!("set session_replication_role = replica; delete from {table}"),
+            ] {
+                refused(&server, user, &sql);
+            }
+        }
+        for sql in [
+            "insert into indelible.entries values (1, 41, 41, now(), '\\x00', decode(repeat('00', 32), 'hex'))",
+            "copy indelible.entries from stdin",
+            "merge into indelible.heads h using (select 1) s on true when matched then update set size = 0",
+            "alter table indelible.entries detach partition indelible.entries_other",
+            "create table indelible.more (x int)",
+            "create or replace function indelible.refuse_change() returns trigger language plpgsql as 'begin return new; end'",
+            "drop function indelible.append_commit cascade",
+            "alter function indelible.append_begin(bigint) security invoker",
+            "drop schema indelible cascade",
+            "alter schema indelible rename to gone",
+            "drop owned by indelible_owner",
+            "reassign owned by indelible_owner to current_user",
+            "set role indelible_owner",
+            "grant indelible_owner to current_user",
+            "select indelible.guard('indelible.entries', 'refuse_removal')",
+        ] {
+            refused(&server, user, sql);
+        }
+        // For some this only warns; it grants nothing.
+        let _ = server.psql_as(user, DATABASE, "grant all on indelible.entries to current_user");
+    }
+    assert_eq!(server.open("reader", DATABASE, settings()).check_guards().unwrap(), []);
+    world.expect(&server, ORIGIN, Verdict::Intact);
+}
+
+#[test]
+fn calls_out_of_turn_fail() {
+    let Some(server) = Server::start() else { return };
+    let world = filled(&server);
+    let size: u64 = server.psql(DATABASE, "select size from indelible.heads").unwrap().parse().unwrap();
+    let commit = |first: u64, count: usize, macs: usize| {
+        let bytes = |count: usize| format!("array_fill(decode(repeat('00', 32), 'hex'), array[{count}])");
+        format!(
+            "select indelible.append_commit(1, {first}, {first}, 0, 100, decode(repeat('00', 32), 'hex'), null, {}, {}, {})",
+            bytes(count),
+            bytes(macs),
+            format_args!("array_fill(null::bytea, array[{count}])")
+        )
+    };
+    for sql in [
+        commit(0, 1, 1),
+        commit(size - 1, 1, 1),
+        commit(size + 1, 1, 1),
+        commit(size, 2, 1),
+        commit(size, 0, 0),
+        commit(size, 1, 1).replace("commit(1,", "commit(7,"),
+        "select indelible.append_begin(7)".to_owned(),
+        "begin isolation level serializable; select indelible.append_begin(1)".to_owned(),
+        format!(
+            "select indelible.extend_tree(1, {size}, {}, '{{0}}', '{{{size}}}', array[decode(repeat('00', 32), 'hex')])",
+            size + 1
+        ),
+        "select indelible.publish(1, 'x', null, 1)".to_owned(),
+    ] {
+        refused(&server, "writer", &sql);
+    }
+    // A second schema in front of ours changes nothing.
+    server.psql(DATABASE, "create schema mine authorization writer").unwrap();
+    let shadow = "create table mine.heads (log bigint, size bigint); create table mine.entries (log bigint);
+        create function mine.cardinality(anyarray) returns int language sql as 'select 1';
+        set search_path = mine, pg_catalog; ";
+    refused(&server, "writer", &format!("{shadow}{}", commit(size + 1, 1, 1)));
+    // Readers cannot call any of them.
+    refused(&server, "reader", &commit(size, 1, 1));
+    refused(&server, "reader", "select indelible.append_begin(1)");
+    world.expect(&server, ORIGIN, Verdict::Intact);
+}
+
+#[test]
+fn a_superuser_is_refused_too_until_the_guard_is_gone_and_then_verification_tells() {
+    let Some(server) = Server::start() else { return };
+    for (sql, verdict) in [
+        (
+            "update indelible.entries set entry = convert_to(replace(convert_from(entry, 'UTF8'), 'mara', 'jane'), 'UTF8') where idx = 7",
+            Verdict::Tampered,
+        ),
+        ("update indelible.entries set mac = sha256('x') where idx = 7", Verdict::Tampered),
+        ("delete from indelible.entries where idx = 7", Verdict::Tampered),
+        ("delete from indelible.entries where idx > 30", Verdict::Tampered),
+        ("delete from indelible.entries where idx > 30; update indelible.heads set size = 31", Verdict::Tampered),
+        (
+            "insert into indelible.entries select log, idx, batch, recorded_at + interval '1 second', entry, mac from indelible.entries where idx = 7",
+            Verdict::Tampered,
+        ),
+        (
+            "insert into indelible.entries select log, 99, 99, recorded_at, entry, mac from indelible.entries where idx = 7",
+            Verdict::Tampered,
+        ),
+        (
+            "update indelible.entries set idx = idx + 1000000 where idx = 9; update indelible.entries set idx = 9 where idx = 8; update indelible.entries set idx = 8 where idx = 1000009",
+            Verdict::Tampered,
+        ),
+        ("delete from indelible.ids where idx = 7", Verdict::Damaged),
+        (
+            "update indelible.tree_hashes set hashes = overlay(hashes placing sha256('x') from 1 for 32) where level = 0 and first = 0",
+            Verdict::Damaged,
+        ),
+        ("update indelible.heads set size = 60", Verdict::Damaged),
+        ("delete from indelible.checkpoints where number = 1", Verdict::Tampered),
+    ] {
+        let name = DATABASE;
+        let world = filled(&server);
+        for table in ["entries", "ids", "heads", "checkpoints", "tree_hashes"] {
+            let told = server.psql(name, &format!("delete from indelible.{table}")).unwrap_err();
+            assert!(told.contains("is refused"), "{told}");
+            let told =
+                server.psql(name, &format!("set session_replication_role = replica; delete from indelible.{table}"));
+            assert!(told.unwrap_err().contains("is refused"));
+            let told = server.psql(name, &format!("truncate indelible.{table} cascade")).unwrap_err();
+            assert!(told.contains("is refused"), "{told}");
+        }
+        world.expect(&server, ORIGIN, Verdict::Intact);
+        let tables: Vec<String> = server
+            .psql(name, "select oid::regclass from pg_class where relnamespace = 'indelible'::regnamespace and relkind in ('r', 'p')")
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        let switch = |how: &str| -> String {
+            tables.iter().map(|table| format!("alter table {table} {how} trigger user; ")).collect()
+        };
+        let always: String = tables
+            .iter()
+            .filter(|table| *table != "indelible.bounded")
+            .map(|table| format!("alter table {table} enable always trigger refuse_change; alter table {table} enable always trigger refuse_truncate; "))
+            .collect();
+        server.psql(name, &format!("{}{sql}; {always}", switch("disable"))).unwrap();
+        assert_eq!(server.open("reader", name, settings()).check_guards().unwrap(), [], "{sql}");
+        let report = world.verify(&server, ORIGIN);
+        assert_eq!(report.status, verdict, "{sql}: {:#?}", report.findings);
+        server.psql("postgres", &format!("drop database {name} with (force)")).unwrap();
+    }
+}
+
+#[test]
+fn a_guard_that_is_gone_is_told_when_opening_and_comes_back_by_migrating() {
+    let Some(server) = Server::start() else { return };
+    let world = filled(&server);
+    let database = server.open("writer", DATABASE, settings());
+    let driver = PostgresDriver::new(database.clone(), None);
+    let month = server.psql(DATABASE, "select max(tableoid::regclass::text) from indelible.entries").unwrap();
+    for sql in [
+        "alter table indelible.entries disable trigger refuse_change".to_owned(),
+        format!("alter table {month} disable trigger refuse_change"),
+        format!("alter table {month} enable trigger refuse_truncate"),
+        "drop trigger refuse_truncate on indelible.ids".to_owned(),
+        "drop trigger refuse_change on indelible.heads".to_owned(),
+        "create or replace function indelible.refuse_change() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as 'begin return new; end'".to_owned(),
+        "alter function indelible.append_begin(bigint) reset search_path".to_owned(),
+        "grant execute on function indelible.guard to public".to_owned(),
+    ] {
+        server.psql(DATABASE, &sql).unwrap();
+        let told = driver.lease().err().expect(&sql).to_string();
+        assert!(told.contains("indelible store migrate"), "{told}");
+        assert!(Log::open_in(&driver, &world.keys, options()).is_err(), "{sql}");
+        world.expect(&server, ORIGIN, Verdict::Damaged);
+        server.open("postgres", DATABASE, settings()).migrate(false).unwrap();
+        assert_eq!(database.check_guards().unwrap(), [], "{sql}");
+    }
+    for sql in [
+        "grant insert on indelible.entries to audit_writer",
+        "alter role indelible_owner login",
+        "alter table indelible.ids owner to postgres",
+        "create rule swallow as on insert to indelible.ids do instead nothing",
+    ] {
+        server.psql(DATABASE, sql).unwrap();
+        assert!(driver.lease().is_err(), "{sql}");
+    }
+}
