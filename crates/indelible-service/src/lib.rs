@@ -2,11 +2,16 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `relay` | from the outbox of a database into a log (feature `postgres`) |
 //! | [`root`] | where many logs are: a directory of directories, or a database |
 //! | [`registry`] | which logs there are, as a log: one that vanishes is noticed |
 
 pub mod registry;
+#[cfg(feature = "postgres")]
+pub mod relay;
 pub mod root;
 
 pub use registry::{Registry, RegistryError};
+#[cfg(feature = "postgres")]
+pub use relay::{Relay, RelayError, Relayed};
 pub use root::Root;

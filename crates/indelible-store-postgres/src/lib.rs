@@ -13,6 +13,7 @@ mod call;
 mod database;
 mod driver;
 mod fault;
+mod outbox;
 mod reader;
 mod schema;
 mod session;
@@ -22,6 +23,7 @@ mod writer;
 pub use crate::{
     database::{Database, Settings},
     driver::PostgresDriver,
+    outbox::{Lag, Taken, Waiting},
     reader::PostgresReader,
     schema::{GuardFault, Migration, SCHEMA_VERSION},
     writer::PostgresWriter,

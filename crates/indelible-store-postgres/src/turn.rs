@@ -129,12 +129,13 @@ impl Sent {
     }
 }
 
-/// How many entries from `from` on go into one message: at least one.
+/// How many entries from `from` on go into one message: at least one, and of one batch (a copied log has those of its source).
 fn part_len(batch: &Batch, from: usize, part_bytes: usize) -> usize {
     let mut bytes = 0;
+    let first = batch.entries.get(from).map(|entry| entry.batch);
     let fitting = batch.entries.iter().skip(from).take_while(|entry| {
         bytes += entry.line.len();
-        bytes <= part_bytes
+        bytes <= part_bytes && Some(entry.batch) == first
     });
     fitting.count().max(1)
 }
@@ -146,7 +147,7 @@ fn part(log: i64, batch: &Batch, from: usize, count: usize) -> Option<Call> {
     let params = vec![
         Param::Big(log),
         Param::Big(signed(batch.first + from as u64)),
-        Param::Big(signed(batch.first)),
+        Param::Big(signed(entries.first()?.batch)),
         Param::Big(batch.recorded_at.0),
         Param::Big(signed(bytes as u64)),
         Param::Bytes(Bytes::copy_from_slice(&entries.last()?.leaf.0)),

@@ -61,8 +61,15 @@ pub fn copy(from: &dyn Reader, to: &dyn Driver, progress: &dyn Fn(u64, u64)) -> 
         return Err(evidence(size, format!("the log ends here, its checkpoint covers {} entries", signed.size)));
     }
     let (writer, before) = open(from, to)?;
-    let mut copy =
-        Copy { from, to: &*writer, kept: 0, attachments: HashSet::new(), copied: (0, 0), last: leaf_hash(b"") };
+    let mut copy = Copy {
+        from,
+        to: &*writer,
+        kept: 0,
+        attachments: HashSet::new(),
+        copied: (0, 0),
+        last: leaf_hash(b""),
+        month: None,
+    };
     copy.compare(before, progress, size)?;
     copy.bring(before, size, progress)?;
     copy.checkpoints(from.newest_kept()?.unwrap_or(0))?;
@@ -125,6 +132,8 @@ struct Copy<'a> {
     copied: (u64, u64),
     /// Leaf hash of the last entry that was looked at.
     last: Hash,
+    /// Month of the last entry that was brought.
+    month: Option<String>,
 }
 
 impl Copy<'_> {
@@ -195,7 +204,10 @@ impl Copy<'_> {
             let leaf = leaf_hash(line.entry.bytes);
             self.last = leaf;
             let names = line.entry.head.map(|head| head.number);
-            if batches.is_empty() || names.is_some() {
+            // Stores that part entries by month go by the batch's time.
+            let month = line.entry.recorded_at.get(..MONTH);
+            if batches.is_empty() || names.is_some() || month != self.month.as_deref() {
+                self.month = month.map(str::to_owned);
                 let recorded_at = line.entry.recorded().unwrap_or(Micros(0));
                 batches.push(Batch { first: index, recorded_at, names, bytes: Vec::new(), entries: Vec::new() });
             }
@@ -273,3 +285,5 @@ impl Copy<'_> {
 
 /// What stands behind the entry in a line: `,"mac":"`, 64 digits, `"}`.
 const MAC_MEMBER: usize = 8 + 64 + 2;
+/// The bytes of a time that say year and month.
+const MONTH: usize = 7;

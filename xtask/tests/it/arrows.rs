@@ -10,6 +10,7 @@ const LAYERS: &[(u8, &str)] = &[
     (1, "indelible-store"),
     (1, "indelible-test-postgres"),
     (2, "indelible-store-file"),
+    (2, "indelible-store-postgres"),
     (3, "indelible"),
     (4, "indelible-import"),
     (4, "indelible-service"),
@@ -54,7 +55,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// They speak to a server over the network and hold no log.
-const NETWORK_CLIENTS: &[&str] = &["indelible-postgres-connect"];
+const NETWORK_CLIENTS: &[&str] = &["indelible-postgres-connect", "indelible-store-postgres"];
 
 /// What makes a crate async.
 const ASYNC: &[&str] = &["async-io", "async-std", "axum", "hyper", "mio", "reqwest", "smol", "tokio"];

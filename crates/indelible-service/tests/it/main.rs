@@ -1,4 +1,6 @@
-//! What the registry promises, tested from outside.
+//! What registry and relay promise, tested from outside.
 
 #[cfg(test)]
 mod registry;
+#[cfg(all(test, feature = "postgres"))]
+mod relay;

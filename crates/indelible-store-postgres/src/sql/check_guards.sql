@@ -2,7 +2,8 @@
 with expected(name, row_guard) as (
     values ('logs', 'refuse_change'), ('entries', 'refuse_change'), ('ids', 'refuse_change'), ('tree_hashes', 'refuse_change'),
         ('checkpoints', 'refuse_change'), ('attachments', 'refuse_change'), ('schema_migrations', 'refuse_change'),
-        ('heads', 'refuse_shrinking'), ('trees', 'refuse_shrinking'), ('published', 'refuse_removal')
+        ('heads', 'refuse_shrinking'), ('trees', 'refuse_shrinking'), ('published', 'refuse_removal'),
+        ('outbox', 'refuse_edit'), ('outbox_refused', 'refuse_change')
 ), named as (
     select e.name, e.row_guard, pg_catalog.to_regclass('indelible.' || e.name) as oid from expected e
 ), tables as (

@@ -28,6 +28,17 @@ begin
         tg_op, tg_table_schema, tg_table_name using errcode = 'IDW01';
 end $$;
 
+-- Nobody edits what waits in the outbox, and only the relay's doors take it away.
+create or replace function indelible.refuse_edit() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    if tg_op = 'DELETE' and current_user = 'indelible_owner' then
+        return old;
+    end if;
+    raise exception '% on %.% is refused: what was recorded waits for the relay, unchanged',
+        tg_op, tg_table_schema, tg_table_name using errcode = 'IDW01';
+end $$;
+
 -- Puts the guards of one table in place; `always`: they hold under session_replication_role as well.
 create or replace function indelible.guard(p_table regclass, p_row_guard text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -47,4 +58,5 @@ select indelible.guard(name::regclass, 'refuse_change') from unnest(array['indel
     'indelible.tree_hashes', 'indelible.checkpoints', 'indelible.attachments', 'indelible.schema_migrations']) name;
 select indelible.guard(inhrelid::regclass, 'refuse_change') from pg_inherits where inhparent = 'indelible.entries'::regclass;
 select indelible.guard('indelible.heads', 'refuse_shrinking'), indelible.guard('indelible.trees', 'refuse_shrinking'),
-    indelible.guard('indelible.published', 'refuse_removal');
+    indelible.guard('indelible.published', 'refuse_removal'), indelible.guard('indelible.outbox', 'refuse_edit'),
+    indelible.guard('indelible.outbox_refused', 'refuse_change');

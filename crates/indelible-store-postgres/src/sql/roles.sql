@@ -3,7 +3,7 @@ do $$
 declare
     v_role text;
 begin
-    foreach v_role in array array['indelible_owner', 'audit_writer', 'audit_reader', 'audit_retention'] loop
+    foreach v_role in array array['indelible_owner', 'audit_writer', 'audit_reader', 'audit_retention', 'audit_source', 'audit_relay'] loop
         if not exists (select from pg_catalog.pg_roles where rolname = v_role) then
             execute pg_catalog.format('create role %I nologin', v_role);
         end if;
@@ -16,3 +16,5 @@ end $$;
 
 -- Who signs checkpoints reads back what it signs.
 grant audit_reader to audit_writer;
+-- Who empties the outbox appends.
+grant audit_writer to audit_relay;
