@@ -82,6 +82,7 @@ pub(crate) struct Pool {
     pub(crate) place: String,
     pub(crate) settings: Settings,
     begin: String,
+    begin_reading: String,
     idle: Mutex<Vec<Client>>,
     connections: Arc<Semaphore>,
     turns: Arc<Semaphore>,
@@ -89,7 +90,7 @@ pub(crate) struct Pool {
 
 /// Whether a statement needs a transaction with the settings that make it durable.
 #[derive(Clone, Copy)]
-enum How {
+pub(crate) enum How {
     Read,
     Write,
 }
@@ -129,6 +130,7 @@ impl Database {
             config,
             place: place.to_owned(),
             begin: begin_text(&settings),
+            begin_reading: begin_reading_text(&settings),
             settings,
             idle: Mutex::default(),
             connections: Arc::new(Semaphore::new(max)),
@@ -181,16 +183,29 @@ impl Database {
     }
 }
 
+/// Every statement here is answered from an index. A planner that has no statistics yet of a growing table would read all of it instead, and
+/// a compiler for one row costs more than the row.
+const BY_INDEX: &str = "set local enable_seqscan = off; set local enable_bitmapscan = off; set local jit = off; \
+     set local max_parallel_workers_per_gather = 0";
+
 /// One message: the transaction and everything that must hold within it, whatever server, role or pooler say otherwise.
 fn begin_text(settings: &Settings) -> String {
-    let ms = |limit: Duration| limit.as_millis().max(1);
     format!(
         "begin isolation level read committed read write; set local synchronous_commit = on; set local lock_timeout = {}; \
-         set local statement_timeout = {}; set local idle_in_transaction_session_timeout = {}",
+         set local statement_timeout = {}; set local idle_in_transaction_session_timeout = {}; {BY_INDEX}",
         ms(settings.lock_timeout),
         ms(settings.statement_timeout),
         ms(settings.idle_timeout)
     )
+}
+
+fn begin_reading_text(settings: &Settings) -> String {
+    let limit = ms(settings.statement_timeout);
+    format!("begin isolation level read committed read only; set local statement_timeout = {limit}; {BY_INDEX}")
+}
+
+fn ms(limit: Duration) -> u128 {
+    limit.as_millis().max(1)
 }
 
 impl Pool {
@@ -209,12 +224,13 @@ impl Pool {
         }
     }
 
-    async fn once(self: &Arc<Self>, how: How, call: &Call) -> Result<Vec<Row>, Fault> {
-        let mut session = self.session().await?;
-        match how {
-            How::Read => session.query(call).await,
-            How::Write => session.transact(call).await,
-        }
+    pub(crate) async fn once(self: &Arc<Self>, how: How, call: &Call) -> Result<Vec<Row>, Fault> {
+        let session = self.session().await?;
+        let begin = match how {
+            How::Read => &self.begin_reading,
+            How::Write => &self.begin,
+        };
+        session.transact(begin, call).await
     }
 
     /// The right to hold a turn.
@@ -279,7 +295,7 @@ impl Session {
         self.pool.settings.statement_timeout + GRACE
     }
 
-    /// One statement by itself, or within the transaction that was begun.
+    /// One statement within the transaction that was begun.
     pub(crate) async fn query(&mut self, call: &Call) -> Result<Vec<Row>, Fault> {
         let result = within(self.limit(), call.query(self.client()?)).await;
         // An answer that is still to come would be taken for that of the next statement's.
@@ -329,12 +345,12 @@ impl Session {
     }
 
     /// One statement as a transaction of its own, in one round trip.
-    pub(crate) async fn transact(mut self, call: &Call) -> Result<Vec<Row>, Fault> {
+    async fn transact(mut self, begin: &str, call: &Call) -> Result<Vec<Row>, Fault> {
         self.fit = false;
         let limit = self.limit();
         let flight = async {
             let client = self.client()?;
-            let begin = client.batch_execute(&self.pool.begin);
+            let begin = client.batch_execute(begin);
             let (begun, (rows, end)) = join(begin, join(call.query(client), client.batch_execute("commit"))).await;
             let over = end.is_ok();
             Ok::<_, Fault>((begun.and(rows).and_then(|rows| end.map(|()| rows)), over))

@@ -317,8 +317,7 @@ impl Reader for PostgresReader {
         let params = vec![self.mine(), Param::Big(signed(from.0)), Param::Big(signed(rows as u64)), Param::Big(room)];
         let rows = self.read_rows(step, READ, params)?;
         let mut chunk = Chunk { first: from.0, bytes: Vec::with_capacity(max_bytes.min(1 << 20)) };
-        let mut next = signed(from.0);
-        for row in &rows {
+        for (next, row) in (signed(from.0)..).zip(&rows) {
             let stored = Stored::of(row).map_err(self.broken(step))?;
             if stored.idx < next {
                 let detail = "it is stored more than once".to_owned();
@@ -329,7 +328,6 @@ impl Reader for PostgresReader {
                 break;
             }
             stored.push_line(&mut chunk.bytes);
-            next += 1;
         }
         if !chunk.bytes.is_empty() {
             return Ok(chunk);

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     call::{Call, Param, bigs, byteas, smalls},
-    database::Database,
+    database::{Database, How},
     reader::{PostgresReader, cut_runs, lookup_many},
     turn::{Sent, Turn, signed, unsigned},
 };
@@ -137,9 +137,7 @@ impl PostgresWriter {
                     return;
                 }
                 // A mark that could not be renewed runs out: then a gap is said that was none.
-                if let Ok(session) = pool.session().await {
-                    let _ = session.transact(&call).await;
-                }
+                let _ = pool.once(How::Write, &call).await;
             }
         });
     }

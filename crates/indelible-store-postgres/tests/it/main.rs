@@ -1,10 +1,19 @@
 //! The PostgreSQL store, against real servers that the tests start themselves.
 
+// Marked as test code, so that the lints allow here what they allow in tests.
+#[cfg(test)]
 mod conforms;
+#[cfg(test)]
 mod lost;
+#[cfg(test)]
 mod rollback;
+#[cfg(test)]
 mod server;
+#[cfg(test)]
 mod speed;
+#[cfg(test)]
 mod world;
+#[cfg(test)]
 mod worm;
+#[cfg(test)]
 mod writers;

@@ -137,6 +137,21 @@ impl Server {
         }
     }
 
+    /// Transactions per second of `pgbench` with a script of one statement.
+    pub(crate) fn pgbench(&self, database: &str, sql: &str, clients: u64, run_for: Duration) -> f64 {
+        let script = self.dir.path().join("script.sql");
+        std::fs::write(&script, sql).unwrap();
+        let mut command = Command::new(self.bin.join("pgbench"));
+        command.args(["-n", "-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-j", "2"]);
+        command
+            .args(["-c", &clients.to_string(), "-T", &run_for.as_secs().to_string(), "-f"])
+            .arg(&script)
+            .arg(database);
+        let told = run(&mut command);
+        let (_, rest) = told.split_once("tps = ").unwrap_or_else(|| panic!("{told}"));
+        rest.split(' ').next().unwrap().parse().unwrap()
+    }
+
     pub(crate) fn url(&self, user: &str, database: &str) -> String {
         format!("postgres://{user}@127.0.0.1:{}/{database}", self.port)
     }

@@ -46,6 +46,9 @@ pub(super) struct Anchor {
     pub(super) source: Source,
 }
 
+/// Entries between two questions for a kept checkpoint that is not there: each is a look at a disk or at a server.
+const ASK_EVERY: u64 = 4096;
+
 /// All anchors of a scan, met in the order of their sizes.
 pub(super) struct Anchors<'a> {
     store: &'a dyn Reader,
@@ -62,6 +65,8 @@ pub(super) struct Anchors<'a> {
     held: bool,
     /// Whether a kept checkpoint is among `due`.
     kept_waiting: bool,
+    /// The size at which the store was last asked for the next kept one and had none.
+    asked: Option<u64>,
     last_kept_size: u64,
     /// Kept checkpoints that no entry has named yet.
     unnamed: BTreeMap<u64, KeptHead>,
@@ -110,6 +115,7 @@ impl<'a> Anchors<'a> {
             in_head,
             held,
             kept_waiting: false,
+            asked: None,
             last_kept_size: 0,
             unnamed: BTreeMap::new(),
             last_named: (size == 0).then_some(0),
@@ -144,8 +150,17 @@ impl<'a> Anchors<'a> {
         self.next_kept - 1
     }
 
-    /// Reads kept checkpoints until one lies ahead.
+    /// An entry names a kept checkpoint, or the scan ends: what a live writer kept meanwhile counts.
+    pub(super) fn ask_again(&mut self) {
+        self.asked = None;
+    }
+
+    /// Reads kept checkpoints until one lies ahead. Where there is none yet, the store is not asked for it at every entry.
     pub(super) fn advance(&mut self, size: u64, findings: &mut Vec<Finding>) -> Result<(), StoreError> {
+        if self.asked.is_some_and(|at| size < at.saturating_add(ASK_EVERY)) {
+            return Ok(());
+        }
+        self.asked = None;
         while !self.kept_waiting {
             let number = self.next_kept;
             let known = self.newest_kept.is_some_and(|newest| number <= newest.number);
@@ -157,11 +172,15 @@ impl<'a> Anchors<'a> {
                     continue;
                 }
                 // A stranger; a check of the folder tells.
-                Err(StoreError::Damaged { .. }) => return Ok(()),
+                Err(StoreError::Damaged { .. }) => {
+                    self.asked = Some(size);
+                    return Ok(());
+                }
                 read => read?,
             };
             let Some(note) = read else {
                 if !known {
+                    self.asked = Some(size);
                     return Ok(());
                 }
                 self.next_kept += 1;
@@ -175,6 +194,7 @@ impl<'a> Anchors<'a> {
             };
             if self.newest_kept.is_some() && !known {
                 // Kept after the head record was read, by a live writer, or a stranger; a check of the folder tells.
+                self.asked = Some(size);
                 return Ok(());
             }
             self.next_kept += 1;

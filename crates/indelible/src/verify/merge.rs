@@ -543,6 +543,8 @@ impl<'a> Merger<'a> {
     fn notable(&mut self, index: u64, good: bool, notable: &Notable) -> Result<(), StoreError> {
         if let Some(head) = notable.head.filter(|_| good) {
             let mut findings = Vec::new();
+            self.setup.anchors.ask_again();
+            self.setup.anchors.advance(self.expected, &mut findings)?;
             self.setup.anchors.named(index, head, &mut findings);
             self.add_all(findings);
         }
@@ -722,6 +724,7 @@ impl<'a> Merger<'a> {
         }
         self.compare_levels()?;
         let mut findings = Vec::new();
+        self.setup.anchors.ask_again();
         self.setup.anchors.advance(self.expected, &mut findings)?;
         self.add_all(findings);
         let remaining: Vec<_> = self.setup.anchors.remaining().copied().collect();
