@@ -4,15 +4,32 @@
 //! hosts of which the writable one is sought, and an error with its remedy for everything that goes wrong on the way. No message and no
 //! `Debug` shows a password.
 //!
+//! [`check::check`] says what is unsafe about a server, and [`hba::lines`] writes the lines that let a log's roles in.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use indelible_postgres_connect::{Config, Environment, connect};
+//!
+//! let config = Config::parse("postgres://writer@db.example/audit?sslmode=verify-full", &Environment::of_process())?;
+//! for warning in config.warnings() {
+//!     eprintln!("warning: {warning}");
+//! }
+//! let (client, connected) = connect(&config).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The log itself is not here: see `indelible-store-postgres`.
 
 mod certificate;
+pub mod check;
 mod config;
 mod connect;
 mod environment;
 mod error;
 mod failure;
 mod files;
+pub mod hba;
 mod near;
 mod secret;
 mod settings;

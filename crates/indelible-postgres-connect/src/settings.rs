@@ -96,19 +96,26 @@ impl Settings {
         for (name, value) in own.into_iter().filter_map(|(name, value)| Some((name, value?))) {
             all.values.insert(name, (value, From::Url));
         }
+        // Behind a password with a raw `&`, what looks like a parameter is a part of it.
+        let mut behind_password = false;
         for (name, value) in parts.parameters {
-            all.take_parameter(&name, value)?;
+            all.take_parameter(&name, value, behind_password)?;
+            behind_password |= name == "password";
         }
         all.fill_up(environment);
         all.split_hosts();
         Ok(all)
     }
 
-    fn take_parameter(&mut self, name: &str, value: String) -> Result<(), ConfigError> {
+    fn take_parameter(&mut self, name: &str, value: String, behind_password: bool) -> Result<(), ConfigError> {
         if let Some((_, remedy)) = UNSUPPORTED.iter().find(|(known, _)| *known == name) {
             return Err(ConfigError::Unsupported { given: format!("`{name}`"), remedy });
         }
         let Some((name, _)) = KNOWN.iter().find(|(known, _)| *known == name) else {
+            if behind_password {
+                let hint = "it is not shown because a password stands before it; write `&` in that as `%26`".to_owned();
+                return Err(ConfigError::Unknown { parameter: "…".to_owned(), hint });
+            }
             let known = KNOWN.map(|(name, _)| name);
             return Err(ConfigError::Unknown { parameter: name.to_owned(), hint: hint(name, &known) });
         };

@@ -329,13 +329,18 @@ impl TestServer {
     // SQL
 
     /// Runs statements as superuser in the database `postgres`; the answer's lines, unaligned.
+    #[track_caller]
     pub fn sql(&self, statements: &str) -> String {
         self.sql_in("postgres", statements)
     }
 
     /// Runs statements as superuser in a database.
+    #[track_caller]
     pub fn sql_in(&self, database: &str, statements: &str) -> String {
-        self.try_sql(database, statements).unwrap_or_else(|error| panic!("{error}"))
+        match self.try_sql(database, statements) {
+            Ok(answer) => answer,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Runs statements as superuser in a database.

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::server::{TestServer, finish};
 
-/// A copy of a server's data.
+/// A copy of a server's data. It lies beside that, and goes with the server at the latest.
 #[derive(Debug)]
 pub struct Snapshot {
     folder: TempDir,
@@ -16,7 +16,7 @@ impl TestServer {
     /// Copies the data directory. The server is stopped for it and started again.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let folder = tempfile::Builder::new().prefix("indelible-pg-copy-").tempdir().unwrap();
+        let folder = tempfile::Builder::new().prefix("copy-").tempdir_in(self.socket_folder()).unwrap();
         self.stop();
         copy(&self.data(), &folder.path().join("data"));
         self.start_again();

@@ -79,6 +79,32 @@ fn what_is_not_known_is_refused_with_a_hint() {
     assert!(matches!(refused("postgres://h/d", &[("PGSERVICE", "x")]), ConfigError::Unsupported { .. }));
 }
 
+/// A letter in a raw password either arrives, or moves the parts about; then the URL is refused and nothing of it shown.
+#[test]
+fn no_letter_of_a_password_is_shown() {
+    let mut refusals = 0;
+    for letter in (1..=255_u8).map(char::from) {
+        let secret = format!("Zq{letter}7Xw");
+        for url in [
+            format!("postgres://u:{secret}@h.example/d?sslmode=require"),
+            format!("postgres://h.example/d?user=u&password={secret}&sslmode=require"),
+            format!("postgres://h.example/d?password={secret}"),
+        ] {
+            let shown = match Config::parse(&url, &Environment::default()) {
+                Ok(config) => {
+                    format!("{config:?} {} {:?} {}", config.place(), config.warnings(), config.hosts()[0])
+                }
+                Err(error) => {
+                    refusals += 1;
+                    format!("{error} {error:?}")
+                }
+            };
+            assert!(!shown.contains("Zq") && !shown.contains("7Xw"), "{letter:?}: {shown}");
+        }
+    }
+    assert!(refusals >= 5, "{refusals}");
+}
+
 #[test]
 fn what_protects_too_little_is_warned_about() {
     let weak = |url: &str| matches!(config(url).warnings(), [Warning::WeakTls { .. }]);

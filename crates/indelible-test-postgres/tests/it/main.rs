@@ -2,5 +2,7 @@
 
 #![cfg(unix)]
 
+#[cfg(test)]
 mod leftovers;
+#[cfg(test)]
 mod lives;
