@@ -64,6 +64,13 @@ pub(crate) enum Command {
     /// Look after many logs under one root, and the registry that says which there are
     #[command(after_help = exit::HELP)]
     Logs(LogsArgs),
+    /// Look after a PostgreSQL database that logs are kept in
+    #[cfg(feature = "postgres")]
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Move what applications recorded in a PostgreSQL outbox into the log
+    #[cfg(feature = "postgres")]
+    Relay(RelayArgs),
     /// Print the newest checkpoint, publishing one first where entries are not covered
     Checkpoint,
     /// Prove one entry: a bundle that anybody checks without the log
@@ -167,6 +174,116 @@ pub(crate) enum LogsCommand {
     },
     /// Verify the registry and every log in it
     Verify,
+}
+
+#[cfg(feature = "postgres")]
+#[derive(Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Connect, and say what is unsafe: TLS, certificate, role, guards, replication. Exit code 1 where something is
+    Check {
+        /// The database, as `postgres://…`
+        #[arg(value_name = "URL")]
+        place: Location,
+    },
+    /// Make the schema, or bring it up to this program; puts functions, guards and rights back in place
+    Migrate {
+        /// The database, by a login that may create roles
+        #[arg(value_name = "URL")]
+        place: Location,
+        /// Do all of it and take it back
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Print what lets a login write, read, relay or record; or run it
+    Grant {
+        /// What the login is for
+        role: StoreRole,
+        /// The login
+        login: String,
+        /// Run it there
+        #[arg(long, value_name = "URL")]
+        apply: Option<Location>,
+    },
+    /// Print `pg_hba.conf` lines that let roles in from networks by certificate, and reject everybody else
+    Hba {
+        /// Networks, like `10.1.0.0/16`
+        #[arg(required = true, value_name = "NETWORK")]
+        networks: Vec<String>,
+        /// The database
+        #[arg(long)]
+        database: String,
+        /// The logins, separated by commas
+        #[arg(long, required = true, value_delimiter = ',')]
+        roles: Vec<String>,
+    },
+    /// Record every change of a table
+    #[command(subcommand)]
+    Triggers(TriggersCommand),
+}
+
+/// What a login is for.
+#[cfg(feature = "postgres")]
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum StoreRole {
+    /// Appends and signs
+    Writer,
+    /// Reads and verifies
+    Reader,
+    /// Empties the outbox
+    Relay,
+    /// Records through the outbox
+    Source,
+}
+
+#[cfg(feature = "postgres")]
+impl StoreRole {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Writer => "audit_writer",
+            Self::Reader => "audit_reader",
+            Self::Relay => "audit_relay",
+            Self::Source => "audit_source",
+        }
+    }
+
+    pub(crate) fn grant(self, login: &str) -> String {
+        format!("grant {} to \"{}\"", self.name(), login.replace('"', "\"\""))
+    }
+}
+
+#[cfg(feature = "postgres")]
+#[derive(Subcommand)]
+pub(crate) enum TriggersCommand {
+    /// Put the triggers on a table; run by who owns it
+    Install {
+        /// The database, with `#ORIGIN` where it holds several logs
+        #[arg(value_name = "URL")]
+        place: Location,
+        /// The table, like `public.accounts`
+        table: String,
+        /// Columns that are left out, separated by commas
+        #[arg(long, value_delimiter = ',')]
+        except: Vec<String>,
+    },
+    /// Take them away
+    Remove {
+        /// The database
+        #[arg(value_name = "URL")]
+        place: Location,
+        /// The table
+        table: String,
+    },
+}
+
+#[cfg(feature = "postgres")]
+#[derive(Args)]
+pub(crate) struct RelayArgs {
+    /// End when nothing waits
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Only say what waits
+    #[arg(long, conflicts_with = "once")]
+    pub(crate) status: bool,
 }
 
 #[derive(Args)]

@@ -11,15 +11,16 @@ use std::{
 };
 
 use futures_util::future::{join, join_all};
+use indelible_postgres_connect::{Config, Environment, Warning, connect};
 use indelible_store::store::StoreError;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_postgres::{Client, Config, Row};
+use tokio_postgres::{Client, Row};
 
-use crate::{call::Call, fault::Fault, session};
+use crate::{call::Call, fault::Fault};
 
 /// The first and the longest wait between two tries.
 const WAITS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
@@ -78,7 +79,7 @@ impl Drop for OwnRuntime {
 }
 
 pub(crate) struct Pool {
-    config: Config,
+    pub(crate) config: Config,
     pub(crate) place: String,
     pub(crate) settings: Settings,
     begin: String,
@@ -105,30 +106,37 @@ pub(crate) struct Session {
 }
 
 impl Database {
-    /// A handle on the database that `url` names. Nothing is connected yet. `place` is what messages call it, without a password.
+    /// A handle on the database that `url` names, with what the process's environment adds (`PGPASSWORD` and others, as libpq has them). Nothing is
+    /// connected yet.
     ///
     /// # Errors
     /// [`StoreError::Unfit`] where the URL cannot be read.
-    pub fn new(url: &str, place: &str, settings: Settings) -> Result<Self, StoreError> {
-        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| StoreError::Unfit {
-            place: place.to_owned(),
-            detail: Fault::from(error).to_string(),
+    pub fn new(url: &str, settings: Settings) -> Result<Self, StoreError> {
+        let config = Config::parse(url, &Environment::of_process()).map_err(|error| StoreError::Unfit {
+            place: "the URL of the database".to_owned(),
+            detail: error.to_string(),
         })?;
-        config.connect_timeout(settings.connect_timeout);
-        if config.get_application_name().is_none() {
-            config.application_name("indelible");
-        }
+        Self::with_config(config, settings)
+    }
+
+    /// A handle on a database that is reached as `config` says.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where no threads can be had.
+    pub fn with_config(config: Config, settings: Settings) -> Result<Self, StoreError> {
+        let config = config.with_default_application_name("indelible");
+        let place = config.place();
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("indelible-postgres")
             .enable_all()
             .build()
-            .map_err(|source| StoreError::Io { step: "start threads for", place: place.to_owned(), source })?;
+            .map_err(|source| StoreError::Io { step: "start threads for", place: place.clone(), source })?;
         let handle = runtime.handle().clone();
         let max = settings.max_connections.max(2);
         let pool = Pool {
             config,
-            place: place.to_owned(),
+            place,
             begin: begin_text(&settings),
             begin_reading: begin_reading_text(&settings),
             settings,
@@ -143,6 +151,12 @@ impl Database {
     #[must_use]
     pub fn place(&self) -> &str {
         &self.pool.place
+    }
+
+    /// What is to be known of how the database is reached: protection that is weaker than it could be.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        self.pool.config.warnings()
     }
 
     /// Runs on the handle's own runtime and waits on this thread: blocking on a runtime would panic inside another one.
@@ -243,7 +257,7 @@ impl Pool {
         let idle = self.take_idle();
         let client = match idle {
             Some(client) => client,
-            None => within(self.settings.connect_timeout + GRACE, session::connect(&self.config)).await?,
+            None => reach(&self.config, self.settings.connect_timeout + GRACE).await?,
         };
         Ok(Session { client: Some(client), fit: true, pool: Arc::clone(self), _permit: permit })
     }
@@ -256,6 +270,14 @@ impl Pool {
 
     fn idle(&self) -> MutexGuard<'_, Vec<Client>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn reach(config: &Config, limit: Duration) -> Result<Client, Fault> {
+    match timeout(limit, connect(config)).await {
+        Ok(Ok((client, _))) => Ok(client),
+        Ok(Err(error)) => Err(Fault::Unreached(Box::new(error))),
+        Err(_) => Err(Fault::Silence(limit)),
     }
 }
 

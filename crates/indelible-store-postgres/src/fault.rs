@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use indelible_postgres_connect::ConnectError;
 use indelible_store::store::StoreError;
 use tokio_postgres::error::SqlState;
 
@@ -10,6 +11,8 @@ use tokio_postgres::error::SqlState;
 pub(crate) enum Fault {
     /// The server or the connection said it.
     Postgres(tokio_postgres::Error),
+    /// No connection came about.
+    Unreached(Box<ConnectError>),
     /// No answer came in time.
     Silence(Duration),
     /// Every connection was in use for so long.
@@ -29,6 +32,15 @@ impl fmt::Display for Fault {
                     None => error.fmt(f),
                 },
             },
+            Self::Unreached(error) => {
+                error.fmt(f)?;
+                let mut source = std::error::Error::source(&**error);
+                while let Some(error) = source {
+                    write!(f, ": {error}")?;
+                    source = error.source();
+                }
+                Ok(())
+            }
             Self::Silence(after) => write!(f, "the server did not answer within {} s", after.as_secs()),
             Self::NoConnection(after) => {
                 write!(f, "no connection of the pool was free for {} s: allow more connections", after.as_secs())
@@ -53,7 +65,7 @@ impl Fault {
     pub(crate) fn code(&self) -> Option<&SqlState> {
         match self {
             Self::Postgres(error) => error.code(),
-            Self::Silence(_) | Self::NoConnection(_) => None,
+            Self::Unreached(_) | Self::Silence(_) | Self::NoConnection(_) => None,
         }
     }
 
@@ -66,6 +78,7 @@ impl Fault {
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Silence(_) | Self::NoConnection(_) => true,
+            Self::Unreached(error) => may_come_about(error),
             Self::Postgres(error) => match error.code() {
                 Some(code) => PASSING.iter().any(|passing| code.code().starts_with(passing)),
                 // What the client makes wrong does not pass; a connection that could not be made or broke does.
@@ -81,6 +94,9 @@ impl Fault {
             return StoreError::TryAgain { place, why: format!("cannot {step}: {self}") };
         }
         let message = self.to_string();
+        if matches!(self, Self::Unreached(_)) {
+            return StoreError::Unfit { place, detail: message };
+        }
         match self.code().map(SqlState::code) {
             // `23505`: the row is there already, in a month where `append_commit` does not look.
             Some("IDE01" | "IDT01" | "23505") => StoreError::Evidence { index, detail: message },
@@ -101,6 +117,20 @@ impl Fault {
             _ => StoreError::Database { step, place, source: Box::new(self) },
         }
     }
+}
+
+/// Whether a connection that failed so may come about soon. A wrong password, certificate or name stays wrong.
+fn may_come_about(error: &ConnectError) -> bool {
+    matches!(
+        error,
+        ConnectError::Refused { .. }
+            | ConnectError::Network { .. }
+            | ConnectError::Timeout { .. }
+            | ConnectError::TooMany { .. }
+            | ConnectError::NotNow { .. }
+            | ConnectError::OtherKind { .. }
+            | ConnectError::NoHost { .. }
+    )
 }
 
 fn has_io_source(error: &tokio_postgres::Error) -> bool {

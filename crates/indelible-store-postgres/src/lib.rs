@@ -16,15 +16,16 @@ mod fault;
 mod outbox;
 mod reader;
 mod schema;
-mod session;
 mod turn;
 mod writer;
+
+pub use indelible_postgres_connect as connect;
 
 pub use crate::{
     database::{Database, Settings},
     driver::PostgresDriver,
     outbox::{Lag, Taken, Waiting},
     reader::PostgresReader,
-    schema::{GuardFault, Migration, SCHEMA_VERSION},
+    schema::{GuardFault, Migration, SCHEMA_VERSION, expected},
     writer::PostgresWriter,
 };

@@ -6,6 +6,10 @@
 use std::collections::BTreeMap;
 
 use indelible_core::hex;
+use indelible_postgres_connect::{
+    check::{self, Expected, ExpectedFunction, ExpectedTrigger, GuardedTable, Report},
+    connect,
+};
 use indelible_store::store::StoreError;
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::Row;
@@ -81,6 +85,41 @@ impl Database {
             let migrated = migrated?;
             ended?;
             Ok(migrated)
+        })
+    }
+
+    /// Lets a login do what a role of ours may.
+    ///
+    /// # Errors
+    /// [`StoreError::Unfit`] where the login that is used may not grant it, [`StoreError::Database`] where there is no such login.
+    pub fn grant(&self, role: &'static str, login: &str) -> Result<(), StoreError> {
+        let pool = std::sync::Arc::clone(&self.pool);
+        let sql = format!("grant {role} to \"{}\"", login.replace('"', "\"\""));
+        self.run(async move {
+            let told = |fault: Fault| fault.told(&pool.place, "grant a role", 0);
+            let mut session = pool.session().await.map_err(told)?;
+            session.batch(&sql).await.map_err(told)
+        })
+    }
+
+    /// Looks at the server, the way to it, the login and the guards, and says what is unsafe.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be reached or asked.
+    pub fn check(&self) -> Result<Report, StoreError> {
+        let pool = std::sync::Arc::clone(&self.pool);
+        self.run(async move {
+            let config = &pool.config;
+            let (client, connected) = connect(config)
+                .await
+                .map_err(|error| Fault::Unreached(Box::new(error)).told(&pool.place, "look at the server", 0))?;
+            check::check(&client, config, &connected, &expected(), std::time::SystemTime::now()).await.map_err(
+                |error| StoreError::Database {
+                    step: "look at the server",
+                    place: pool.place.clone(),
+                    source: Box::new(error),
+                },
+            )
         })
     }
 
@@ -197,6 +236,50 @@ pub(crate) fn guards(database: &Database) -> Result<Vec<GuardFault>, StoreError>
     Ok(faults)
 }
 
+/// What `store check` holds a server against: the tables that refuse change, and the functions, as this program makes them.
+#[must_use]
+pub fn expected() -> Expected {
+    let table = |(name, guard): (&str, &str)| GuardedTable {
+        name: name.to_owned(),
+        triggers: [("refuse_change", guard, 27), ("refuse_truncate", "refuse_change", 34)]
+            .map(|(name, function, kind)| ExpectedTrigger {
+                name: name.to_owned(),
+                function: function.to_owned(),
+                kind,
+            })
+            .to_vec(),
+    };
+    let function = |(name, function): (&str, Function<'_>)| ExpectedFunction {
+        name: name.to_owned(),
+        body: function.body.to_owned(),
+        definer: function.definer,
+        search_path: function.config.trim_start_matches("search_path=").to_owned(),
+    };
+    Expected {
+        schema: "indelible".to_owned(),
+        owner: "indelible_owner".to_owned(),
+        tables: GUARDED.map(table).to_vec(),
+        functions: functions().into_iter().map(function).collect(),
+        privileges: vec!["SELECT".to_owned()],
+    }
+}
+
+/// The guarded tables, and what refuses changes of their rows. `sql/check_guards.sql` has the same.
+const GUARDED: [(&str, &str); 12] = [
+    ("logs", "refuse_change"),
+    ("entries", "refuse_change"),
+    ("ids", "refuse_change"),
+    ("tree_hashes", "refuse_change"),
+    ("checkpoints", "refuse_change"),
+    ("attachments", "refuse_change"),
+    ("schema_migrations", "refuse_change"),
+    ("heads", "refuse_shrinking"),
+    ("trees", "refuse_shrinking"),
+    ("published", "refuse_removal"),
+    ("outbox", "refuse_edit"),
+    ("outbox_refused", "refuse_change"),
+];
+
 /// A function as its source has it.
 struct Function<'a> {
     body: &'a str,
@@ -252,6 +335,14 @@ mod tests {
             assert!(function.config.starts_with("search_path=pg_catalog"), "{name}");
             assert!(function.body.starts_with('\n') && function.body.ends_with("end "), "{name}");
         }
+    }
+
+    #[test]
+    fn both_lists_of_guarded_tables_agree() {
+        for (table, guard) in GUARDED {
+            assert!(CHECK_GUARDS.contains(&format!("('{table}', '{guard}')")), "{table}");
+        }
+        assert_eq!(CHECK_GUARDS.matches("', 'refuse_").count(), GUARDED.len() + 2);
     }
 
     #[test]

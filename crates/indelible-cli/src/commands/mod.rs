@@ -11,6 +11,7 @@
 //! | [`verify`] | `verify` |
 //! | [`log`] | `log info`, `log repair`, `log explain`, `log succeed` |
 //! | [`logs`] | `logs` |
+//! | `store` | `store`, `relay` (feature `postgres`) |
 //! | [`prove`] | `checkpoint`, `prove`, `check-proof`, `consistency` |
 //! | [`export`] | `export` |
 //! | [`aids`] | `keys derive`, `samples`, `completions`, `man` |
@@ -30,6 +31,8 @@ mod logs;
 mod prove;
 mod rejects;
 mod show;
+#[cfg(feature = "postgres")]
+mod store;
 mod verify;
 
 use std::process::ExitCode;
@@ -57,6 +60,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Verify(args) => return verify::run(&places, json, &args),
         Command::Log(command) => log::run(&places, json, &command)?,
         Command::Logs(args) => return logs::run(&places, json, &args),
+        #[cfg(feature = "postgres")]
+        Command::Store(command) => return store::run(json, &command),
+        #[cfg(feature = "postgres")]
+        Command::Relay(args) => return store::relay(&places, json, &args),
         Command::Checkpoint => prove::checkpoint(&places, json)?,
         Command::Prove(args) => prove::prove(&places, json, &args)?,
         Command::CheckProof(args) => prove::check_proof(json, &args)?,

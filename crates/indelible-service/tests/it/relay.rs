@@ -74,7 +74,7 @@ impl World {
 
 fn open(server: &TestServer, role: &str) -> Database {
     let url = server.url(role, "audit");
-    Database::new(&url, &url, Settings { patience: Duration::from_secs(5), ..Settings::default() }).unwrap()
+    Database::new(&url, Settings { patience: Duration::from_secs(5), ..Settings::default() }).unwrap()
 }
 
 fn relayed(recorded: u64, duplicates: u64, refused: u64) -> Relayed {

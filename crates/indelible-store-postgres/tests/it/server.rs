@@ -158,7 +158,7 @@ impl Server {
 
     pub(crate) fn open(&self, user: &str, database: &str, settings: Settings) -> Database {
         let url = self.url(user, database);
-        Database::new(&url, &url, settings).unwrap()
+        Database::new(&url, settings).unwrap()
     }
 
     /// A database with our schema, and logins `writer` and `reader`.

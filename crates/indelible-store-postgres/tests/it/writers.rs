@@ -48,7 +48,7 @@ fn the_child_of_the_writers_test() {
     let number = |name: &str| std::env::var(name).unwrap().parse::<usize>().unwrap();
     let (seed, logs, threads) = (seed.parse::<u64>().unwrap(), number(LOGS), number(THREADS));
     let keys = KeyRing::load(Path::new(&keys)).unwrap();
-    let database = Database::new(&url, &url, settings()).unwrap();
+    let database = Database::new(&url, settings()).unwrap();
     let open = |origin: String| {
         let driver = PostgresDriver::new(database.clone(), Some(origin));
         Log::open_in(&driver, &keys, options()).unwrap()

@@ -1,0 +1,202 @@
+//! `store`: looking after a database that logs are kept in. `relay`: emptying its outbox.
+
+use std::{process::ExitCode, sync::atomic::AtomicBool, time::Duration};
+
+use indelible::{Location, Log, Options};
+use indelible_service::{Relay, Relayed};
+use indelible_store_postgres::{
+    Database, Lag, Settings,
+    connect::{
+        check::{Report, Severity},
+        hba::{self, Network},
+    },
+};
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{RelayArgs, StoreCommand, TriggersCommand},
+    exit,
+    failure::Failure,
+    output::{self, BAD, GOOD, WARN},
+    places::Places,
+};
+
+/// How often the outbox is looked at.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// Looks after a database.
+pub(crate) fn run(json: bool, command: &StoreCommand) -> Result<ExitCode, Failure> {
+    match command {
+        StoreCommand::Check { place } => check(&database(place)?, json),
+        StoreCommand::Migrate { place, dry_run } => migrate(&database(place)?, *dry_run, json),
+        StoreCommand::Grant { role, login, apply } => grant(*role, login, apply.as_ref()),
+        StoreCommand::Hba { networks, database, roles } => {
+            let networks: Vec<Network> = networks.iter().map(|network| network.parse()).collect::<Result<_, _>>()?;
+            let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+            output::text(hba::lines(&networks, database, &roles)?.trim_end())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        StoreCommand::Triggers(command) => triggers(command),
+    }
+}
+
+/// The database that a place names.
+fn database(place: &Location) -> Result<Database, Failure> {
+    let Location::Postgres { url, .. } = place else {
+        return Err(Failure::Usage(format!("`{place}` is no PostgreSQL database: give `postgres://…`")));
+    };
+    let database = Database::new(url, Settings::default())?;
+    for warning in database.warnings() {
+        output::note(&format!("{WARN}warning:{WARN:#} {}", output::safe(&warning.to_string())));
+    }
+    Ok(database)
+}
+
+/// What is unsafe about a database. The exit code says whether anything is.
+fn check(database: &Database, json: bool) -> Result<ExitCode, Failure> {
+    let report = database.check()?;
+    if json {
+        output::json(&value(&report))?
+    } else {
+        output::text(lines(&report).trim_end())?
+    }
+    Ok(ExitCode::from(if report.worst() == Severity::Unsafe { exit::COULD_NOT } else { exit::OK }))
+}
+
+fn value(report: &Report) -> Value {
+    let findings = report.findings.iter().map(|finding| {
+        json!({
+            "remedy": finding.remedy,
+            "severity": finding.severity.to_string().to_lowercase(),
+            "subject": finding.subject,
+            "what": finding.what,
+        })
+    });
+    json!({
+        "findings": findings.collect::<Vec<_>>(),
+        "place": report.place,
+        "safe": report.worst() != Severity::Unsafe,
+        "server_version": report.connected.server_version,
+    })
+}
+
+fn lines(report: &Report) -> String {
+    let mut text = format!("{} (PostgreSQL {})\n", output::safe(&report.place), report.connected.server_version);
+    for finding in &report.findings {
+        let colour = match finding.severity {
+            Severity::Ok => GOOD,
+            Severity::Note => WARN,
+            Severity::Unsafe => BAD,
+        };
+        let remedy =
+            finding.remedy.as_ref().map_or_else(String::new, |remedy| format!("\n        {}", output::safe(remedy)));
+        text.push_str(&format!(
+            "{colour}{:<7}{colour:#} {:<12} {}{remedy}\n",
+            finding.severity.to_string(),
+            finding.subject,
+            output::safe(&finding.what)
+        ));
+    }
+    text
+}
+
+fn migrate(database: &Database, dry_run: bool, json: bool) -> Result<ExitCode, Failure> {
+    let migrations = database.migrate(dry_run)?;
+    if json {
+        let value = migrations.iter().map(|migration| {
+            json!({ "applied_before": migration.applied_before, "name": migration.name, "version": migration.version })
+        });
+        output::json(&json!({ "dry_run": dry_run, "migrations": value.collect::<Vec<_>>() }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let word = |before: bool| match (before, dry_run) {
+        (true, _) => "there",
+        (false, true) => "to do",
+        (false, false) => "done",
+    };
+    let rows = migrations
+        .iter()
+        .map(|migration| format!("{:>3} {:<12} {}", migration.version, migration.name, word(migration.applied_before)));
+    let end =
+        if dry_run { "nothing was changed" } else { "functions, guards and rights are as this program makes them" };
+    output::text(&format!("{}\n{end}", rows.collect::<Vec<_>>().join("\n")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What lets a login in. Printed, so that it can be read first; or run.
+fn grant(role: crate::cli::StoreRole, login: &str, apply: Option<&Location>) -> Result<ExitCode, Failure> {
+    let (Some(place), statement) = (apply, role.grant(login)) else {
+        output::text(&format!("{};", role.grant(login)))?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    database(place)?.grant(role.name(), login)?;
+    output::text(&format!("done: {statement}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn triggers(command: &TriggersCommand) -> Result<ExitCode, Failure> {
+    match command {
+        TriggersCommand::Install { place, table, except } => {
+            let origin = match place {
+                Location::Postgres { origin, .. } => origin.as_deref(),
+                _ => None,
+            };
+            database(place)?.install_triggers(table, origin, except)?;
+            output::text(&format!(
+                "every change of `{}` is an event in the outbox now; `indelible relay` moves it into the log",
+                output::safe(table)
+            ))?;
+        }
+        TriggersCommand::Remove { place, table } => {
+            database(place)?.remove_triggers(table)?;
+            output::text(&format!("changes of `{}` are no longer recorded", output::safe(table)))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Moves events from the outbox into the log.
+pub(crate) fn relay(places: &Places, json: bool, args: &RelayArgs) -> Result<ExitCode, Failure> {
+    let place = places.log()?;
+    let database = database(place)?;
+    if args.status {
+        return status(&database.outbox_lag()?, json);
+    }
+    let log: Log = Log::open_in(&*place.driver(&Options::default())?, &places.ring()?, Options::default())?;
+    let relay = Relay::new(&database, &log);
+    let told = |moved: Relayed| output::note(&told(moved));
+    if args.once {
+        let moved = relay.drain();
+        let closed = log.close();
+        told(moved?);
+        closed?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    relay.run(&AtomicBool::new(false), EVERY, &told)?;
+    log.close()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(moved: Relayed) -> String {
+    let Relayed { recorded, duplicates, refused } = moved;
+    format!("{recorded} recorded ({duplicates} of them before), {refused} refused")
+}
+
+fn status(lags: &[Lag], json: bool) -> Result<ExitCode, Failure> {
+    if json {
+        let value = lags.iter().map(|lag| {
+            json!({ "log": lag.log, "oldest_seconds": lag.oldest_seconds, "refused": lag.refused, "waiting": lag.waiting })
+        });
+        output::json(&Value::Array(value.collect()))?;
+    } else if lags.is_empty() {
+        output::text("nothing waits in the outbox")?;
+    } else {
+        let row = |lag: &Lag| {
+            let oldest =
+                lag.oldest_seconds.map_or_else(String::new, |seconds| format!(", the oldest for {seconds:.0} s"));
+            format!("{}: {} wait{oldest}; {} refused", output::safe(&lag.log), lag.waiting, lag.refused)
+        };
+        output::text(&lags.iter().map(row).collect::<Vec<_>>().join("\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
