@@ -177,11 +177,21 @@ impl Location {
     pub fn driver(&self, options: &Options) -> Result<Box<dyn Driver>, StoreError> {
         match self {
             Self::Directory(path) => Ok(Box::new(options.directory(path))),
-            Self::Sqlite { .. } | Self::Postgres { .. } => {
-                let detail = "this program was built without this kind of store".to_owned();
-                Err(StoreError::Unfit { place: self.to_string(), detail })
+            #[cfg(feature = "postgres")]
+            Self::Postgres { url, origin } => {
+                let settings = indelible_store_postgres::Settings::default();
+                let database = indelible_store_postgres::Database::new(url, &without_password(url), settings)?;
+                Ok(Box::new(indelible_store_postgres::PostgresDriver::new(database, origin.clone())))
             }
+            #[cfg(not(feature = "postgres"))]
+            Self::Postgres { .. } => Err(self.not_built_in()),
+            Self::Sqlite { .. } => Err(self.not_built_in()),
         }
+    }
+
+    fn not_built_in(&self) -> StoreError {
+        let detail = "this program was built without this kind of store".to_owned();
+        StoreError::Unfit { place: self.to_string(), detail }
     }
 }
 
@@ -209,6 +219,18 @@ mod tests {
         assert_eq!("sqlite:".parse::<Location>(), Err(LocationError::Empty));
         assert_eq!("mysql://x".parse::<Location>(), Err(LocationError::Scheme("mysql".to_owned())));
         assert_eq!("sqlite:a#b c".parse::<Location>(), Err(LocationError::Origin("b c".to_owned())));
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_place_in_postgres_has_a_driver_and_hides_its_password() {
+        let place = |url: &str| {
+            let driver = url.parse::<Location>().unwrap().driver(&Options::default());
+            driver.map(|driver| driver.place()).map_err(|error| error.to_string())
+        };
+        assert_eq!(place("postgres://u:secret@h/db#a.b/c").unwrap(), "postgres://u:***@h/db#a.b/c");
+        let told = place("postgres://u:secret@h/db?nonsense=secret2").unwrap_err();
+        assert!(!told.contains("secret@"), "{told}");
     }
 
     #[test]
