@@ -193,7 +193,14 @@ impl Location {
     pub fn driver(&self, options: &Options) -> Result<Box<dyn Driver>, StoreError> {
         match self {
             Self::Directory(path) => Ok(Box::new(options.directory(path))),
-            Self::Sqlite { .. } | Self::Postgres { .. } => Err(self.unbuilt()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres { url, origin } => {
+                let database = indelible_store_postgres::Database::new(url, indelible_store_postgres::Settings::default())?;
+                Ok(Box::new(indelible_store_postgres::PostgresDriver::new(database, origin.clone())))
+            }
+            #[cfg(not(feature = "postgres"))]
+            Self::Postgres { .. } => Err(self.unbuilt()),
+            Self::Sqlite { .. } => Err(self.unbuilt()),
         }
     }
 }
@@ -222,6 +229,18 @@ mod tests {
         assert_eq!("sqlite:".parse::<Location>(), Err(LocationError::Empty));
         assert_eq!("mysql://x".parse::<Location>(), Err(LocationError::Scheme("mysql".to_owned())));
         assert_eq!("sqlite:a#b c".parse::<Location>(), Err(LocationError::Origin("b c".to_owned())));
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_place_in_postgres_has_a_driver_and_hides_its_password() {
+        let place = |url: &str| {
+            let driver = url.parse::<Location>().unwrap().driver(&Options::default());
+            driver.map(|driver| driver.place()).map_err(|error| error.to_string())
+        };
+        assert_eq!(place("postgres://u:secret@h/db#a.b/c").unwrap(), "postgres://u:***@h/db#a.b/c");
+        let told = place("postgres://u:secret@h/db?nonsense=secret2").unwrap_err();
+        assert!(!told.contains("secret@"), "{told}");
     }
 
     #[test]

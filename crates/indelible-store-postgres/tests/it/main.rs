@@ -6,6 +6,8 @@ mod conforms;
 #[cfg(test)]
 mod lost;
 #[cfg(test)]
+mod pooled;
+#[cfg(test)]
 mod rollback;
 #[cfg(test)]
 mod server;

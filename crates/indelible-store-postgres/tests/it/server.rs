@@ -84,16 +84,21 @@ impl Server {
         self.dir.path().join("data")
     }
 
+    /// What the server says.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
     pub(crate) fn up(&mut self) {
         let mut command = unprivileged(&self.bin.join("postgres"));
         command.current_dir("/").arg("-D").arg(self.data()).arg("-k").arg(self.dir.path());
         command.args(["-p", &self.port.to_string()]);
-        for setting in
-            ["listen_addresses=127.0.0.1", "max_connections=300", "max_wal_size=4GB", "log_min_messages=fatal"]
+        for setting in ["listen_addresses=127.0.0.1", "max_connections=300", "max_wal_size=4GB", "log_min_messages=log"]
         {
             command.args(["-c", setting]);
         }
-        self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
+        self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
         let begun = Instant::now();
         while self.psql("postgres", "select 1").is_err() {
             assert!(begun.elapsed() < Duration::from_secs(60), "the server does not come up");
