@@ -8,6 +8,7 @@ const LAYERS: &[(u8, &str)] = &[
     (1, "indelible-keys"),
     (1, "indelible-store"),
     (2, "indelible-store-file"),
+    (2, "indelible-store-sqlite"),
     (3, "indelible"),
     (4, "indelible-import"),
     (5, "indelible-cli"),
