@@ -126,7 +126,21 @@ impl SqliteDriver {
 
     /// The log that is meant.
     fn find(&self) -> Result<Registered, StoreError> {
-        let logs = self.file.read("look for the log", |conn| registered(conn, None))?;
+        let logs = self.file.read("look for the log", |conn| {
+            let version = schema::version(conn)?;
+            match registered(conn, None) {
+                Err(error) if is_missing(&error) => Ok(Err(version)),
+                logs => logs.map(Ok),
+            }
+        })?;
+        let logs = match logs {
+            Ok(logs) => logs,
+            Err(version) if version < schema::VERSION => return Err(self.older(version)),
+            Err(_) => {
+                let (place, detail) = (self.place(), "table `logs` is missing or was changed".to_owned());
+                return Err(StoreError::Damaged { place, detail });
+            }
+        };
         let found = choose(&logs, self.origin.as_deref()).map_err(|detail| self.not_a_log(detail))?;
         if found.1.format > FORMAT_VERSION {
             return Err(StoreError::NewerFormat {
@@ -163,11 +177,7 @@ impl SqliteDriver {
             .read("check the schema", |conn| Ok((schema::version(conn)?, schema::differences(conn)?.texts())))?;
         let (version, texts) = differences;
         if version < schema::VERSION {
-            let detail = format!(
-                "its schema has version {version}, this program writes version {}: run `indelible store migrate`",
-                schema::VERSION
-            );
-            return Err(self.file.unfit(&detail));
+            return Err(self.older(version));
         }
         if texts.is_empty() {
             return Ok(());
@@ -177,6 +187,14 @@ impl SqliteDriver {
             texts.join(", ")
         );
         Err(self.file.unfit(&detail))
+    }
+
+    fn older(&self, version: i64) -> StoreError {
+        let detail = format!(
+            "its schema has version {version}, this program needs version {}: run `indelible store migrate`",
+            schema::VERSION
+        );
+        self.file.unfit(&detail)
     }
 
     fn insert_log(&self, conn: &Connection, info: &LogInfo) -> Result<i64, StoreError> {

@@ -584,6 +584,42 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_is_told_and_nothing_is_half_there() {
+        use std::sync::Arc;
+
+        use indelible_store::{
+            conformance::{Scribe, info},
+            driver::Driver as _,
+        };
+
+        use crate::{
+            SqliteDriver,
+            file::{Access, File},
+        };
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.db");
+        drop(SqliteDriver::new(&path, None).create(&info()).unwrap());
+        let file = Arc::new(File::new(&path));
+        let conn = file.connect(Access::Write).unwrap();
+        // SQLite's own limit stands for the disk's.
+        let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+        conn.query_row("PRAGMA max_page_count", [], |row| row.get::<_, i64>(0)).unwrap();
+        conn.pragma_update_and_check(None, "max_page_count", pages + 3, |_| Ok(())).unwrap();
+        let (presence, _) = Presence::arrive(&file.beside("-writers")).unwrap();
+        let reader = SqliteReader::new(file, 1, info());
+        let writer = SqliteWriter::new(reader, conn, "name".to_owned(), presence);
+        let mut scribe = Scribe::default();
+        writer.append(&scribe.batch(&[20])).unwrap();
+        let error = writer.append(&scribe.clone().batch(&[60_000; 50])).unwrap_err();
+        assert!(matches!(&error, StoreError::TryAgain { why, .. } if why.contains("full")), "{error}");
+        assert_eq!(writer.size().unwrap(), TreeSize(1));
+        // The log goes on where there is room.
+        writer.append(&scribe.batch(&[20])).unwrap();
+        assert_eq!(writer.size().unwrap(), TreeSize(2));
+    }
+
+    #[test]
     fn only_checkpoints_have_a_size() {
         assert_eq!(size_of(b"text"), None);
         assert_eq!(size_of("example.com/a\n7\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n".as_bytes()), None);
