@@ -70,11 +70,13 @@ fn attacks(conn: &Connection, table: &str, key: &[&str]) -> Vec<String> {
             attacks.push(format!("INSERT OR REPLACE INTO {table} ({all}) {rows}"));
             attacks.push(format!("REPLACE INTO {table} ({all}) {rows}"));
             let last = columns.last().unwrap();
-            attacks.push(format!(
-                "INSERT INTO {table} ({all}) {rows} ON CONFLICT ({}) DO UPDATE SET {last} = excluded.{last}",
-                key.join(", ")
-            )
-            .replace("LIMIT 1 ON", "WHERE 1 LIMIT 1 ON"));
+            attacks.push(
+                format!(
+                    "INSERT INTO {table} ({all}) {rows} ON CONFLICT ({}) DO UPDATE SET {last} = excluded.{last}",
+                    key.join(", ")
+                )
+                .replace("LIMIT 1 ON", "WHERE 1 LIMIT 1 ON"),
+            );
             attacks.push(format!("INSERT INTO {table} ({all}) {rows}"));
         }
     }
@@ -113,7 +115,9 @@ fn no_sql_changes_or_removes_what_was_recorded() {
     let before = everything(&conn);
     assert!(before.iter().all(|(table, rows)| !rows.is_empty() || panic!("{table} is empty")));
     let mut tried = 0;
-    for pragmas in ["recursive_triggers = ON", "recursive_triggers = OFF", "foreign_keys = OFF", "ignore_check_constraints = ON"] {
+    for pragmas in
+        ["recursive_triggers = ON", "recursive_triggers = OFF", "foreign_keys = OFF", "ignore_check_constraints = ON"]
+    {
         conn.execute_batch(&format!("PRAGMA {pragmas}")).unwrap();
         let own = INSERT_ONLY.iter().flat_map(|(table, key)| attacks(&conn, table, key));
         for attack in own.chain(HEAD.map(str::to_owned)) {
@@ -135,7 +139,9 @@ fn the_published_checkpoint_only_moves_forward() {
     let writer = world.writer.as_ref().unwrap();
     let note = |size: u64| {
         let root = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-        format!("example.org/conformance\n{size}\n{root}\n\n\u{2014} example.org/conformance AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n")
+        format!(
+            "example.org/conformance\n{size}\n{root}\n\n\u{2014} example.org/conformance AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
+        )
     };
     for (publish, shows) in [(5, 5), (9, 9), (7, 9), (9, 9), (12, 12)] {
         writer.publish(note(publish).as_bytes(), None).unwrap();
@@ -196,7 +202,10 @@ fn a_guard_that_was_taken_away_is_told_and_nothing_is_written() {
 #[test]
 fn rows_beside_the_log_are_told() {
     for (sql, told) in [
-        ("INSERT INTO signed_audit_log SELECT log, 5000, batch, recorded_at, entry, mac FROM signed_audit_log WHERE idx = 7", "rows from 0 to 5000"),
+        (
+            "INSERT INTO signed_audit_log SELECT log, 5000, batch, recorded_at, entry, mac FROM signed_audit_log WHERE idx = 7",
+            "rows from 0 to 5000",
+        ),
         ("INSERT INTO tree_hashes VALUES (1, 0, 9000, zeroblob(32))", "level 0"),
         ("INSERT INTO tree_hashes VALUES (1, 30, 0, zeroblob(32))", "of no level"),
         ("INSERT INTO checkpoints VALUES (1, 3, x'00')", "no kept checkpoints"),
@@ -207,7 +216,8 @@ fn rows_beside_the_log_are_told() {
         world.writer = None;
         world.raw().execute_batch(sql).unwrap();
         let info = info();
-        let scanned = Scanned { anchored: world.head.size, end: world.head.size, held: false, info: &info, kept: 2, ids: None };
+        let scanned =
+            Scanned { anchored: world.head.size, end: world.head.size, held: false, info: &info, kept: 2, ids: None };
         let faults = reader.check_derived(&scanned).unwrap();
         assert!(faults.iter().any(|fault| fault.detail.contains(told)), "{sql}: {faults:?}");
     }
@@ -218,7 +228,9 @@ fn a_row_in_the_way_of_the_next_entry_is_evidence() {
     let mut world = World::new();
     let writer = world.writer.take().unwrap();
     let size = world.scribe.size();
-    let sql = format!("INSERT INTO signed_audit_log SELECT log, {size}, batch, recorded_at, entry, mac FROM signed_audit_log WHERE idx = 7");
+    let sql = format!(
+        "INSERT INTO signed_audit_log SELECT log, {size}, batch, recorded_at, entry, mac FROM signed_audit_log WHERE idx = 7"
+    );
     world.raw().execute_batch(&sql).unwrap();
     let batch = world.scribe.batch(&[20]);
     assert!(matches!(writer.append(&batch), Err(StoreError::Evidence { index, .. }) if index == size));
