@@ -11,6 +11,7 @@ use indelible_store::store::{DerivedFault, Fingerprint, Reader as _, Scanned, St
 use rusqlite::{Connection, params};
 
 use crate::{
+    file::is_corrupt,
     reader::{SqliteReader, or_nothing, tree_size},
     rows::{Head, blob, integer, registered, signed, unsigned},
     schema,
@@ -50,16 +51,27 @@ impl Checker<'_> {
     }
 
     fn check(&mut self) -> rusqlite::Result<()> {
-        self.schema()?;
-        let size = self.rows()?;
-        self.tree(size)?;
-        self.kept()?;
+        self.step(Self::schema)?;
+        let size = self.step(Self::rows)?.unwrap_or(self.scanned.end.0);
+        self.step(|checker| checker.tree(size))?;
+        self.step(Self::kept)?;
         if let Some(ids) = self.scanned.ids {
-            self.ids(size, ids)?;
-            self.columns()?;
-            self.structure()?;
+            self.step(|checker| checker.ids(size, ids))?;
+            self.step(Self::columns)?;
+            self.step(Self::structure)?;
         }
         Ok(())
+    }
+
+    /// One of the checks; a broken page ends it and not the others.
+    fn step<T>(&mut self, check: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+        match check(self) {
+            Err(error) if is_corrupt(&error) => {
+                self.fault("pages of the file", format!("they are broken: {error}"));
+                Ok(None)
+            }
+            result => result.map(Some),
+        }
     }
 
     fn schema(&mut self) -> rusqlite::Result<()> {
@@ -235,8 +247,8 @@ impl Checker<'_> {
 
     /// SQLite's own check of the file, without its indexes' content.
     fn structure(&mut self) -> rusqlite::Result<()> {
-        let mut statement = self.conn.prepare("SELECT * FROM pragma_quick_check(?1)")?;
-        let rows = statement.query_map([signed(MAX_BROKEN as u64)], |row| row.get::<_, String>(0))?;
+        let mut statement = self.conn.prepare(&format!("PRAGMA quick_check({MAX_BROKEN})"))?;
+        let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
         let broken: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
         for text in broken.into_iter().filter(|text| text != "ok") {
             self.fault("SQLite's own check", text);

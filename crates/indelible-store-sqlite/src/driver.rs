@@ -19,7 +19,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
     SqliteReader, SqliteWriter,
-    file::{Access, File, is_missing},
+    file::{Access, File, is_corrupt, is_missing},
     presence::{Company, Presence},
     reader::last_row,
     rebuild,
@@ -163,7 +163,10 @@ impl SqliteDriver {
 
     /// The log by what entry 0 says, where that can be read.
     fn find_by_entry_zero(&self) -> Result<Registered, StoreError> {
-        let logs = self.file.read("look for entry 0 of the logs", logs_of_entries);
+        let logs = self.file.read("look for entry 0 of the logs", |conn| match logs_of_entries(conn) {
+            Err(error) if is_corrupt(&error) => Ok(Vec::new()),
+            logs => logs,
+        });
         match choose(&logs?, self.origin.as_deref()) {
             Ok(found) => Ok(found),
             // No entry, or one that cannot be read: then the registry's word is all there is.

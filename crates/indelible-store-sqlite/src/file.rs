@@ -172,8 +172,7 @@ impl File {
     fn write_ahead(&self, conn: &Connection) -> Result<(), StoreError> {
         let set = || -> rusqlite::Result<String> {
             let mode = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-            conn.execute_batch("PRAGMA synchronous = FULL")?;
-            conn.query_row("PRAGMA wal_autocheckpoint", [], |row| row.get::<_, i64>(0))?;
+            conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -8000")?;
             conn.pragma_update_and_check(None, "wal_autocheckpoint", WAL_PAGES, |_| Ok(()))?;
             Ok(mode)
         };

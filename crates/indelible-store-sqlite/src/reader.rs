@@ -70,13 +70,13 @@ impl SqliteReader {
         StoreError::Damaged { place: format!("{}, {what}", self.place()), detail }
     }
 
-    /// A table that is missing holds nothing; the schema check tells that it is missing.
+    /// A table that is missing holds nothing, nor does a broken page; the checks of the schema and of the file tell of both.
     pub(crate) fn read_or_nothing<T: Default>(
         &self,
         step: &'static str,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        self.file.read(step, |conn| or_nothing(work(conn)))
+        self.file.read(step, |conn| or_nothing_readable(work(conn)))
     }
 
     /// Reads primary rows; where the file itself is broken there, that is evidence, and a scan goes on behind it.
@@ -100,7 +100,7 @@ impl SqliteReader {
     }
 
     fn piece_rows(run: &Run, last: i64) -> u64 {
-        let rows = unsigned(last) + 1;
+        let rows = unsigned(last).saturating_add(1);
         (PIECE_BYTES / (run.bytes / rows).max(1)).clamp(MIN_PIECE_ROWS, PIECE_ROWS)
     }
 }
@@ -108,6 +108,13 @@ impl SqliteReader {
 pub(crate) fn or_nothing<T: Default>(result: rusqlite::Result<T>) -> rusqlite::Result<T> {
     match result {
         Err(error) if is_missing(&error) => Ok(T::default()),
+        result => result,
+    }
+}
+
+fn or_nothing_readable<T: Default>(result: rusqlite::Result<T>) -> rusqlite::Result<T> {
+    match or_nothing(result) {
+        Err(error) if is_corrupt(&error) => Ok(T::default()),
         result => result,
     }
 }
@@ -189,15 +196,14 @@ impl Reader for SqliteReader {
 
     fn runs(&self) -> Result<Vec<Run>, StoreError> {
         let (last, head) = self.file.snapshot("look for entries", |conn| {
-            let head = Head::read(conn, self.number)
-                .or_else(|error| if is_missing(&error) { Ok(None) } else { Err(error) })?;
-            let last = or_nothing(last_row(conn, self.number))?;
+            let head = or_nothing_readable(Head::read(conn, self.number))?;
+            let last = or_nothing_readable(last_row(conn, self.number))?;
             let known = head.filter(|head| last.map_or(0, |last| unsigned(last) + 1) == head.end.size.0);
             // The head row is not believed where the rows say otherwise.
             let bytes = match (known, last) {
                 (Some(head), _) => head.bytes,
                 (None, None) => 0,
-                (None, Some(_)) => line_bytes(conn, self.number)?,
+                (None, Some(_)) => or_nothing_readable(line_bytes(conn, self.number))?,
             };
             Ok((last, bytes))
         })?;
@@ -229,9 +235,9 @@ impl Reader for SqliteReader {
                 next.query_row(params![self.number, signed(at), last], |row| row.get::<_, Option<i64>>(0))?
             {
                 let unit = unsigned(first);
-                let units = units.min(unsigned(last) - unit + 1);
+                let units = units.min(unsigned(last).saturating_sub(unit) + 1);
                 pieces.push(Piece { offset: unit, bytes: 0, unit, units });
-                at = unit + units;
+                at = unit.max(at).saturating_add(units);
             }
             Ok(pieces)
         })
@@ -241,7 +247,7 @@ impl Reader for SqliteReader {
         let known = lock(&self.ends).iter().find(|end| end.bytes == run.bytes).map(|end| end.last);
         // The first piece takes whatever stands before index 0.
         let from = if piece.unit == 0 { i64::MIN } else { signed(piece.unit) };
-        let to = signed(piece.unit.saturating_add(piece.units) - 1).min(known.unwrap_or(i64::MAX));
+        let to = signed(piece.unit.saturating_add(piece.units).saturating_sub(1)).min(known.unwrap_or(i64::MAX));
         self.read_rows(piece.unit, |conn| {
             let mut statement = conn.prepare_cached(READ_PIECE)?;
             let mut rows = statement.query(params![self.number, from, to])?;

@@ -38,8 +38,9 @@ const RENEW: Duration = Duration::from_secs(20);
 /// Attachments are kept in parts: SQLite's longest value is shorter than the longest attachment.
 const PART: usize = 16 << 20;
 
+/// `OR FAIL`: what can abort makes SQLite keep a copy of each page that the statement touches, and the transaction goes as a whole in any case.
 const INSERT: &str =
-    "INSERT INTO signed_audit_log (log, idx, batch, recorded_at, entry, mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    "INSERT OR FAIL INTO signed_audit_log (log, idx, batch, recorded_at, entry, mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const INSERT_ID: &str = "INSERT INTO ids (log, fingerprint, idx) VALUES (?1, ?2, ?3)";
 const MOVE_HEAD: &str = "UPDATE logs SET size = ?2, bytes = bytes + ?3, last_leaf = ?4, last_recorded_at = ?5, \
     named = max(named, coalesce(?6, 0)) WHERE number = ?1 AND size = ?7";
@@ -112,11 +113,10 @@ impl SqliteWriter {
     fn write<T>(
         &self,
         step: &'static str,
-        work: impl FnOnce(&Connection, &mut Frontier) -> Result<T, StoreError>,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut state = self.idle()?;
-        let State { conn, frontier, .. } = &mut *state;
-        self.reader.file.transaction(conn, step, |conn| work(conn, frontier))
+        let state = self.idle()?;
+        self.reader.file.transaction(&state.conn, step, work)
     }
 
     fn failed(&self, step: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
@@ -425,7 +425,11 @@ impl Writer for SqliteWriter {
 
     fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError> {
         let step = "extend the tree";
-        self.write(step, |conn, known| {
+        let mut state = self.idle()?;
+        let State { conn, frontier: known, .. } = &mut *state;
+        // Whatever is committed next, by anybody, makes this durable too: no sync of its own.
+        conn.execute_batch("PRAGMA synchronous = NORMAL").map_err(self.failed(step))?;
+        let extended = self.reader.file.transaction(conn, step, |conn| {
             let stored = reader::tree_size(conn, self.log()).map_err(self.failed(step))?;
             if stored != lines.first {
                 return Err(self.try_again(format!("another process extended the tree to {stored} leaves meanwhile")));
@@ -437,16 +441,24 @@ impl Writer for SqliteWriter {
             store_leaves(conn, self.log(), &mut frontier, leaves).map_err(self.failed(step))?;
             *known = frontier;
             Ok(())
-        })
+        });
+        conn.execute_batch("PRAGMA synchronous = FULL").map_err(self.failed(step))?;
+        extended
     }
 
+    /// A commit that changes nothing and is synced, and with it all before it.
     fn sync_tree(&self) -> Result<(), StoreError> {
-        Ok(())
+        let step = "sync the tree";
+        self.write(step, |conn| {
+            let sql = "UPDATE logs SET named = named WHERE number = ?1";
+            conn.prepare_cached(sql).and_then(|mut touch| touch.execute([self.log()])).map_err(self.failed(step))?;
+            Ok(())
+        })
     }
 
     fn publish(&self, checkpoint: &[u8], keep: Option<u64>) -> Result<(), StoreError> {
         let step = "publish a checkpoint";
-        self.write(step, |conn, _| {
+        self.write(step, |conn| {
             if let Some(number) = keep {
                 self.keep(conn, checkpoint, number)?;
             }
@@ -476,7 +488,7 @@ impl Writer for SqliteWriter {
             let detail = "an attachment in it is not what it was: `indelible verify --strict` names the entries that it belongs to; put it into another file";
             return Err(self.reader.file.unfit(detail));
         }
-        self.write(step, |conn, _| {
+        self.write(step, |conn| {
             let insert = || -> rusqlite::Result<()> {
                 let size = signed(content.len() as u64);
                 // Another process may have been faster: its content has the same digest.
@@ -504,7 +516,7 @@ impl Writer for SqliteWriter {
         }
         let at = Instant::now();
         let step = "mark bounded acknowledgements";
-        self.write(step, |conn, _| {
+        self.write(step, |conn| {
             let sql = "INSERT INTO bounded_marks (log, writer, until) VALUES (?1, ?2, ?3) \
                 ON CONFLICT (log, writer) DO UPDATE SET until = excluded.until";
             conn.execute(sql, params![self.log(), self.name, mark_until()]).map_err(self.failed(step))
@@ -520,7 +532,7 @@ impl Writer for SqliteWriter {
     fn close(&self) -> Result<(), StoreError> {
         let mut marked = lock(&self.marked);
         let step = "end";
-        self.write(step, |conn, _| {
+        self.write(step, |conn| {
             let sql = "DELETE FROM bounded_marks WHERE log = ?1 AND writer = ?2";
             conn.execute(sql, params![self.log(), self.name]).map_err(self.failed(step))
         })?;
