@@ -107,6 +107,12 @@ impl Inner {
                 self.fail(&error);
                 return Err(error);
             }
+            // INVARIANT(shown): nobody goes on from a head whose kept checkpoint does not show: who kept it may have died in between, and its
+            // note stands in this record alone.
+            let newest_is_kept = head.kept.number > 0 && head.kept.size == tree.size;
+            if newest_is_kept && self.store.kept(head.kept.number)?.is_none() {
+                self.show(&head, Some(head.kept.number))?;
+            }
             if publisher.head.kept.number != head.kept.number {
                 publisher.kept_at = self.clock.monotonic();
             }
