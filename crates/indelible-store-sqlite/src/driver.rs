@@ -229,7 +229,7 @@ fn choose(logs: &[Registered], origin: Option<&str>) -> Result<Registered, Strin
         if more > 0 { format!("{} and {more} more", names.join(", ")) } else { names.join(", ") }
     };
     match (logs, origin) {
-        ([], _) => Err("the file holds no log yet; `indelible log create` makes one".to_owned()),
+        ([], _) => Err("the file holds no log yet; `indelible init` makes one".to_owned()),
         (_, Some(origin)) => {
             let found = logs.iter().find(|(_, info)| info.origin == origin);
             found.cloned().ok_or_else(|| format!("the file holds no log `{origin}`; it holds {}", named()))
@@ -272,7 +272,7 @@ impl Driver for SqliteDriver {
     }
 
     fn exists(&self) -> Result<bool, StoreError> {
-        if !self.file.exists()? {
+        if !self.file.exists()? || self.file.is_blank()? {
             return Ok(false);
         }
         let logs = self.file.read("look for the log", |conn| registered(conn, self.origin.as_deref()))?;

@@ -103,7 +103,7 @@ impl File {
     /// Opens a file that is there and is ours.
     pub(crate) fn connect(&self, access: Access) -> Result<Connection, StoreError> {
         if !self.exists()? {
-            let detail = "there is no such file; `indelible log create` makes one".to_owned();
+            let detail = "there is no such file; `indelible init` makes one".to_owned();
             return Err(StoreError::NotALog { place: self.place(), detail });
         }
         let conn = self.connect_to_any(access)?;
@@ -141,7 +141,6 @@ impl File {
             Err(error) if code(&error) == Some(ErrorCode::NotADatabase) => return Err(self.no_database()),
             id => id.map_err(|error| self.failed("read the header", error))?,
         };
-        // An empty file is what a creation leaves that died at once.
         if id != i64::from(schema::APPLICATION_ID) {
             let detail = "it is an SQLite database of another application, or empty: choose another file".to_owned();
             return Err(StoreError::NotALog { place: self.place(), detail });
@@ -207,6 +206,11 @@ impl File {
         self.check_ours(&conn)?;
         self.write_ahead(&conn)?;
         Ok(conn)
+    }
+
+    /// Whether nothing is in the file yet, as a creation leaves it that died at once.
+    pub(crate) fn is_blank(&self) -> Result<bool, StoreError> {
+        self.is_empty(&self.connect_to_any(Access::Read)?)
     }
 
     fn is_empty(&self, conn: &Connection) -> Result<bool, StoreError> {

@@ -7,9 +7,15 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
     path::Path,
+    thread,
+    time::Duration,
 };
 
 use indelible_store::store::StoreError;
+
+/// How often, and how far apart, it is tried to be alone.
+const TRIES: u32 = 3;
+const BETWEEN: Duration = Duration::from_millis(3);
 
 /// A writer's presence, until it is dropped.
 pub(crate) struct Presence {
@@ -34,10 +40,13 @@ impl Presence {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let io = |step| StoreError::io(step, path);
         let file = options.open(path).map_err(io("open"))?;
-        match file.try_lock() {
-            Ok(()) => return Ok((Self { file }, Company::None)),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(io("lock")(error)),
+        // Who only asks whether anybody writes has it for a moment too.
+        for _ in 0..TRIES {
+            match file.try_lock() {
+                Ok(()) => return Ok((Self { file }, Company::None)),
+                Err(TryLockError::WouldBlock) => thread::sleep(BETWEEN),
+                Err(TryLockError::Error(error)) => return Err(io("lock")(error)),
+            }
         }
         file.lock_shared().map_err(io("lock"))?;
         Ok((Self { file }, Company::Others))

@@ -102,6 +102,7 @@ fn a_creation_that_died_at_once_is_begun_again() {
     let path = folder.path().join("audit.db");
     fs::write(&path, "").unwrap();
     refused(&at(&path), "or empty");
+    assert!(!at(&path).exists().unwrap());
     drop(at(&path).create(&info()).unwrap());
     assert_eq!(at(&path).reader().unwrap().size().unwrap().0, 0);
 }
