@@ -13,9 +13,10 @@ use std::{
     str::FromStr,
 };
 
-use indelible_core::checkpoint::Origin;
+use indelible_core::{checkpoint::Origin, hex};
 use indelible_store::{driver::Driver, store::StoreError};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::options::Options;
 
@@ -177,12 +178,65 @@ impl Location {
     pub fn driver(&self, options: &Options) -> Result<Box<dyn Driver>, StoreError> {
         match self {
             Self::Directory(path) => Ok(Box::new(options.directory(path))),
-            Self::Sqlite { .. } | Self::Postgres { .. } => {
-                let detail = "this program was built without this kind of store".to_owned();
-                Err(StoreError::Unfit { place: self.to_string(), detail })
+            #[cfg(any(feature = "sqlite", feature = "sqlcipher"))]
+            Self::Sqlite { file, origin, encrypted } => {
+                let driver = indelible_store_sqlite::SqliteDriver::new(file, origin.clone())
+                    .accept_network_disk(options.accept_network_disk);
+                if *encrypted { self.encrypted(driver, options) } else { Ok(Box::new(driver)) }
             }
+            _ => Err(self.built_without("this kind of store")),
         }
     }
+
+    fn built_without(&self, what: &str) -> StoreError {
+        StoreError::Unfit { place: self.to_string(), detail: format!("this program was built without {what}") }
+    }
+
+    #[cfg(feature = "sqlcipher")]
+    fn encrypted(
+        &self,
+        driver: indelible_store_sqlite::SqliteDriver,
+        options: &Options,
+    ) -> Result<Box<dyn Driver>, StoreError> {
+        let Some(key) = &options.sqlcipher_key else {
+            let detail = format!(
+                "its key is not known: give 64 hexadecimal digits in {SQLCIPHER_KEY}, or in the file `{SQLCIPHER_KEY_FILE}` beside the keys"
+            );
+            return Err(StoreError::Unfit { place: self.to_string(), detail });
+        };
+        Ok(Box::new(driver.with_key(**key)))
+    }
+
+    #[cfg(all(feature = "sqlite", not(feature = "sqlcipher")))]
+    fn encrypted(&self, _: indelible_store_sqlite::SqliteDriver, _: &Options) -> Result<Box<dyn Driver>, StoreError> {
+        Err(self.built_without("SQLCipher, which encrypted files need"))
+    }
+}
+
+/// The environment variable with the key of encrypted SQLite files: 64 hexadecimal digits.
+pub const SQLCIPHER_KEY: &str = "INDELIBLE_SQLCIPHER_KEY";
+/// The file with it in the keys directory.
+pub const SQLCIPHER_KEY_FILE: &str = "sqlcipher.key";
+
+/// The key of encrypted SQLite files: from the environment, or else from the keys directory; `None` where neither has one.
+///
+/// # Errors
+/// [`StoreError::Unfit`] for what is no key; its text is not repeated.
+pub fn sqlcipher_key(keys: &Path) -> Result<Option<Zeroizing<[u8; 32]>>, StoreError> {
+    let file = keys.join(SQLCIPHER_KEY_FILE);
+    let (place, text) = match std::env::var(SQLCIPHER_KEY) {
+        Ok(text) => (SQLCIPHER_KEY.to_owned(), Zeroizing::new(text)),
+        Err(_) => match std::fs::read_to_string(&file) {
+            Ok(text) => (file.display().to_string(), Zeroizing::new(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("read", &file)(error)),
+        },
+    };
+    let key = hex::decode::<32>(text.trim().as_bytes()).ok_or_else(|| StoreError::Unfit {
+        place,
+        detail: "it should hold 64 lower-case hexadecimal digits (`openssl rand -hex 32` makes such a key)".to_owned(),
+    })?;
+    Ok(Some(Zeroizing::new(key)))
 }
 
 #[cfg(test)]
@@ -209,6 +263,25 @@ mod tests {
         assert_eq!("sqlite:".parse::<Location>(), Err(LocationError::Empty));
         assert_eq!("mysql://x".parse::<Location>(), Err(LocationError::Scheme("mysql".to_owned())));
         assert_eq!("sqlite:a#b c".parse::<Location>(), Err(LocationError::Origin("b c".to_owned())));
+    }
+
+    #[test]
+    fn the_key_of_a_file_is_read_from_the_keys() {
+        let keys = tempfile::tempdir().unwrap();
+        assert_eq!(sqlcipher_key(keys.path()).unwrap(), None);
+        std::fs::write(keys.path().join(SQLCIPHER_KEY_FILE), format!("{}\n", "0a".repeat(32))).unwrap();
+        assert_eq!(sqlcipher_key(keys.path()).unwrap().as_deref(), Some(&[10; 32]));
+        std::fs::write(keys.path().join(SQLCIPHER_KEY_FILE), "password").unwrap();
+        let error = sqlcipher_key(keys.path()).unwrap_err().to_string();
+        assert!(error.contains("64") && !error.contains("password"), "{error}");
+    }
+
+    #[cfg(not(any(feature = "sqlite", feature = "sqlcipher")))]
+    #[test]
+    fn what_was_not_built_in_is_said() {
+        let location: Location = "sqlite:a.db".parse().unwrap();
+        let error = location.driver(&Options::default()).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("built without"), "{error}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use indelible_store::{
     heads::HeadStore,
 };
 use indelible_store_file::{FileDriver, Settings};
+use zeroize::Zeroizing;
 
 use crate::{
     clock::{Clock, Entropy, SystemClock, SystemEntropy},
@@ -52,6 +53,8 @@ pub struct Options {
     pub on_full: OnFull,
     /// Whether a network file system is accepted.
     pub accept_network_disk: bool,
+    /// The key of encrypted SQLite files (`sqlcipher:FILE`); see [`crate::location::sqlcipher_key`].
+    pub sqlcipher_key: Option<Zeroizing<[u8; 32]>>,
     /// Of a new log: the log that it goes on from.
     pub predecessor: Option<indelible_core::control::Predecessor>,
     /// Further places that the keys must not be in.
@@ -72,6 +75,7 @@ impl Default for Options {
             bounded_within: Duration::from_secs(1),
             on_full: OnFull::Wait,
             accept_network_disk: false,
+            sqlcipher_key: None,
             predecessor: None,
             keep_apart: Vec::new(),
         }
@@ -82,7 +86,6 @@ impl Options {
     /// A directory as a place for a log, with what these options say of directories.
     #[must_use]
     pub fn directory(&self, path: &Path) -> FileDriver {
-        FileDriver::new(Arc::clone(&self.disk), path, self.settings.clone())
-            .accept_network_disk(self.accept_network_disk)
+        FileDriver::new(Arc::clone(&self.disk), path, self.settings).accept_network_disk(self.accept_network_disk)
     }
 }

@@ -14,6 +14,8 @@ mod live;
 mod proofs;
 #[cfg(test)]
 mod refusals;
+#[cfg(all(test, feature = "sqlite"))]
+mod sqlite;
 #[cfg(test)]
 mod verify;
 #[cfg(test)]
