@@ -179,6 +179,10 @@ impl SqliteWriter {
         else {
             return Committed::Yes;
         };
+        if !state.conn.is_autocommit() {
+            // Still in the transaction that should have ended: what it sees proves nothing.
+            return Committed::Unknown;
+        }
         let found: rusqlite::Result<i64> = state.conn.query_row(
             "SELECT count(*) FROM signed_audit_log WHERE log = ?1 AND idx = ?2 AND mac = ?3",
             params![self.log(), signed(index), last.mac],
@@ -426,7 +430,7 @@ impl Writer for SqliteWriter {
     fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError> {
         let step = "extend the tree";
         let mut state = self.idle()?;
-        let State { conn, frontier: known, .. } = &mut *state;
+        let State { conn, frontier: known, poisoned, .. } = &mut *state;
         // Whatever is committed next, by anybody, makes this durable too: no sync of its own.
         conn.execute_batch("PRAGMA synchronous = NORMAL").map_err(self.failed(step))?;
         let extended = self.reader.file.transaction(conn, step, |conn| {
@@ -442,7 +446,11 @@ impl Writer for SqliteWriter {
             *known = frontier;
             Ok(())
         });
-        conn.execute_batch("PRAGMA synchronous = FULL").map_err(self.failed(step))?;
+        if let Err(error) = conn.execute_batch("PRAGMA synchronous = FULL") {
+            // Nothing may be acknowledged by a connection that does not sync.
+            *poisoned = Some(error.to_string());
+            return Err(self.failed(step)(error));
+        }
         extended
     }
 
