@@ -8,6 +8,7 @@ use std::{env, path::PathBuf, sync::Arc};
 use indelible::{
     KeyRing, Location, Log, LogError, Options,
     clock::{Clock as _, SystemClock},
+    location::sqlcipher_key,
 };
 use indelible_core::{
     control::{Control, EntryKeyInfo},
@@ -62,7 +63,17 @@ impl Places {
 
     /// What opens the log.
     pub(crate) fn driver(&self) -> Result<Box<dyn Driver>, Failure> {
-        Ok(self.log()?.driver(&Options::default())?)
+        let log = self.log()?;
+        Ok(log.driver(&self.options_for(log)?)?)
+    }
+
+    /// What is usual, and the key of a file that is encrypted.
+    pub(crate) fn options_for(&self, log: &Location) -> Result<Options, Failure> {
+        let sqlcipher_key = match log {
+            Location::Sqlite { encrypted: true, .. } => sqlcipher_key(&self.keys()?)?,
+            _ => None,
+        };
+        Ok(Options { sqlcipher_key, ..Options::default() })
     }
 
     /// The keys directory.

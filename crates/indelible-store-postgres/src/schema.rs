@@ -88,6 +88,17 @@ impl Database {
         })
     }
 
+    /// The names of all logs that are there, in the order in which they were made.
+    ///
+    /// # Errors
+    /// [`StoreError::Unfit`] where there is no schema.
+    pub fn origins(&self) -> Result<Vec<String>, StoreError> {
+        let step = "list the logs";
+        let rows = self.read(step, Call::new("select origin from indelible.logs order by number", Vec::new()))?;
+        let origins: Result<_, tokio_postgres::Error> = rows.iter().map(|row| row.try_get(0)).collect();
+        origins.map_err(|error| Fault::from(error).told(self.place(), step, 0))
+    }
+
     /// Lets a login do what a role of ours may.
     ///
     /// # Errors

@@ -13,9 +13,10 @@ use std::{
     str::FromStr,
 };
 
-use indelible_core::checkpoint::Origin;
+use indelible_core::{checkpoint::Origin, hex};
 use indelible_store::{driver::Driver, store::StoreError};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::options::Options;
 
@@ -177,13 +178,19 @@ impl Location {
     pub fn origins(&self, options: &Options) -> Result<Vec<String>, StoreError> {
         match self {
             Self::Directory(path) => Ok(vec![options.directory(path).reader_of_entry_zero()?.info().origin.clone()]),
-            Self::Sqlite { .. } | Self::Postgres { .. } => Err(self.unbuilt()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres { url, .. } => {
+                let settings = indelible_store_postgres::Settings::default();
+                indelible_store_postgres::Database::new(url, settings)?.origins()
+            }
+            #[cfg(any(feature = "sqlite", feature = "sqlcipher"))]
+            Self::Sqlite { file, encrypted, .. } => {
+                let driver = self.sqlite(file, None, *encrypted, options)?;
+                Ok(driver.logs()?.into_iter().map(|log| log.origin).collect())
+            }
+            #[cfg(not(all(feature = "postgres", any(feature = "sqlite", feature = "sqlcipher"))))]
+            _ => Err(self.built_without("this kind of store")),
         }
-    }
-
-    fn unbuilt(&self) -> StoreError {
-        let detail = "this program was built without this kind of store".to_owned();
-        StoreError::Unfit { place: self.to_string(), detail }
     }
 
     /// What creates and opens the log there.
@@ -195,14 +202,86 @@ impl Location {
             Self::Directory(path) => Ok(Box::new(options.directory(path))),
             #[cfg(feature = "postgres")]
             Self::Postgres { url, origin } => {
-                let database = indelible_store_postgres::Database::new(url, indelible_store_postgres::Settings::default())?;
+                let settings = indelible_store_postgres::Settings::default();
+                let database = indelible_store_postgres::Database::new(url, settings)?;
                 Ok(Box::new(indelible_store_postgres::PostgresDriver::new(database, origin.clone())))
             }
-            #[cfg(not(feature = "postgres"))]
-            Self::Postgres { .. } => Err(self.unbuilt()),
-            Self::Sqlite { .. } => Err(self.unbuilt()),
+            #[cfg(any(feature = "sqlite", feature = "sqlcipher"))]
+            Self::Sqlite { file, origin, encrypted } => {
+                Ok(Box::new(self.sqlite(file, origin.clone(), *encrypted, options)?))
+            }
+            #[cfg(not(all(feature = "postgres", any(feature = "sqlite", feature = "sqlcipher"))))]
+            _ => Err(self.built_without("this kind of store")),
         }
     }
+
+    #[cfg(not(all(feature = "postgres", feature = "sqlcipher")))]
+    fn built_without(&self, what: &str) -> StoreError {
+        StoreError::Unfit { place: self.to_string(), detail: format!("this program was built without {what}") }
+    }
+
+    #[cfg(any(feature = "sqlite", feature = "sqlcipher"))]
+    fn sqlite(
+        &self,
+        file: &Path,
+        origin: Option<String>,
+        encrypted: bool,
+        options: &Options,
+    ) -> Result<indelible_store_sqlite::SqliteDriver, StoreError> {
+        let driver =
+            indelible_store_sqlite::SqliteDriver::new(file, origin).accept_network_disk(options.accept_network_disk);
+        if encrypted { self.encrypted(driver, options) } else { Ok(driver) }
+    }
+
+    #[cfg(feature = "sqlcipher")]
+    fn encrypted(
+        &self,
+        driver: indelible_store_sqlite::SqliteDriver,
+        options: &Options,
+    ) -> Result<indelible_store_sqlite::SqliteDriver, StoreError> {
+        let Some(key) = &options.sqlcipher_key else {
+            let detail = format!(
+                "its key is not known: give 64 hexadecimal digits in {SQLCIPHER_KEY}, or in the file `{SQLCIPHER_KEY_FILE}` beside the keys"
+            );
+            return Err(StoreError::Unfit { place: self.to_string(), detail });
+        };
+        Ok(driver.with_key(**key))
+    }
+
+    #[cfg(all(feature = "sqlite", not(feature = "sqlcipher")))]
+    fn encrypted(
+        &self,
+        _: indelible_store_sqlite::SqliteDriver,
+        _: &Options,
+    ) -> Result<indelible_store_sqlite::SqliteDriver, StoreError> {
+        Err(self.built_without("SQLCipher, which encrypted files need"))
+    }
+}
+
+/// The environment variable with the key of encrypted SQLite files: 64 hexadecimal digits.
+pub const SQLCIPHER_KEY: &str = "INDELIBLE_SQLCIPHER_KEY";
+/// The file with it in the keys directory.
+pub const SQLCIPHER_KEY_FILE: &str = "sqlcipher.key";
+
+/// The key of encrypted SQLite files: from the environment, or else from the keys directory; `None` where neither has one.
+///
+/// # Errors
+/// [`StoreError::Unfit`] for what is no key; its text is not repeated.
+pub fn sqlcipher_key(keys: &Path) -> Result<Option<Zeroizing<[u8; 32]>>, StoreError> {
+    let file = keys.join(SQLCIPHER_KEY_FILE);
+    let (place, text) = match std::env::var(SQLCIPHER_KEY) {
+        Ok(text) => (SQLCIPHER_KEY.to_owned(), Zeroizing::new(text)),
+        Err(_) => match std::fs::read_to_string(&file) {
+            Ok(text) => (file.display().to_string(), Zeroizing::new(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("read", &file)(error)),
+        },
+    };
+    let key = hex::decode::<32>(text.trim().as_bytes()).ok_or_else(|| StoreError::Unfit {
+        place,
+        detail: "it should hold 64 lower-case hexadecimal digits (`openssl rand -hex 32` makes such a key)".to_owned(),
+    })?;
+    Ok(Some(Zeroizing::new(key)))
 }
 
 #[cfg(test)]
@@ -241,6 +320,25 @@ mod tests {
         assert_eq!(place("postgres://u:secret@h/db#a.b/c").unwrap(), "postgres://u:***@h/db#a.b/c");
         let told = place("postgres://u:secret@h/db?nonsense=secret2").unwrap_err();
         assert!(!told.contains("secret@"), "{told}");
+    }
+
+    #[test]
+    fn the_key_of_a_file_is_read_from_the_keys() {
+        let keys = tempfile::tempdir().unwrap();
+        assert_eq!(sqlcipher_key(keys.path()).unwrap(), None);
+        std::fs::write(keys.path().join(SQLCIPHER_KEY_FILE), format!("{}\n", "0a".repeat(32))).unwrap();
+        assert_eq!(sqlcipher_key(keys.path()).unwrap().as_deref(), Some(&[10; 32]));
+        std::fs::write(keys.path().join(SQLCIPHER_KEY_FILE), "password").unwrap();
+        let error = sqlcipher_key(keys.path()).unwrap_err().to_string();
+        assert!(error.contains("64") && !error.contains("password"), "{error}");
+    }
+
+    #[cfg(not(any(feature = "sqlite", feature = "sqlcipher")))]
+    #[test]
+    fn what_was_not_built_in_is_said() {
+        let location: Location = "sqlite:a.db".parse().unwrap();
+        let error = location.driver(&Options::default()).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("built without"), "{error}");
     }
 
     #[test]

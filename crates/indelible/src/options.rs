@@ -11,6 +11,7 @@ use indelible_store::{
     heads::HeadStore,
 };
 use indelible_store_file::{FileDriver, Settings};
+use zeroize::Zeroizing;
 
 use crate::{
     clock::{Clock, Entropy, SystemClock, SystemEntropy},
@@ -52,6 +53,8 @@ pub struct Options {
     pub on_full: OnFull,
     /// Whether a network file system is accepted.
     pub accept_network_disk: bool,
+    /// The key of encrypted SQLite files (`sqlcipher:FILE`); see [`crate::location::sqlcipher_key`].
+    pub sqlcipher_key: Option<Zeroizing<[u8; 32]>>,
     /// Of a new log: the log that it goes on from.
     pub predecessor: Option<indelible_core::control::Predecessor>,
     /// Further places that the keys must not be in.
@@ -72,6 +75,7 @@ impl Default for Options {
             bounded_within: Duration::from_secs(1),
             on_full: OnFull::Wait,
             accept_network_disk: false,
+            sqlcipher_key: None,
             predecessor: None,
             keep_apart: Vec::new(),
         }

@@ -11,6 +11,7 @@ const LAYERS: &[(u8, &str)] = &[
     (1, "indelible-test-postgres"),
     (2, "indelible-store-file"),
     (2, "indelible-store-postgres"),
+    (2, "indelible-store-sqlite"),
     (3, "indelible"),
     (4, "indelible-import"),
     (4, "indelible-service"),
@@ -20,8 +21,8 @@ const LAYERS: &[(u8, &str)] = &[
 /// Any crate may test with it, and none may contain it.
 const TEST_SERVER: &str = "indelible-test-postgres";
 /// Tests that run the engine over a driver stand beside the driver.
-const UPWARDS_FOR_TESTS: &[(&str, &str)] = &[("indelible-store-postgres", "indelible"), ("indelible-store-sqlite", "indelible")];
-
+const UPWARDS_FOR_TESTS: &[(&str, &str)] =
+    &[("indelible-store-postgres", "indelible"), ("indelible-store-sqlite", "indelible")];
 
 /// The highest layer whose storage calls are all blocking.
 const BLOCKING_UP_TO: u8 = 3;

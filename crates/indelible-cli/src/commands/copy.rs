@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use indelible::{
-    Options,
     copy::copy,
     verify::{Request, verify},
 };
@@ -27,11 +26,10 @@ use crate::{
 
 /// Copies a log.
 pub(crate) fn run(places: &Places, json: bool, args: &CopyArgs) -> Result<ExitCode, Failure> {
-    let options = Options::default();
-    let from = args.from.driver(&options)?.reader()?;
+    let from = args.from.driver(&places.options_for(&args.from)?)?.reader()?;
     let origin = from.info().origin.clone();
     let place = args.to.with_origin(&origin);
-    let to = place.driver(&options)?;
+    let to = place.driver(&places.options_for(&place)?)?;
     if let (Some(path), Ok(keys)) = (place.path(), places.keys()) {
         check_apart(&keys, path)?;
     }

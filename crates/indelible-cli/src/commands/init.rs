@@ -20,7 +20,7 @@ use crate::{
 /// Creates a log.
 pub(crate) fn run(places: &Places, json: bool, args: &InitArgs) -> Result<(), Failure> {
     let place = args.path.with_origin(&args.origin);
-    let options = Options { settings: settings(args.settings), ..Options::default() };
+    let options = Options { settings: settings(args.settings), ..places.options_for(&place)? };
     let driver = place.driver(&options)?;
     refuse_taken(&*driver)?;
     let _: Origin = args.origin.parse().map_err(|_| LogError::Origin { origin: args.origin.clone() })?;

@@ -56,7 +56,7 @@ fn explain(places: &Places, json: bool, args: &ExplainArgs) -> Result<(), Failur
 /// Begins a successor.
 fn succeed(places: &Places, json: bool, args: &SucceedArgs) -> Result<(), Failure> {
     let place = args.new.with_origin(&args.origin);
-    let options = Options { settings: settings(args.settings), ..Options::default() };
+    let options = Options { settings: settings(args.settings), ..places.options_for(&place)? };
     let driver = place.driver(&options)?;
     refuse_taken(&*driver)?;
     let _: Origin = args.origin.parse().map_err(|_| LogError::Origin { origin: args.origin.clone() })?;

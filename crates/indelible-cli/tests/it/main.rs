@@ -18,6 +18,8 @@ mod places;
 mod proofs;
 #[cfg(test)]
 mod refusals;
+#[cfg(all(test, feature = "sqlite"))]
+mod sqlite;
 #[cfg(test)]
 mod verify;
 #[cfg(test)]

@@ -29,6 +29,12 @@ mod panics;
 #[cfg(test)]
 mod repair;
 #[cfg(test)]
+mod sqlite;
+#[cfg(test)]
+mod sqlite_kill;
+#[cfg(test)]
+mod sqlite_speed;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod world;

@@ -1,0 +1,64 @@
+//! Logs in SQLite files, by their names.
+
+use std::path::PathBuf;
+
+use crate::world::World;
+
+/// A world whose log is a place in a file of the same directory.
+fn world(scheme: &str, origin: &str) -> World {
+    let mut world = World::empty();
+    world.log = PathBuf::from(format!("{scheme}:{}{origin}", world.path("audit.db")));
+    world
+}
+
+#[test]
+fn a_log_in_a_file_is_used_as_one_in_a_directory() {
+    let world = world("sqlite", "");
+    world.run(&["verify"]).refused(1, &["no such file", "indelible init"]);
+    world.init(&[]).ok();
+    world.feed(&["append"], world.samples(30)).ok();
+    let report = world.run(&["verify", "--strict", "--json"]).ok().json();
+    assert_eq!((&report["status"], &report["tree_size"]), (&"intact".into(), &31.into()));
+    world.run(&["show", "7"]).ok();
+    world.run(&["log", "repair"]).ok();
+    world.init(&[]).refused(1, &["exists already"]);
+}
+
+#[test]
+fn where_a_file_holds_several_logs_one_is_named() {
+    let mut world = world("sqlite", "");
+    world.init(&[]).ok();
+    let second = format!("sqlite:{}", world.path("audit.db"));
+    world.run(&["init", &second, "--origin", "test.example/second"]).ok();
+    world.run(&["verify"]).refused(1, &["2 logs", "`#`", "test.example/audit, test.example/second"]);
+    world.log = PathBuf::from(format!("{second}#test.example/second"));
+    world.feed(&["append"], world.samples(3)).ok();
+    world.run(&["verify"]).ok();
+    world.log = PathBuf::from(format!("{second}#test.example/third"));
+    world.run(&["verify"]).refused(1, &["no log `test.example/third`"]);
+}
+
+#[cfg(not(feature = "sqlcipher"))]
+#[test]
+fn encryption_that_was_not_built_in_is_said() {
+    let mut world = world("sqlite", "");
+    world.init(&[]).ok();
+    world.log = PathBuf::from(format!("sqlcipher:{}", world.path("audit.db")));
+    world.run(&["verify"]).refused(1, &["built without SQLCipher"]);
+}
+
+#[cfg(feature = "sqlcipher")]
+#[test]
+fn the_key_of_an_encrypted_file_is_beside_the_other_keys() {
+    let mut world = world("sqlcipher", "");
+    world.init(&[]).refused(1, &["its key is not known", "INDELIBLE_SQLCIPHER_KEY", "sqlcipher.key"]);
+    std::fs::create_dir_all(&world.keys).unwrap();
+    world.write("keys/sqlcipher.key", "5a".repeat(32));
+    world.init(&[]).ok();
+    world.feed(&["append"], world.samples(5)).ok();
+    world.run(&["verify", "--strict"]).ok();
+    world.write("keys/sqlcipher.key", "5b".repeat(32));
+    world.run(&["verify"]).refused(1, &["the key is wrong"]);
+    world.log = PathBuf::from(format!("sqlite:{}", world.path("audit.db")));
+    world.run(&["verify"]).refused(1, &["it is encrypted"]);
+}

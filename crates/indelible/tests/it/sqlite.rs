@@ -1,0 +1,381 @@
+//! Logs in an SQLite file, by the real engine: many writers, tampering by whoever holds the file, repair.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use indelible::{
+    AppendError, Log, LogError, Options, Receipt,
+    clock::{Clock as _, SystemClock},
+    manage::repair,
+    verify::{Kind, Report, Request, Verdict, verify},
+};
+use indelible_core::{
+    note::NoteSigner as _,
+    tree::{LeafIndex, leaf_hash},
+};
+use indelible_store::driver::Driver as _;
+use indelible_store_sqlite::SqliteDriver;
+use rusqlite::Connection;
+
+use crate::world::{ORIGIN, World, check, event, events, receipts};
+
+pub(crate) fn file(world: &World) -> PathBuf {
+    world.dir.path().join("audit.db")
+}
+
+/// A driver with connections of its own, as another process has.
+pub(crate) fn at(path: &Path) -> SqliteDriver {
+    SqliteDriver::new(path, None)
+}
+
+fn quick() -> Options {
+    Options { publish_every: Duration::from_millis(5), keep_every: Duration::from_millis(50), ..Options::default() }
+}
+
+fn create(world: &World, origin: &str) -> Log {
+    Log::create_in(&at(&file(world)).with_origin(origin), origin, &world.keys, quick()).unwrap()
+}
+
+fn open(world: &World) -> Result<Log, LogError> {
+    Log::open_in(&at(&file(world)), &world.keys, quick())
+}
+
+pub(crate) fn verify_log(world: &World, origin: &str, strict: bool) -> Report {
+    let request = Request {
+        key: world.keys.checkpoint_signer(origin).unwrap().verifying_key().clone(),
+        ring: Some(&world.keys),
+        heads: Some(world.heads()),
+        head_required: true,
+        checkpoint: None,
+        receipts: Vec::new(),
+        from: None,
+        strict,
+        threads: 2,
+        progress: None,
+        now: SystemClock::default().now(),
+    };
+    let reader = at(&file(world)).with_origin(origin).reader_of_entry_zero().unwrap();
+    verify(&*reader, &request).unwrap()
+}
+
+#[track_caller]
+fn expect(world: &World, verdict: Verdict, kind: Option<Kind>, index: Option<u64>) {
+    for strict in [false, true] {
+        check(&verify_log(world, ORIGIN, strict), verdict, kind, index);
+    }
+}
+
+/// Every receipt's entry is there, once.
+fn check_receipts(log: &Log, all: &[Receipt]) {
+    let mut seen = BTreeMap::new();
+    for receipt in all {
+        let stored = log.get(receipt.index).unwrap();
+        assert_eq!(leaf_hash(&stored.entry), receipt.leaf, "{}", receipt.id);
+        assert_eq!(log.find(&receipt.id).unwrap().index, receipt.index);
+        assert_eq!(seen.insert(receipt.index, &receipt.id), None, "two receipts for entry {}", receipt.index);
+    }
+}
+
+/// A closed log of 300 events with kept checkpoints.
+fn closed() -> World {
+    let world = World::new();
+    let log = create(&world, ORIGIN);
+    for part in 0..3 {
+        receipts(log.append_all(&events(part * 100..part * 100 + 100)));
+        log.keep_checkpoint().unwrap();
+    }
+    log.close().unwrap();
+    world
+}
+
+/// As somebody who holds the file and takes the triggers away first.
+fn tamper(world: &World, sql: &str) {
+    let conn = Connection::open(file(world)).unwrap();
+    let triggers: Vec<(String, String)> = conn
+        .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    conn.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+    for (name, _) in &triggers {
+        conn.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
+    }
+    conn.execute_batch(sql).unwrap();
+    for (_, sql) in &triggers {
+        conn.execute_batch(sql).unwrap();
+    }
+}
+
+#[test]
+fn several_handles_write_one_log() {
+    const HANDLES: u64 = 3;
+    const THREADS: u64 = 4;
+    const EVENTS: u64 = 60;
+    let world = World::new();
+    create(&world, ORIGIN).close().unwrap();
+    let logs: Vec<Log> = (0..HANDLES).map(|_| open(&world).unwrap()).collect();
+    let mut all: Vec<Receipt> = thread::scope(|scope| {
+        let one = |writer: u64| {
+            let log = &logs[usize::try_from(writer / THREADS).unwrap()];
+            move || -> Vec<Receipt> {
+                (0..EVENTS).map(|n| log.append_json(&event(writer * EVENTS + n)).unwrap()).collect()
+            }
+        };
+        let writers: Vec<_> = (0..HANDLES * THREADS).map(|writer| scope.spawn(one(writer))).collect();
+        // Beside live writers nothing looks wrong.
+        for _ in 0..5 {
+            let report = verify_log(&world, ORIGIN, true);
+            assert_eq!(report.status, Verdict::Intact, "{:#?}", report.findings);
+        }
+        writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+    });
+    assert_eq!(all.len() as u64, HANDLES * THREADS * EVENTS);
+    // The same events again, from another handle: the first receipts.
+    for n in 0..HANDLES * THREADS * EVENTS {
+        let log = &logs[usize::try_from(n % HANDLES).unwrap()];
+        let again = log.append_json(&event(n)).unwrap();
+        assert!(again.duplicate && all.iter().any(|first| first.index == again.index && first.id == again.id));
+    }
+    let other = logs[1].append_json(br#"{"action":"other","actor":{"id":"mara","type":"user"},"id":"event-7"}"#);
+    assert!(matches!(other, Err(AppendError::IdConflict { .. })), "{other:?}");
+    all.sort_by_key(|receipt| receipt.index);
+    logs.iter().for_each(|log| check_receipts(log, &all));
+    // All close at once, and each wants to keep the last checkpoint.
+    thread::scope(|scope| {
+        for log in &logs {
+            scope.spawn(|| log.close().unwrap());
+        }
+    });
+    drop(logs);
+    expect(&world, Verdict::Intact, None, None);
+}
+
+#[test]
+fn closing_at_once_leaves_no_hole_in_the_kept_checkpoints() {
+    let world = World::new();
+    create(&world, ORIGIN).close().unwrap();
+    for round in 0..12 {
+        let logs: Vec<Log> = (0..3).map(|_| open(&world).unwrap()).collect();
+        thread::scope(|scope| {
+            for (n, log) in (0..).zip(&logs) {
+                scope.spawn(move || {
+                    receipts(log.append_all(&events(round * 100 + n * 10..round * 100 + n * 10 + 10)));
+                    log.close().unwrap();
+                });
+            }
+        });
+        drop(logs);
+        let report = verify_log(&world, ORIGIN, false);
+        assert_eq!(report.status, Verdict::Intact, "round {round}: {:#?}", report.findings);
+    }
+}
+
+#[test]
+fn many_logs_of_one_file_are_written_at_once() {
+    const LOGS: u64 = 20;
+    let world = World::new();
+    let origins: Vec<String> = (0..LOGS).map(|n| format!("example.com/log-{n}")).collect();
+    let logs: Vec<Log> = origins.iter().map(|origin| create(&world, origin)).collect();
+    let all: Vec<Vec<Receipt>> = thread::scope(|scope| {
+        let writers: Vec<_> = logs
+            .iter()
+            .map(|log| scope.spawn(move || (0..30).map(|n| log.append_json(&event(n)).unwrap()).collect()))
+            .collect();
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    for ((log, origin), receipts) in logs.iter().zip(&origins).zip(&all) {
+        check_receipts(log, receipts);
+        log.close().unwrap();
+        let report = verify_log(&world, origin, true);
+        assert_eq!(report.status, Verdict::Intact, "{origin}: {:#?}", report.findings);
+        assert_eq!(report.entries_verified, 31);
+    }
+}
+
+#[test]
+fn a_file_that_was_put_back_is_told() {
+    let world = closed();
+    let old = fs::read(file(&world)).unwrap();
+    let log = open(&world).unwrap();
+    receipts(log.append_all(&events(300..320)));
+    log.close().unwrap();
+    drop(log);
+    expect(&world, Verdict::Intact, None, None);
+    fs::write(file(&world), old).unwrap();
+    expect(&world, Verdict::Tampered, Some(Kind::RolledBack), None);
+    let error = open(&world).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("rolled back"), "{error}");
+}
+
+#[test]
+fn a_file_that_was_put_back_below_a_live_handle_is_told() {
+    let world = closed();
+    let log = open(&world).unwrap();
+    receipts(log.append_all(&events(300..310)));
+    log.checkpoint().unwrap();
+    tamper(
+        &world,
+        "DELETE FROM signed_audit_log WHERE idx > 300; DELETE FROM ids WHERE idx > 300; \
+         UPDATE logs SET size = 301, last_leaf = (SELECT substr(hashes, 45 * 32 - 31, 32) FROM tree_hashes WHERE level = 0 AND first = 256)",
+    );
+    let error = log.append_json(&event(400)).expect_err("it goes on");
+    assert!(error.to_string().contains("rolled back"), "{error}");
+    expect(&world, Verdict::Tampered, None, None);
+}
+
+#[test]
+fn what_a_holder_of_the_file_changes_is_told_with_its_index() {
+    for (sql, kind, index) in [
+        (
+            "UPDATE signed_audit_log SET entry = CAST(replace(CAST(entry AS TEXT), 'mara', 'sara') AS BLOB) WHERE idx = 77",
+            Kind::Changed,
+            77,
+        ),
+        ("UPDATE signed_audit_log SET entry = x'' WHERE idx = 78", Kind::Changed, 78),
+        ("UPDATE signed_audit_log SET mac = zeroblob(32) WHERE idx = 79", Kind::Signature, 79),
+        ("UPDATE signed_audit_log SET batch = 80 WHERE idx = 79", Kind::Changed, 79),
+        ("DELETE FROM signed_audit_log WHERE idx = 81", Kind::Missing, 81),
+        ("DELETE FROM signed_audit_log WHERE idx BETWEEN 20 AND 200", Kind::Missing, 20),
+        (
+            "UPDATE signed_audit_log SET idx = 1000 WHERE idx = 5; UPDATE signed_audit_log SET idx = 5 WHERE idx = 6; \
+             UPDATE signed_audit_log SET idx = 6 WHERE idx = 1000",
+            Kind::Reordered,
+            5,
+        ),
+        (
+            "INSERT INTO signed_audit_log SELECT log, 500, batch, recorded_at, entry, mac FROM signed_audit_log WHERE idx = 9",
+            Kind::Inserted,
+            9,
+        ),
+        ("DELETE FROM signed_audit_log WHERE idx > 250", Kind::Truncated, 251),
+        ("UPDATE logs SET size = 400", Kind::Truncated, 301),
+        ("DELETE FROM signed_audit_log", Kind::RolledBack, 0),
+        ("DELETE FROM checkpoints WHERE number = 2", Kind::CheckpointMissing, 0),
+    ] {
+        let world = closed();
+        tamper(&world, sql);
+        let index = (kind != Kind::CheckpointMissing).then_some(index);
+        let report = verify_log(&world, ORIGIN, false);
+        assert_eq!(report.status, Verdict::Tampered, "{sql}: {:#?}", report.findings);
+        let found =
+            report.findings.iter().find(|f| f.kind == kind || kind == Kind::RolledBack && f.kind == Kind::Truncated);
+        assert_eq!(found.map(|found| found.index), Some(index), "{sql}: {:#?}", report.findings);
+        let refused = repair(&at(&file(&world)), &world.keys, &Options::default());
+        assert!(matches!(refused, Err(LogError::Refused(_))), "{sql}: {refused:?}");
+    }
+}
+
+#[test]
+fn what_derives_is_told_as_damaged_and_repaired() {
+    for sql in [
+        "DELETE FROM tree_hashes WHERE level = 0 AND first >= 256",
+        "DELETE FROM tree_hashes WHERE level = 1",
+        "UPDATE tree_hashes SET hashes = zeroblob(length(hashes)) WHERE level = 0 AND first = 0",
+        "INSERT INTO tree_hashes SELECT log, 3, first, hashes FROM tree_hashes WHERE level = 1",
+        "DROP TABLE tree_hashes",
+        "DELETE FROM ids WHERE idx = 17",
+        "INSERT INTO ids SELECT number, zeroblob(16), 18 FROM logs",
+        "DROP TABLE ids",
+        "DELETE FROM logs",
+        "UPDATE logs SET size = 200, last_leaf = zeroblob(32)",
+        "UPDATE logs SET origin = 'example.com/other'",
+        "UPDATE logs SET last_recorded_at = 5",
+        "UPDATE logs SET checkpoint = NULL",
+        "UPDATE signed_audit_log SET recorded_at = 5 WHERE idx = 30",
+        "UPDATE signed_audit_log SET idx = idx + 1000 WHERE idx > 290",
+        "INSERT INTO signed_audit_log SELECT log, 900, batch, recorded_at, x'00', mac FROM signed_audit_log WHERE idx = 9",
+        "INSERT INTO checkpoints SELECT log, 99, note FROM checkpoints WHERE number = 1",
+        "ALTER TABLE signed_audit_log ADD COLUMN note TEXT",
+        "CREATE TRIGGER quiet AFTER INSERT ON ids BEGIN SELECT 1; END",
+        "CREATE INDEX mine ON signed_audit_log (recorded_at)",
+    ] {
+        let world = closed();
+        let before = rows(&world);
+        tamper_keeping_what_remains(&world, sql);
+        let report = verify_log(&world, ORIGIN, true);
+        assert_eq!(report.status, Verdict::Damaged, "{sql}: {:#?}", report.findings);
+        let repaired = repair(&at(&file(&world)), &world.keys, &Options::default());
+        assert!(repaired.as_ref().is_ok_and(|told| !told.is_empty()), "{sql}: {repaired:?}");
+        expect(&world, Verdict::Intact, None, None);
+        assert!(rows(&world) == before, "{sql}: the entries are not what they were");
+        let log = open(&world).unwrap();
+        receipts(log.append_all(&events(300..303)));
+        assert_eq!(log.find("event-17").unwrap().index, LeafIndex(18));
+        log.close().unwrap();
+        expect(&world, Verdict::Intact, None, None);
+    }
+}
+
+fn rows(world: &World) -> Vec<(i64, i64, i64, Vec<u8>)> {
+    let conn = Connection::open(file(world)).unwrap();
+    let mut statement =
+        conn.prepare("SELECT idx, batch, recorded_at, entry FROM signed_audit_log ORDER BY idx").unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// As [`tamper`]; triggers of tables that are gone stay away.
+fn tamper_keeping_what_remains(world: &World, sql: &str) {
+    if let Some(table) = sql.strip_prefix("DROP TABLE ") {
+        let conn = Connection::open(file(world)).unwrap();
+        conn.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+    } else {
+        tamper(world, sql);
+    }
+}
+
+#[test]
+fn a_dropped_trigger_is_told_and_put_back() {
+    let world = closed();
+    Connection::open(file(&world)).unwrap().execute_batch("DROP TRIGGER signed_audit_log_no_update").unwrap();
+    let error = open(&world).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("signed_audit_log_no_update") && error.contains("repair"), "{error}");
+    expect(&world, Verdict::Damaged, Some(Kind::Derived), None);
+    repair(&at(&file(&world)), &world.keys, &Options::default()).unwrap();
+    expect(&world, Verdict::Intact, None, None);
+    let refused = Connection::open(file(&world)).unwrap().execute("UPDATE signed_audit_log SET mac = mac", []);
+    assert!(refused.is_err());
+}
+
+#[test]
+fn broken_pages_are_told_and_nothing_panics() {
+    let world = closed();
+    let whole = fs::read(file(&world)).unwrap();
+    let mut told = [0; 2];
+    for page in 1..whole.len() / 4096 {
+        let mut bytes = whole.clone();
+        bytes[page * 4096..page * 4096 + 64].fill(0xA5);
+        fs::write(file(&world), &bytes).unwrap();
+        let heads = world.heads();
+        let request = Request {
+            key: world.public_key(),
+            ring: Some(&world.keys),
+            heads: Some(heads),
+            head_required: true,
+            checkpoint: None,
+            receipts: Vec::new(),
+            from: None,
+            strict: true,
+            threads: 1,
+            progress: None,
+            now: SystemClock::default().now(),
+        };
+        let report = match at(&file(&world)).reader_of_entry_zero() {
+            Ok(reader) => verify(&*reader, &request).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match report {
+            Ok(report) if report.status == Verdict::Intact => panic!("page {page}: nothing was told"),
+            Ok(_) => told[0] += 1,
+            Err(_) => told[1] += 1,
+        }
+    }
+    println!("broken pages: {} told by a verdict, {} by an error", told[0], told[1]);
+}
