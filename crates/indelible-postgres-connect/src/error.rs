@@ -311,6 +311,12 @@ pub enum ConnectError {
         /// What is known of the reason.
         why: String,
     },
+    /// The server broke off without a word. It may have stopped, or refused the client certificate without the network passing that on.
+    #[error("`{host}` broke off after the client certificate was shown: if it does so again, its log says why")]
+    BrokeOff {
+        /// The host.
+        host: String,
+    },
     /// The client certificate is for another role.
     #[error(
         "`{host}` does not take the client certificate for role `{user}`: its common name must be `{user}`, or `pg_ident.conf` map it"
@@ -440,6 +446,7 @@ impl ConnectError {
         match self {
             Self::Refused { .. }
             | Self::Network { .. }
+            | Self::BrokeOff { .. }
             | Self::Timeout { .. }
             | Self::TooMany { .. }
             | Self::NotNow { .. }

@@ -27,13 +27,9 @@ impl Case<'_> {
         self.host.to_string()
     }
 
-    /// Whether the server has agreed to TLS, and the handshake is over.
-    fn encrypted(&self) -> bool {
-        self.tls.is_some_and(|tls| tls.session.get().is_some())
-    }
-
+    /// Whether the client certificate may have been shown by now: the server's was.
     fn shows_client_certificate(&self) -> bool {
-        self.config.tls.client.is_some() && self.encrypted()
+        self.config.tls.client.is_some() && self.tls.is_some_and(|tls| tls.shown.get().is_some())
     }
 
     fn certificate(&self) -> Option<ServerCertificate> {
@@ -51,8 +47,7 @@ impl Case<'_> {
             return ConnectError::NoPassword { host: self.host(), user: self.config.user.clone() };
         }
         if self.shows_client_certificate() && (error.is_closed() || find::<io::Error>(&error).is_some_and(broke_off)) {
-            let why = "the server broke off when it saw it".to_owned();
-            return ConnectError::ClientCertificateRefused { host: self.host(), why };
+            return ConnectError::BrokeOff { host: self.host() };
         }
         if let Some((kind, raw)) = find::<io::Error>(&error).map(|cause| (cause.kind(), cause.to_string())) {
             return self.network_failed(io::Error::new(kind, raw));

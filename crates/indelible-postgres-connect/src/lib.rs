@@ -30,6 +30,7 @@ mod error;
 mod failure;
 mod files;
 pub mod hba;
+mod last_words;
 mod near;
 mod secret;
 mod settings;

@@ -27,6 +27,7 @@ use crate::{
     config::{Tls, TlsVersion},
     error::FileError,
     files::{self, Trusted},
+    last_words::LastWords,
     verifier::{Verified, Verifier},
 };
 
@@ -95,7 +96,7 @@ impl Attempt {
         })
     }
 
-    fn note_session(&self, stream: &tokio_rustls::client::TlsStream<Socket>) {
+    fn note_session(&self, stream: &tokio_rustls::client::TlsStream<LastWords<Socket>>) {
         let (_, connection) = stream.get_ref();
         let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
         let group = connection.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name()));
@@ -151,7 +152,8 @@ impl TlsConnect<Socket> for Connector {
     fn connect(self, socket: Socket) -> Self::Future {
         let _ = self.attempt.begun.set(());
         Box::pin(async move {
-            let stream = TlsConnector::from(self.attempt.config.clone()).connect(self.name, socket).await?;
+            let connector = TlsConnector::from(self.attempt.config.clone());
+            let stream = connector.connect(self.name, LastWords(socket)).await?;
             self.attempt.note_session(&stream);
             Ok(TlsStream(Box::new(stream)))
         })
@@ -159,7 +161,7 @@ impl TlsConnect<Socket> for Connector {
 }
 
 /// An encrypted connection.
-pub struct TlsStream(Box<tokio_rustls::client::TlsStream<Socket>>);
+pub struct TlsStream(Box<tokio_rustls::client::TlsStream<LastWords<Socket>>>);
 
 impl fmt::Debug for TlsStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

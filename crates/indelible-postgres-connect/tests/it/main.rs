@@ -1,5 +1,7 @@
 //! Connecting to a real PostgreSQL, in all the ways that go right and wrong.
 
+#![cfg(unix)]
+
 #[cfg(test)]
 mod check;
 #[cfg(test)]
