@@ -78,7 +78,7 @@ impl Fault {
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Silence(_) | Self::NoConnection(_) => true,
-            Self::Unreached(error) => may_come_about(error),
+            Self::Unreached(error) => error.is_transient(),
             Self::Postgres(error) => match error.code() {
                 Some(code) => PASSING.iter().any(|passing| code.code().starts_with(passing)),
                 // What the client makes wrong does not pass; a connection that could not be made or broke does.
@@ -117,20 +117,6 @@ impl Fault {
             _ => StoreError::Database { step, place, source: Box::new(self) },
         }
     }
-}
-
-/// Whether a connection that failed so may come about soon. A wrong password, certificate or name stays wrong.
-fn may_come_about(error: &ConnectError) -> bool {
-    matches!(
-        error,
-        ConnectError::Refused { .. }
-            | ConnectError::Network { .. }
-            | ConnectError::Timeout { .. }
-            | ConnectError::TooMany { .. }
-            | ConnectError::NotNow { .. }
-            | ConnectError::OtherKind { .. }
-            | ConnectError::NoHost { .. }
-    )
 }
 
 fn has_io_source(error: &tokio_postgres::Error) -> bool {

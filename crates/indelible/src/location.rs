@@ -54,6 +54,9 @@ pub enum LocationError {
     /// What stands behind `#` cannot be an origin.
     #[error("`{0}` behind `#` is no origin: use 1 to 128 of `A-Z a-z 0-9 . _ ~ / : @ -`")]
     Origin(String),
+    /// A URL with a `#` before its `@`.
+    #[error("a `#` in a password is written `%23`: what stands behind `#` is the name of a log")]
+    Password,
     /// A scheme that is not known.
     #[error(
         "`{0}:` is no kind of store: use a directory, `sqlite:FILE`, `sqlcipher:FILE` or `postgres://…` (a directory of such a name is `./{0}:…`)"
@@ -81,6 +84,10 @@ impl FromStr for Location {
                 Ok(Self::Sqlite { file: PathBuf::from(file), origin, encrypted: scheme == "sqlcipher" })
             }
             "postgres" | "postgresql" => {
+                // No part of what may be a password goes into a message.
+                if text.split_once('#').is_some_and(|(before, after)| after.contains('@') && !before.contains('@')) {
+                    return Err(LocationError::Password);
+                }
                 let (url, origin) = split_origin(text)?;
                 Ok(Self::Postgres { url: url.to_owned(), origin })
             }
@@ -95,7 +102,7 @@ fn is_scheme(text: &str) -> bool {
 }
 
 fn split_origin(text: &str) -> Result<(&str, Option<String>), LocationError> {
-    let Some((place, origin)) = text.rsplit_once('#') else { return Ok((text, None)) };
+    let Some((place, origin)) = text.split_once('#') else { return Ok((text, None)) };
     let _: Origin = origin.parse().map_err(|_| LocationError::Origin(origin.to_owned()))?;
     Ok((place, Some(origin.to_owned())))
 }
@@ -307,6 +314,7 @@ mod tests {
         assert_eq!("".parse::<Location>(), Err(LocationError::Empty));
         assert_eq!("sqlite:".parse::<Location>(), Err(LocationError::Empty));
         assert_eq!("mysql://x".parse::<Location>(), Err(LocationError::Scheme("mysql".to_owned())));
+        assert_eq!("postgres://u:p#w@h/db".parse::<Location>(), Err(LocationError::Password));
         assert_eq!("sqlite:a#b c".parse::<Location>(), Err(LocationError::Origin("b c".to_owned())));
     }
 
