@@ -14,6 +14,7 @@ mod database;
 mod driver;
 mod fault;
 mod reader;
+mod rebuild;
 mod schema;
 mod session;
 mod turn;
