@@ -174,6 +174,16 @@ impl Database {
         })
     }
 
+    /// [`Database::run`] for steps that fail as connections do.
+    pub(crate) fn run_told<T: Send + 'static>(
+        &self,
+        step: &'static str,
+        future: impl Future<Output = Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let place = self.pool.place.clone();
+        self.run(async move { future.await.map_err(|fault| fault.told(&place, step, 0)) })
+    }
+
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         self.runtime.1.spawn(future);
     }

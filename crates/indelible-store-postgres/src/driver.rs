@@ -18,6 +18,7 @@ use crate::{
     call::{Call, Param},
     database::Database,
     reader::PostgresReader,
+    rebuild::rebuild,
     schema,
     writer::PostgresWriter,
 };
@@ -152,12 +153,9 @@ impl Driver for PostgresDriver {
         Ok(Box::new(Shared { reader }))
     }
 
-    fn rebuild(&self, _: &dyn Reader, head: &TreeHead, _: u64) -> Result<(), StoreError> {
-        let detail = format!(
-            "what derives from its entries (the tree of {} leaves, ids, checkpoints) is insert-only there: copy the log to a new place, which derives all of it anew",
-            head.size
-        );
-        Err(StoreError::Unfit { place: self.place(), detail })
+    /// Needs a login that may act as `indelible_owner`.
+    fn rebuild(&self, reader: &dyn Reader, head: &TreeHead, _: u64) -> Result<(), StoreError> {
+        rebuild(&self.database, self.open()?.log, reader, head)
     }
 }
 

@@ -15,6 +15,7 @@ mod driver;
 mod fault;
 mod outbox;
 mod reader;
+mod rebuild;
 mod schema;
 mod turn;
 mod writer;

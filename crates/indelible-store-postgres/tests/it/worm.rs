@@ -242,3 +242,30 @@ fn a_guard_that_is_gone_is_told_when_opening_and_comes_back_by_migrating() {
         assert!(driver.lease().is_err(), "{sql}");
     }
 }
+
+#[test]
+fn a_repair_writes_tree_and_ids_anew_and_leaves_the_guards_whole() {
+    let Some(server) = Server::start() else { return };
+    let world = filled(&server);
+    let unguarded = |table: &str, sql: &str| {
+        let always = format!("alter table indelible.{table} enable always trigger refuse_change");
+        server
+            .psql(DATABASE, &format!("alter table indelible.{table} disable trigger refuse_change; {sql}; {always}"))
+            .unwrap();
+    };
+    unguarded("ids", "delete from indelible.ids where idx between 7 and 9");
+    unguarded("tree_hashes", "delete from indelible.tree_hashes where first > 0");
+    world.expect(&server, ORIGIN, Verdict::Damaged);
+    let driver = |user: &str| PostgresDriver::new(server.open(user, DATABASE, settings()), None);
+    // Who may only write may not do this.
+    assert!(indelible::manage::repair(&driver("writer"), &world.keys, &options()).is_err());
+    world.expect(&server, ORIGIN, Verdict::Damaged);
+    let mended = indelible::manage::repair(&driver("postgres"), &world.keys, &options()).unwrap();
+    assert!(!mended.is_empty());
+    assert_eq!(server.open("reader", DATABASE, settings()).check_guards().unwrap(), []);
+    world.expect(&server, ORIGIN, Verdict::Intact);
+    let log = Log::open_in(&driver("writer"), &world.keys, options()).unwrap();
+    log.append_json(&event(50)).unwrap();
+    log.close().unwrap();
+    world.expect(&server, ORIGIN, Verdict::Intact);
+}
