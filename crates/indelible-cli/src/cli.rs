@@ -64,7 +64,7 @@ pub(crate) enum Command {
     /// Look after many logs under one root, and the registry that says which there are
     #[command(after_help = exit::HELP)]
     Logs(LogsArgs),
-    /// Look after a PostgreSQL database that logs are kept in
+    /// Look after a database that logs are kept in
     #[cfg(feature = "postgres")]
     #[command(subcommand)]
     Store(StoreCommand),
@@ -187,12 +187,22 @@ pub(crate) enum StoreCommand {
     },
     /// Make the schema, or bring it up to this program; puts functions, guards and rights back in place
     Migrate {
-        /// The database, by a login that may create roles
-        #[arg(value_name = "URL")]
+        /// The database: PostgreSQL by a login that may create roles, or `sqlite:FILE`
+        #[arg(value_name = "PLACE")]
         place: Location,
-        /// Do all of it and take it back
+        /// Say what would be done
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Encrypt an SQLCipher file with another key, which is printed to be kept; nobody may have the file open
+    #[cfg(feature = "sqlcipher")]
+    Rekey {
+        /// The file, as `sqlcipher:FILE`
+        #[arg(value_name = "PLACE")]
+        place: Location,
+        /// Where the new key is to be written, as 64 hexadecimal digits; must not exist
+        #[arg(long, value_name = "FILE")]
+        new_key: PathBuf,
     },
     /// Print what lets a login write, read, relay or record; or run it
     Grant {

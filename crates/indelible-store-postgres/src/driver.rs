@@ -132,6 +132,10 @@ impl Driver for PostgresDriver {
         let broken = |error| crate::fault::Fault::Postgres(error).told(self.database.place(), step, 0);
         let log = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(broken)?;
         let reader = PostgresReader::new(self.database.clone(), log, info.clone());
+        // A log with this id and entries was made before, by whoever copied it there.
+        if reader.head()?.size.0 > 0 {
+            return Err(StoreError::Exists { place: self.place() });
+        }
         Ok(Arc::new(PostgresWriter::new(reader)?))
     }
 

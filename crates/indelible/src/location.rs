@@ -227,6 +227,20 @@ impl Location {
         StoreError::Unfit { place: self.to_string(), detail: format!("this program was built without {what}") }
     }
 
+    /// The SQLite file with what only it can do; `None` for another kind of place.
+    ///
+    /// # Errors
+    /// [`StoreError::Unfit`] where its key is not known.
+    #[cfg(any(feature = "sqlite", feature = "sqlcipher"))]
+    pub fn sqlite_driver(&self, options: &Options) -> Result<Option<indelible_store_sqlite::SqliteDriver>, StoreError> {
+        match self {
+            Self::Sqlite { file, origin, encrypted } => {
+                self.sqlite(file, origin.clone(), *encrypted, options).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     #[cfg(any(feature = "sqlite", feature = "sqlcipher"))]
     fn sqlite(
         &self,

@@ -61,7 +61,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Log(command) => log::run(&places, json, &command)?,
         Command::Logs(args) => return logs::run(&places, json, &args),
         #[cfg(feature = "postgres")]
-        Command::Store(command) => return store::run(json, &command),
+        Command::Store(command) => return store::run(&places, json, &command),
         #[cfg(feature = "postgres")]
         Command::Relay(args) => return store::relay(&places, json, &args),
         Command::Checkpoint => prove::checkpoint(&places, json)?,

@@ -25,10 +25,16 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(250);
 
 /// Looks after a database.
-pub(crate) fn run(json: bool, command: &StoreCommand) -> Result<ExitCode, Failure> {
+pub(crate) fn run(places: &Places, json: bool, command: &StoreCommand) -> Result<ExitCode, Failure> {
     match command {
         StoreCommand::Check { place } => check(&database(place)?, json),
+        #[cfg(feature = "sqlite")]
+        StoreCommand::Migrate { place: place @ Location::Sqlite { .. }, dry_run } => {
+            migrate_sqlite(places, place, *dry_run, json)
+        }
         StoreCommand::Migrate { place, dry_run } => migrate(&database(place)?, *dry_run, json),
+        #[cfg(feature = "sqlcipher")]
+        StoreCommand::Rekey { place, new_key } => rekey(places, place, new_key),
         StoreCommand::Grant { role, login, apply } => grant(*role, login, apply.as_ref()),
         StoreCommand::Hba { networks, database, roles } => {
             let networks: Vec<Network> = networks.iter().map(|network| network.parse()).collect::<Result<_, _>>()?;
@@ -120,6 +126,53 @@ fn migrate(database: &Database, dry_run: bool, json: bool) -> Result<ExitCode, F
     let end =
         if dry_run { "nothing was changed" } else { "functions, guards and rights are as this program makes them" };
     output::text(&format!("{}\n{end}", rows.collect::<Vec<_>>().join("\n")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(feature = "sqlite")]
+fn migrate_sqlite(places: &Places, place: &Location, dry_run: bool, json: bool) -> Result<ExitCode, Failure> {
+    let Some(driver) = place.sqlite_driver(&places.options_for(place)?)? else { return Ok(ExitCode::SUCCESS) };
+    let steps = if dry_run { driver.pending_migrations()? } else { driver.migrate()? };
+    let rows: Vec<Value> = steps
+        .iter()
+        .map(|step| json!({ "applied_before": false, "name": step.title, "version": step.version }))
+        .collect();
+    if json {
+        output::json(&json!({ "dry_run": dry_run, "migrations": rows }))?;
+    } else if steps.is_empty() {
+        output::text("nothing to do: the schema is that of this program")?;
+    } else {
+        let word = if dry_run { "to do" } else { "done" };
+        let lines = steps.iter().map(|step| format!("{:>3} {:<20} {word}", step.version, step.title));
+        output::text(&lines.collect::<Vec<_>>().join("\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Encrypts a file anew. The key is on the disk before the file needs it.
+#[cfg(feature = "sqlcipher")]
+fn rekey(places: &Places, place: &Location, file: &std::path::Path) -> Result<ExitCode, Failure> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+
+    use indelible::clock::{Entropy as _, SystemEntropy};
+
+    let Some(driver) = place.sqlite_driver(&places.options_for(place)?)? else {
+        return Err(Failure::Usage(format!("`{place}` is no SQLCipher file: give `sqlcipher:FILE`")));
+    };
+    let mut key = [0; 32];
+    for (half, random) in key.chunks_exact_mut(16).zip([SystemEntropy.salt(), SystemEntropy.salt()]) {
+        half.copy_from_slice(&random);
+    }
+    let mut written = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+        .map_err(Failure::io("create", file))?;
+    writeln!(written, "{}", indelible_core::hex::encode(&key)).map_err(Failure::io("write", file))?;
+    written.sync_all().map_err(Failure::io("write", file))?;
+    driver.rekey(key)?;
+    output::text(&format!("encrypted anew; the key is in `{}`: put it in the place of the old one", file.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

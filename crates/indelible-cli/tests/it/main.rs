@@ -14,6 +14,8 @@ mod live;
 mod newcomer;
 #[cfg(test)]
 mod places;
+#[cfg(all(test, feature = "postgres"))]
+mod postgres;
 #[cfg(test)]
 mod proofs;
 #[cfg(test)]

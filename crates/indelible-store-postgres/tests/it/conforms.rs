@@ -118,8 +118,8 @@ fn what_is_no_usable_database_is_told_with_its_remedy() {
     server.psql("postgres", "create database bare").unwrap();
     let told = |driver: &PostgresDriver| driver.reader().err().unwrap().to_string();
     assert!(told(&driver("postgres", "bare")).contains("indelible store migrate"));
-    assert!(told(&driver("postgres", "nowhere")).contains("does not exist"));
-    assert!(told(&driver("nobody_here", "bare")).contains("check user"));
+    assert!(told(&driver("postgres", "nowhere")).contains("createdb nowhere"));
+    assert!(told(&driver("nobody_here", "bare")).contains("has no role `nobody_here`"));
     server.migrated("audit");
     assert!(told(&driver("reader", "audit")).contains("it holds no log"));
     server.psql("postgres", "create role stranger login").unwrap();

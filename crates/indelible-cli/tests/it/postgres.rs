@@ -1,0 +1,133 @@
+//! A log in PostgreSQL, from the command line, on a real server.
+
+use indelible_test_postgres::{Options, TestServer};
+
+use crate::world::World;
+
+/// A server with a migrated database, and logins for what there is to do.
+struct Base {
+    server: TestServer,
+    world: World,
+}
+
+impl Base {
+    fn new() -> Option<Self> {
+        let server = TestServer::start(Options::new())?;
+        server.sql("create database audit");
+        let base = Self { server, world: World::empty() };
+        let owner = base.url("postgres");
+        let planned = base.world.run(&["store", "migrate", &owner, "--dry-run"]).ok();
+        assert!(planned.out.contains("to do") && planned.out.contains("nothing was changed"), "{}", planned.out);
+        base.world.run(&["store", "migrate", &owner]).ok();
+        assert!(base.world.run(&["store", "migrate", &owner]).ok().out.contains("there"));
+        base.server.sql("create role writer login; create role app login; create role relay login");
+        for (role, login) in [("writer", "writer"), ("source", "app"), ("relay", "relay")] {
+            base.world.run(&["store", "grant", role, login, "--apply", &owner]).ok();
+        }
+        Some(base)
+    }
+
+    fn url(&self, role: &str) -> String {
+        self.server.url(role, "audit")
+    }
+}
+
+#[test]
+fn a_log_in_postgres_is_used_like_any_other() {
+    let Some(base) = Base::new() else { return };
+    let world = &base.world;
+    let log = format!("{}#test.example/audit", base.url("writer"));
+    world.run(&["init", &base.url("writer"), "--origin", "test.example/audit"]).ok();
+    world.run(&["init", &base.url("writer"), "--origin", "test.example/audit"]).refused(1, &["exists already"]);
+    world.feed(&["append", "--log", &log], world.samples(200)).ok();
+    assert!(world.run(&["verify", "--strict", "--log", &log]).ok().out.contains("201 entries"));
+    world.run(&["prove", "7", "-o", &world.path("proof.json"), "--log", &log]).ok();
+    assert_eq!(world.run(&["log", "info", "--log", &log, "--json"]).ok().json()["entries"].as_u64(), Some(201));
+    // There and back, byte for byte.
+    let (there, back) = (world.path("there"), format!("{}#test.example/audit", base.url("writer")));
+    world.run(&["copy", "--from", &log, "--to", &there]).ok();
+    world.run(&["verify", "--strict", "--log", &there]).ok();
+    assert!(world.run(&["copy", "--from", &there, "--to", &back]).ok().out.contains("0 of 201 entries"));
+    base.server.sql_in("audit", "alter table indelible.entries disable trigger refuse_change; update indelible.entries set entry = set_byte(entry, 30, get_byte(entry, 30) # 1) where idx = 9; alter table indelible.entries enable always trigger refuse_change");
+    let told = world.run(&["verify", "--log", &log, "--json"]).code(10).json();
+    assert_eq!(told["findings"][0]["index"].as_u64(), Some(9), "{told}");
+}
+
+#[test]
+fn a_directory_moves_into_postgres_and_goes_on_there() {
+    let Some(base) = Base::new() else { return };
+    let world = World::with_samples(300);
+    let to = format!("{}#test.example/audit", base.url("writer"));
+    world.run(&["copy", "--from", &world.path("log"), "--to", &to]).ok();
+    world.feed(&["append", "--log", &to], world.samples(20)).ok();
+    world.run(&["verify", "--strict", "--log", &to]).ok();
+    world.feed(&["append"], world.samples(1)).refused(1, &["rolled back"]);
+}
+
+#[test]
+fn many_logs_in_one_database_and_one_that_vanishes() {
+    let Some(base) = Base::new() else { return };
+    let root = base.url("writer");
+    let logs = |more: &[&str]| base.world.run(&[&["logs", "--root", root.as_str()], more].concat());
+    logs(&["init", "--origin", "test.example/registry"]).ok();
+    for origin in ["test.example/a", "test.example/b"] {
+        logs(&["create", origin]).ok();
+    }
+    logs(&["verify"]).ok();
+    let listed = logs(&["list", "--json"]).ok().json();
+    assert_eq!((listed[1]["origin"].as_str(), listed[1]["entries"].as_u64()), (Some("test.example/b"), Some(1)));
+    base.server.sql_in("audit", "set session_replication_role = replica; do $$ declare t text; begin foreach t in array array['logs','heads','trees','published','entries','checkpoints','tree_hashes'] loop execute format('alter table indelible.%I disable trigger all', t); execute format('delete from indelible.%I where %I = (select number from indelible.logs where origin = ''test.example/a'')', t, case t when 'logs' then 'number' else 'log' end); end loop; end $$") ;
+    let missing = logs(&["list", "--json"]);
+    // With the row of the log itself gone first, its other rows are left: either way it is no longer there.
+    assert_eq!(missing.code(10).json()[0]["state"].as_str(), Some("missing"));
+}
+
+#[test]
+fn an_application_records_in_its_own_transaction_by_psql() {
+    let Some(base) = Base::new() else { return };
+    let world = &base.world;
+    world.run(&["init", &base.url("writer"), "--origin", "test.example/audit"]).ok();
+    base.server.sql_in("audit", "create table accounts (id int primary key, balance int); alter table accounts owner to app; insert into accounts select n, 0 from generate_series(1, 40) n");
+    let app = format!("{}#test.example/audit", base.url("app"));
+    world.run(&["store", "triggers", "install", &app, "public.accounts"]).ok();
+    base.server.sql_in(
+        "audit",
+        "set session authorization app; set indelible.actor = 'mara'; update accounts set balance = 5",
+    );
+    let log = format!("{}#test.example/audit", base.url("relay"));
+    let waiting = world.run(&["relay", "--status", "--log", &log, "--json"]).ok().json();
+    assert_eq!(waiting[0]["waiting"].as_u64(), Some(40));
+    assert!(world.run(&["relay", "--once", "--log", &log]).ok().err.contains("40 recorded"));
+    let last = world.run(&["show", "40", "--log", &log, "--json"]).ok().json();
+    let event = &last["entry"]["event"];
+    assert_eq!((event["actor"]["id"].as_str(), event["change"]["before"]["balance"].as_i64()), (Some("mara"), Some(0)));
+    assert_eq!(event["change"]["after"]["balance"].as_i64(), Some(5));
+    world.run(&["verify", "--strict", "--log", &log]).ok();
+    world.run(&["store", "triggers", "remove", &app, "public.accounts"]).ok();
+}
+
+#[test]
+fn what_is_unsafe_is_told() {
+    let Some(base) = Base::new() else { return };
+    let world = &base.world;
+    let superuser = world.run(&["store", "check", &base.url("postgres"), "--json"]).code(1).json();
+    assert_eq!(superuser["safe"].as_bool(), Some(false));
+    let writer = world.run(&["store", "check", &base.url("writer")]);
+    assert!(writer.out.contains("PostgreSQL"), "{}", writer.out);
+    base.server.sql_in("audit", "drop trigger refuse_change on indelible.checkpoints");
+    assert!(world.run(&["store", "check", &base.url("writer")]).code(1).out.contains("refuse_change"));
+    world
+        .run(&["init", &base.url("writer"), "--origin", "test.example/x"])
+        .refused(1, &["refuse_change", "store migrate"]);
+    world.run(&["store", "migrate", &base.url("postgres")]).ok();
+    world.run(&["init", &base.url("writer"), "--origin", "test.example/x"]).ok();
+    let lines = world.run(&["store", "hba", "10.1.0.0/16", "--database", "audit", "--roles", "writer,relay"]).ok().out;
+    assert!(
+        lines.contains("hostssl \"audit\" \"writer\",\"relay\" 10.1.0.0/16 cert") && lines.contains("reject"),
+        "{lines}"
+    );
+    world.run(&["store", "check", "my.log"]).refused(2, &["is no PostgreSQL database"]);
+    world.run(&["verify", "--log", "postgres://u:secret@127.0.0.1:1/x?sslmod=require"]).refused(1, &["sslmode"]);
+    let wrong = world.run(&["verify", "--log", &base.server.url("writer", "nowhere")]).code(1);
+    assert!(wrong.err.contains("no database `nowhere`") && !wrong.err.contains("secret"), "{}", wrong.err);
+}
