@@ -14,7 +14,8 @@ mod live;
 mod newcomer;
 #[cfg(test)]
 mod places;
-#[cfg(all(test, feature = "postgres"))]
+#[cfg(test)]
+#[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(test)]
 mod proofs;

@@ -2,5 +2,6 @@
 
 #[cfg(test)]
 mod registry;
-#[cfg(all(test, feature = "postgres"))]
+#[cfg(test)]
+#[cfg(feature = "postgres")]
 mod relay;
