@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the test command.
 //!
-//! Rust tests in the profile `test`, then the Python tests of `tools/` against the binary that was just built. Both must
+//! Rust tests in the profile `test`, those of encrypted SQLite files in a build of their own, then the Python tests of `tools/` against the binary that was just built. Both must
 //! pass. Only what the machine lacks is skipped, and each such line stands in the summary.
 
 use std::env;
@@ -20,9 +20,10 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     tests.args(["test", "--workspace", "--", "--show-output"]).args(args);
     run_watched(&mut tests, &skips)?;
     if args.is_empty() {
+        run_sqlcipher(&skips)?;
         run_python(&skips)?;
     } else {
-        skips.say("the Python tests, because arguments select among the Rust tests");
+        skips.say("the Python and SQLCipher tests, because arguments select among the Rust tests");
     }
     skips.summary();
     println!("all tests passed");
@@ -39,6 +40,18 @@ fn need_compiler() -> Result<()> {
         }
     }
     bail!("no C compiler: install one (`apt-get install build-essential` on Debian), or name it in `CC`")
+}
+
+/// SQLCipher is a build of its own: it takes the place of SQLite.
+fn run_sqlcipher(skips: &Skips) -> Result<()> {
+    if !works(program("pkg-config").args(["--exists", "libcrypto"])) {
+        skips.say("the tests of encrypted SQLite files: no OpenSSL to build with (`apt-get install libssl-dev pkg-config` on Debian)");
+        return Ok(());
+    }
+    let mut tests = cargo();
+    let features = ["test", "-p", "indelible-store-sqlite", "--no-default-features", "--features", "sqlcipher"];
+    tests.args(features).args(["--", "--show-output"]);
+    run_watched(&mut tests, skips).context("the tests of encrypted SQLite files")
 }
 
 fn run_python(skips: &Skips) -> Result<()> {
