@@ -167,6 +167,29 @@ fn triggers_capture_rows_before_and_after_bulk_statements_included() {
 }
 
 #[test]
+fn a30_a_customer_who_is_deleted_takes_no_audit_row_along() {
+    let Some((world, log)) = World::new() else { return };
+    world.server.sql_in("audit", "create table orders (id int primary key, account int references accounts on delete cascade); alter table orders owner to app");
+    let app = open(&world.server, "app");
+    for table in ["accounts", "orders"] {
+        app.install_triggers(table, Some(ORIGIN), &[]).unwrap();
+    }
+    world.app("insert into accounts values (1, 'o', 1, ''); insert into orders values (10, 1), (11, 1)").unwrap();
+    let relay = Relay::new(&world.database, &log);
+    assert_eq!(relay.drain().unwrap(), relayed(3, 0, 0));
+    world.app("delete from accounts").unwrap();
+    assert_eq!(relay.drain().unwrap(), relayed(3, 0, 0));
+    let events = world.events();
+    assert_eq!(events.iter().filter(|event| event["action"] == "table.delete").count(), 3);
+    assert_eq!(events.len(), 6);
+    // Nothing of ours hangs on a table of the application's, and nothing of theirs on ours.
+    let keys = "select count(*) from pg_constraint where contype = 'f' and (confrelid::regclass::text like 'indelible.%') <> (conrelid::regclass::text like 'indelible.%')";
+    assert_eq!(world.server.sql_in("audit", keys).trim(), "0");
+    log.close().unwrap();
+    assert_eq!(world.verify(), Verdict::Intact);
+}
+
+#[test]
 fn a_row_too_large_for_an_entry_becomes_an_attachment() {
     let Some((world, log)) = World::new() else { return };
     open(&world.server, "app").install_triggers("accounts", None, &[]).unwrap();

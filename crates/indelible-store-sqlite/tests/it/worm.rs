@@ -108,7 +108,7 @@ const HEAD: [&str; 20] = [
 ];
 
 #[test]
-fn no_sql_changes_or_removes_what_was_recorded() {
+fn a37_no_sql_changes_or_removes_what_was_recorded() {
     let world = World::new();
     let conn = world.raw();
     conn.execute("INSERT INTO aside VALUES (1, 1, 0, 'nowhere', x'00')", []).unwrap();
