@@ -6,7 +6,9 @@ use crate::workspace::{Crate, cargo, crates, read};
 const LAYERS: &[(u8, &str)] = &[
     (0, "indelible-core"),
     (1, "indelible-keys"),
+    (1, "indelible-postgres-connect"),
     (1, "indelible-store"),
+    (1, "indelible-test-postgres"),
     (2, "indelible-store-file"),
     (3, "indelible"),
     (4, "indelible-import"),
