@@ -5,13 +5,14 @@ use crate::workspace::{Crate, cargo, crates, read};
 /// Every crate under `crates/` and its layer. ARCHITECTURE.md has the same rows.
 const LAYERS: &[(u8, &str)] = &[
     (0, "indelible-core"),
+    (1, "indelible-import"),
     (1, "indelible-keys"),
     (1, "indelible-postgres-connect"),
     (1, "indelible-store"),
     (1, "indelible-test-postgres"),
     (2, "indelible-store-file"),
     (3, "indelible"),
-    (4, "indelible-import"),
+    (4, "indelible-import-sql"),
     (4, "indelible-service"),
     (5, "indelible-cli"),
 ];
