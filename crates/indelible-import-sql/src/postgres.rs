@@ -59,6 +59,9 @@ const UNIQUE: &str = "SELECT i.indexrelid::text, i.indisprimary::text, a.attname
     WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
     AND k.place <= i.indnkeyatts ORDER BY i.indisprimary DESC, i.indexrelid, k.place";
 
+/// The table in a statement.
+const ALIAS: &str = "old";
+
 const ADD_KEY: &str =
     "name columns that are unique and NOT NULL as `key` in the mapping, or give the table a primary key";
 const OTHER_KEY: &str = "create a unique index, or name other columns as `key` in the mapping";
@@ -236,7 +239,7 @@ impl PostgresTable {
 
     fn statements<'a>(&self, value: &'a dyn Fn(usize, usize) -> String) -> Statements<'a> {
         let select = self.shape.columns.iter().zip(&self.readings).map(|(column, reading)| {
-            let name = quoted(&column.name);
+            let name = column_of_table(&column.name);
             // As the server prints it, without the mask of a single address.
             if matches!(reading, Reading::Inet) {
                 format!("pg_catalog.abbrev({name})")
@@ -246,8 +249,8 @@ impl PostgresTable {
         });
         Statements {
             select: select.collect::<Vec<_>>().join(", "),
-            from: format!("{}.{}", quoted(&self.schema), quoted(&self.name)),
-            key: self.shape.key_columns().map(|column| quoted(&column.name)).collect(),
+            from: format!("{}.{} AS {ALIAS}", quoted(&self.schema), quoted(&self.name)),
+            key: self.shape.key_columns().map(|column| column_of_table(&column.name)).collect(),
             value,
         }
     }
@@ -300,6 +303,11 @@ impl PostgresTable {
             }
         }
     }
+}
+
+/// A bare name behind `ORDER BY` would mean the column of the answer, which is text: 10 before 9.
+fn column_of_table(name: &str) -> String {
+    format!("{ALIAS}.{}", quoted(name))
 }
 
 /// Whether the connection is gone, or the server about to go: not what is asked is wrong, but the way there.

@@ -51,6 +51,8 @@ pub struct Report {
     pub system: String,
     /// The table.
     pub table: String,
+    /// Entries beyond the first of a row. A log that refuses an id that it holds has none.
+    pub twice: u64,
 }
 
 /// Differences of one kind.
@@ -145,7 +147,7 @@ pub(crate) fn compare(
     let mut report = compared.report;
     report.complete = !stop.is_set();
     let different = [&report.changed, &report.gone, &report.missing].iter().any(|kind| kind.count > 0);
-    report.equal = report.complete && !different;
+    report.equal = report.complete && !different && report.twice == 0;
     Ok(report)
 }
 
@@ -213,7 +215,9 @@ impl Compared {
             }
             Ok(true)
         })?;
-        name_gone(table, &group, gone)
+        name_gone(table, &group, gone)?;
+        self.report.twice = entries.saturating_sub(self.found + self.report.gone.count);
+        Ok(())
     }
 }
 

@@ -6,6 +6,8 @@ mod attach;
 mod help;
 #[cfg(test)]
 mod import;
+#[cfg(all(test, feature = "import-sql"))]
+mod import_sql;
 #[cfg(test)]
 mod input;
 #[cfg(test)]
