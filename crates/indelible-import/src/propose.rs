@@ -76,6 +76,8 @@ const TIME: &[&str] = &[
     "ts",
     "date",
     "changed_at",
+    "at",
+    "when",
 ];
 const OUTCOME: &[&str] = &["outcome", "result", "status", "success", "status_code", "code", "http_status"];
 const TARGET_TYPE: &[&str] = &[

@@ -6,7 +6,8 @@ mod attach;
 mod help;
 #[cfg(test)]
 mod import;
-#[cfg(all(test, feature = "import-sql"))]
+#[cfg(feature = "import-sql")]
+#[cfg(test)]
 mod import_sql;
 #[cfg(test)]
 mod input;
