@@ -333,6 +333,11 @@ pub(crate) enum ImportFormat {
     Jsonl,
     /// Delimited text, with --map
     Csv,
+    /// JSON Lines of an older signer, each with an HMAC-SHA256 over its sorted JSON, with --map
+    SignedJsonl,
+    /// A table of an SQLite file or a PostgreSQL database, with --from and --table
+    #[cfg(feature = "import-sql")]
+    Sql,
 }
 
 #[derive(Args)]
@@ -346,9 +351,62 @@ pub(crate) struct ImportArgs {
     /// Write the records that were not recorded to this new file
     #[arg(long, value_name = "FILE")]
     pub(crate) rejects: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) old: OldArgs,
+    #[cfg(feature = "import-sql")]
+    #[command(flatten)]
+    pub(crate) sql: SqlArgs,
     /// Plain, gzip or Zstandard; `-` is stdin
-    #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
+}
+
+/// What is known of the signatures of an older signer.
+#[derive(Args)]
+#[command(next_help_heading = "JSON Lines of an older signer")]
+pub(crate) struct OldArgs {
+    /// The old key, to check the old signatures with: the bytes of a file, or `env:NAME`
+    #[arg(long, value_name = "FILE|env:NAME")]
+    pub(crate) old_key: Option<String>,
+    /// The member that holds the old signature
+    #[arg(long, value_name = "NAME", default_value = "signature")]
+    pub(crate) old_field: String,
+    /// What was signed: JSON with sorted keys, with or without spaces, in ASCII or UTF-8 [default: each is tried]
+    #[arg(long, value_name = "FORM", value_parser = ["sorted", "sorted-compact", "sorted-utf8", "sorted-compact-utf8"])]
+    pub(crate) old_canonical: Option<String>,
+}
+
+/// Where an old audit table is, and how it is read.
+#[cfg(feature = "import-sql")]
+#[derive(Args)]
+#[command(next_help_heading = "Tables")]
+pub(crate) struct SqlArgs {
+    /// The database: `sqlite:FILE` or `postgres://USER@HOST/DATABASE`, the password better in PGPASSWORD
+    #[arg(long, value_name = "PLACE", hide_env_values = true, env = "INDELIBLE_FROM")]
+    pub(crate) from: Option<String>,
+    /// The table, with its schema if need be
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Option<String>,
+    /// What entries call the database, so that they are known again when it moves [default: its address]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// Read at most so many rows a second
+    #[arg(long, value_name = "ROWS_PER_SECOND", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rate: Option<u64>,
+    /// Go on with rows as they come, until interrupted
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Print a mapping that is proposed from the table's columns, and import nothing
+    #[arg(long, conflicts_with_all = ["map", "follow", "reconcile"])]
+    pub(crate) propose: bool,
+    /// Import with the proposed mapping, where there is no --map
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Compare the table with the log, row by row, and import nothing; needs no keys
+    #[arg(long, conflicts_with_all = ["follow", "no_reconcile", "yes"])]
+    pub(crate) reconcile: bool,
+    /// Do not compare the whole table with the log when all is imported
+    #[arg(long)]
+    pub(crate) no_reconcile: bool,
 }
 
 #[derive(Args)]

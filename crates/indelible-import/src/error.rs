@@ -114,6 +114,18 @@ pub enum RecordError {
         /// What was found, cut to a readable length.
         found: String,
     },
+    /// A time is not a number of units since 1970, or one that no clock says.
+    #[error(
+        "`{member}` is `{found}`, which is no number of {unit} since 1970 within the years 1 to 9999; is `times` in the mapping right?"
+    )]
+    Unix {
+        /// The member.
+        member: &'static str,
+        /// What was found, cut to a readable length.
+        found: String,
+        /// The unit that the mapping names.
+        unit: &'static str,
+    },
     /// A row has fewer or more columns than there are names for.
     #[error("it has {found} columns, and the mapping names {expected}; correct `columns` or `delimiter`, or the row")]
     Columns {

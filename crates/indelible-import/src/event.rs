@@ -36,6 +36,8 @@ pub(crate) struct Event<'a> {
     pub(crate) reason: Text<'a>,
     pub(crate) actor: Actor<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) attachments: Vec<Attachment>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) targets: Vec<Target<'a>>,
     #[serde(skip_serializing_if = "Context::is_empty")]
     pub(crate) context: Context<'a>,
@@ -70,6 +72,14 @@ pub(crate) struct Actor<'a> {
     pub(crate) on_behalf_of: Vec<Target<'a>>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub(crate) attributes: Map<String, Value>,
+}
+
+/// What the log keeps beside the event.
+#[derive(Serialize)]
+pub(crate) struct Attachment {
+    pub(crate) digest: String,
+    pub(crate) media_type: &'static str,
+    pub(crate) size: u64,
 }
 
 /// A target, and likewise one for whom an actor acts: type, id and name.

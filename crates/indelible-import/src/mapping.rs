@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use crate::{
     error::{MappingError, RecordError, hint},
     event::{Actor, Agent, Context, Event, KINDS, OUTCOMES, SEVERITIES, Target, Text, cut},
-    members::time,
     template::{Fields, Lookup, Rule, Template},
+    times::Times,
 };
 
 /// The tag of an event that was made from a row with too few columns.
@@ -18,7 +18,12 @@ const SHORT_ROW_TAG: &str = "import:short-row";
 
 const SHIPPED: [(&str, &str); 1] = [("k8s-perfspec", include_str!("../mappings/k8s-perfspec.json"))];
 
-const TOP_MEMBERS: [&str; 6] = ["format", "description", "delimiter", "columns", "short_rows", "event"];
+const TOP_MEMBERS: [&str; 9] =
+    ["format", "description", "comments", "delimiter", "columns", "short_rows", "key", "times", "event"];
+
+/// Members of a mapping that belong to one format alone.
+const CSV_MEMBERS: [&str; 3] = ["delimiter", "columns", "short_rows"];
+const SQL_MEMBERS: [&str; 1] = ["key"];
 
 /// Members of the event that one rule gives.
 const SINGLE: [&str; 28] = [
@@ -65,11 +70,13 @@ const LOOKUP_MEMBERS: [&str; 5] = ["from", "values", "ranges", "prefixes", "othe
 ///
 /// | member | meaning |
 /// |---|---|
-/// | `format` | `csv` or `jsonl` |
-/// | `description` | for people; optional |
+/// | `format` | `csv`, `jsonl` or `sql` |
+/// | `description`, `comments` | for people; any JSON, optional |
 /// | `delimiter` | CSV: one ASCII character; `,` where absent |
 /// | `columns` | CSV: the names of the columns; where absent, the first row is a header and names them |
 /// | `short_rows` | CSV: `refuse` rows with too few columns (so where absent), or `keep` them with the missing columns empty, the tag `import:short-row`, and an id that is the digest of the row |
+/// | `key` | SQL: the columns that rows are told apart by; where absent, the table's primary key |
+/// | `times` | how `occurred_at` is written: `rfc3339` (so where absent), `unix_s`, `unix_ms` or `unix_us` |
 /// | `event` | from a member of the event to its rule |
 ///
 /// The members in `event` are `id`, `occurred_at`, `kind`, `action`, `severity`, `outcome`, `reason`, `tenant`, `retention`,
@@ -78,6 +85,8 @@ const LOOKUP_MEMBERS: [&str; 5] = ["from", "values", "ranges", "prefixes", "othe
 /// `subjects` and `tags` (of rules). `action` and `actor.id` must be there; `actor.type` is `user` where it is not.
 /// A member whose rule gives no text is left out. Where `id` gives none, the id is `sha256-` and the digest of the record,
 /// so that a record delivered twice is recognised.
+///
+/// The id of a table's row derives from the table and its key, so a mapping for `sql` has no rule for `id`.
 ///
 /// A rule is a template or a lookup. In a template `{name}` is a column, or for JSON lines `{/user/name}` a JSON pointer;
 /// `{a|b|'text'}` is the first that is not empty; `[…]` is left out where a field in it is empty; doubled brackets are the
@@ -102,6 +111,7 @@ const LOOKUP_MEMBERS: [&str; 5] = ["from", "values", "ranges", "prefixes", "othe
 #[derive(Clone, Debug)]
 pub struct Mapping {
     pub(crate) source: Source,
+    times: Times,
     single: BTreeMap<&'static str, Rule>,
     attributes: Vec<(String, Rule)>,
     targets: Vec<TargetRule>,
@@ -114,6 +124,7 @@ pub struct Mapping {
 pub(crate) enum Source {
     Jsonl,
     Csv { delimiter: u8, columns: Option<Vec<String>>, keeps_short_rows: bool },
+    Sql { key: Option<Vec<String>> },
 }
 
 #[derive(Clone, Debug)]
@@ -136,6 +147,7 @@ impl Mapping {
         let event = as_object(top.get("event").ok_or(MappingError::Missing { member: "event" })?, "event")?;
         let mut mapping = Self {
             source,
+            times: top.get("times").map(times).transpose()?.unwrap_or_default(),
             single: BTreeMap::new(),
             attributes: vec![],
             targets: vec![],
@@ -150,8 +162,22 @@ impl Mapping {
                 return Err(MappingError::Missing { member });
             }
         }
+        if matches!(mapping.source, Source::Sql { .. }) && mapping.single.contains_key("id") {
+            return Err(wrong("event.id", "absent where `format` is `sql`: the id derives from the row's key"));
+        }
         mapping.check_names()?;
         Ok(mapping)
+    }
+
+    /// The columns that a mapping for a table names as its key, if it does.
+    ///
+    /// # Errors
+    /// If the mapping is for another format.
+    pub fn key(&self) -> Result<Option<&[String]>, MappingError> {
+        match &self.source {
+            Source::Sql { key } => Ok(key.as_deref()),
+            _ => Err(MappingError::Format { format: "sql", expected: "a mapping whose `format` is `sql`" }),
+        }
     }
 
     /// A mapping that comes with this crate.
@@ -193,7 +219,7 @@ impl Mapping {
     fn check_names(&self) -> Result<(), MappingError> {
         match &self.source {
             Source::Csv { columns: Some(columns), .. } => self.check_columns(columns),
-            Source::Csv { columns: None, .. } => Ok(()),
+            Source::Csv { columns: None, .. } | Source::Sql { .. } => Ok(()),
             Source::Jsonl => match self.names().into_iter().find(|name| !name.starts_with('/')) {
                 None => Ok(()),
                 Some(name) => Err(MappingError::Template {
@@ -206,7 +232,10 @@ impl Mapping {
     }
 
     /// That every column that a rule names is there, and once.
-    pub(crate) fn check_columns(&self, columns: &[String]) -> Result<(), MappingError> {
+    ///
+    /// # Errors
+    /// [`MappingError::Column`], [`MappingError::Twice`].
+    pub fn check_columns(&self, columns: &[String]) -> Result<(), MappingError> {
         for (index, column) in columns.iter().enumerate() {
             if columns.iter().take(index).any(|earlier| earlier == column) {
                 return Err(MappingError::Twice { column: column.clone() });
@@ -245,7 +274,7 @@ impl Mapping {
         };
         let occurred_at = match get("occurred_at") {
             text if text.is_empty() => text,
-            text => time("occurred_at", text)?,
+            text => self.times.read(text)?,
         };
         let all = |rules: &[Rule]| -> Vec<Text<'static>> {
             rules.iter().map(|rule| Cow::Owned(rule.fill(fields))).filter(|text: &Text<'_>| !text.is_empty()).collect()
@@ -330,22 +359,43 @@ fn one_of(member: &'static str, text: Text<'static>, known: &[&str]) -> Result<T
 
 fn source(top: &Map<String, Value>) -> Result<Source, MappingError> {
     let format = top.get("format").ok_or(MappingError::Missing { member: "format" })?;
+    let absent = |members: &[&str], what: &str| match members.iter().find(|member| top.contains_key(**member)) {
+        Some(member) => Err(wrong(member, &format!("absent where `format` is `{what}`"))),
+        None => Ok(()),
+    };
     match format.as_str() {
-        Some("jsonl") => match ["delimiter", "columns", "short_rows"].iter().find(|m| top.contains_key(**m)) {
-            Some(member) => Err(wrong(member, "absent where `format` is `jsonl`")),
-            None => Ok(Source::Jsonl),
-        },
-        Some("csv") => Ok(Source::Csv {
-            delimiter: delimiter(top.get("delimiter"))?,
-            columns: top.get("columns").map(columns).transpose()?,
-            keeps_short_rows: match top.get("short_rows").map(Value::as_str) {
-                None | Some(Some("refuse")) => false,
-                Some(Some("keep")) => true,
-                Some(_) => return Err(wrong("short_rows", "`refuse` or `keep`")),
-            },
+        Some("jsonl") => {
+            absent(&CSV_MEMBERS, "jsonl").and_then(|()| absent(&SQL_MEMBERS, "jsonl")).map(|()| Source::Jsonl)
+        }
+        Some("sql") => {
+            absent(&CSV_MEMBERS, "sql")?;
+            Ok(Source::Sql { key: top.get("key").map(key).transpose()? })
+        }
+        Some("csv") => absent(&SQL_MEMBERS, "csv").and_then(|()| {
+            Ok(Source::Csv {
+                delimiter: delimiter(top.get("delimiter"))?,
+                columns: top.get("columns").map(columns).transpose()?,
+                keeps_short_rows: match top.get("short_rows").map(Value::as_str) {
+                    None | Some(Some("refuse")) => false,
+                    Some(Some("keep")) => true,
+                    Some(_) => return Err(wrong("short_rows", "`refuse` or `keep`")),
+                },
+            })
         }),
-        _ => Err(wrong("format", "`csv` or `jsonl`")),
+        _ => Err(wrong("format", "`csv`, `jsonl` or `sql`")),
     }
+}
+
+fn key(value: &Value) -> Result<Vec<String>, MappingError> {
+    match columns(value) {
+        Ok(names) if !names.is_empty() => Ok(names),
+        _ => Err(wrong("key", "an array of one or more names of columns")),
+    }
+}
+
+fn times(value: &Value) -> Result<Times, MappingError> {
+    let names = Times::NAMES.map(|(name, _)| name);
+    value.as_str().and_then(Times::named).ok_or_else(|| wrong("times", &format!("one of `{}`", names.join("`, `"))))
 }
 
 fn delimiter(value: Option<&Value>) -> Result<u8, MappingError> {
@@ -449,7 +499,7 @@ mod tests {
     #[test]
     fn refuses_what_it_does_not_know() {
         check(r#"{"formt":"csv"}"#, "the mapping has an unknown member `formt`; did you mean `format`?");
-        check(r#"{"format":"xml"}"#, "`format` in the mapping must be `csv` or `jsonl`");
+        check(r#"{"format":"xml"}"#, "`format` in the mapping must be `csv`, `jsonl` or `sql`");
         check(r#"{"format":"csv"}"#, "the mapping lacks `event`");
         check(r#"{"format":"csv","event":{"action":"a"}}"#, "the mapping lacks `actor.id`");
         check(
@@ -471,6 +521,12 @@ mod tests {
         for bad in [
             r#"{"format":"jsonl","event":{"action":"{user}","actor.id":"{/x}"}}"#,
             r#"{"format":"jsonl","columns":[],"event":{}}"#,
+            r#"{"format":"jsonl","key":["id"],"event":{}}"#,
+            r#"{"format":"csv","key":["id"],"event":{}}"#,
+            r#"{"format":"sql","delimiter":",","event":{}}"#,
+            r#"{"format":"sql","key":[],"event":{}}"#,
+            r#"{"format":"sql","times":"julian","event":{}}"#,
+            r#"{"format":"sql","event":{"action":"a","actor.id":"b","id":"{id}"}}"#,
             r#"{"format":"csv","delimiter":"\"","event":{}}"#,
             r#"{"format":"csv","columns":[1],"event":{}}"#,
             r#"{"format":"csv","short_rows":true,"event":{}}"#,

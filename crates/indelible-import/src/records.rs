@@ -13,6 +13,7 @@ use crate::{
     mapping::{Mapping, Source},
     members::{Object, parse},
     row::RowFramer,
+    signed::{OldSignature, SignatureCheck},
     template::Fields,
 };
 
@@ -75,6 +76,8 @@ pub struct Record {
     pub event: Vec<u8>,
     /// The record as it was read, for a file of rejects should the log refuse the event.
     pub source: Vec<u8>,
+    /// What came of the signature of an older signer, where it was looked for.
+    pub old_signature: Option<SignatureCheck>,
 }
 
 /// Starts reading records of `format` from `reader`, which holds plain text: see [`open_reader`](crate::open_reader).
@@ -101,6 +104,23 @@ pub fn records<R: BufRead>(format: Format, mapping: Option<&Mapping>, reader: R)
         (Format::Csv, _) => return refuse("csv", "a mapping whose `format` is `csv`"),
     };
     Ok(Records { frames: Frames::new(reader, framer), maker, has_ended: false })
+}
+
+/// Starts reading JSON Lines of an older signer: each record's own signature is checked on the way in, and kept with the result.
+///
+/// # Errors
+/// If the mapping is not one for `jsonl`.
+pub fn records_signed_before<R: BufRead>(
+    mapping: &Mapping,
+    old: &OldSignature,
+    reader: R,
+) -> Result<Records<R>, MappingError> {
+    if !matches!(mapping.source, Source::Jsonl) {
+        let expected = "a mapping whose `format` is `jsonl`";
+        return Err(MappingError::Format { format: "signed-jsonl", expected });
+    }
+    let maker = Maker::Signed(Box::new((mapping.clone(), old.clone())));
+    Ok(Records { frames: Frames::new(reader, Framer::Json(JsonFramer::new(None))), maker, has_ended: false })
 }
 
 /// The records of an input, one after the other. Made by [`records`].
@@ -151,7 +171,7 @@ impl<R> Records<R> {
             None => self.maker.make(&frame),
         };
         match made {
-            Ok(event) => Ok(Record { place, event, source: frame.text }),
+            Ok((event, old_signature)) => Ok(Record { place, event, source: frame.text, old_signature }),
             Err(source) => Err(ImportError::Record { place, text: frame.text, source }),
         }
     }
@@ -162,6 +182,7 @@ enum Maker {
     K8s,
     AsIs,
     Mapped(Box<Mapping>),
+    Signed(Box<(Mapping, OldSignature)>),
     Rows(Box<Rows>),
 }
 
@@ -185,8 +206,8 @@ impl Maker {
         Ok(true)
     }
 
-    fn make(&self, frame: &Frame) -> Result<Vec<u8>, RecordError> {
-        match self {
+    fn make(&self, frame: &Frame) -> Result<(Vec<u8>, Option<SignatureCheck>), RecordError> {
+        let event = match self {
             Self::CloudTrail => made_from(&frame.text, cloudtrail::event),
             Self::K8s => made_from(&frame.text, k8s::event),
             Self::AsIs => {
@@ -197,6 +218,7 @@ impl Maker {
                 }
                 Ok(frame.text.clone())
             }
+            Self::Signed(both) => return made_from_signed(&both.0, &both.1, &frame.text),
             Self::Mapped(mapping) => made_from(&frame.text, |record| {
                 let mut event = mapping.event(&Json(record.members))?;
                 event.id = id_or_digest(event.id, record.raw.get().as_bytes());
@@ -204,7 +226,8 @@ impl Maker {
                 Ok(event)
             }),
             Self::Rows(rows) => rows.make(frame),
-        }
+        };
+        Ok((event?, None))
     }
 }
 
@@ -214,6 +237,19 @@ fn made_from(
 ) -> Result<Vec<u8>, RecordError> {
     let (raw, members) = parse(text)?;
     written(&make(&Object { raw, members: &members })?)
+}
+
+fn made_from_signed(
+    mapping: &Mapping,
+    old: &OldSignature,
+    text: &[u8],
+) -> Result<(Vec<u8>, Option<SignatureCheck>), RecordError> {
+    let (raw, members) = parse(text)?;
+    let (details, check) = old.details(raw)?;
+    let mut event = mapping.event(&Json(&members))?;
+    event.id = id_or_digest(event.id, raw.get().as_bytes());
+    event.details = Some(Details::Made(details));
+    Ok((written(&event)?, Some(check)))
 }
 
 fn written(event: &Event<'_>) -> Result<Vec<u8>, RecordError> {

@@ -5,6 +5,7 @@ use crate::workspace::{Crate, cargo, crates, read};
 /// Every crate under `crates/` and its layer. ARCHITECTURE.md has the same rows.
 const LAYERS: &[(u8, &str)] = &[
     (0, "indelible-core"),
+    (1, "indelible-import"),
     (1, "indelible-keys"),
     (1, "indelible-postgres-connect"),
     (1, "indelible-store"),
@@ -13,7 +14,7 @@ const LAYERS: &[(u8, &str)] = &[
     (2, "indelible-store-postgres"),
     (2, "indelible-store-sqlite"),
     (3, "indelible"),
-    (4, "indelible-import"),
+    (4, "indelible-import-sql"),
     (4, "indelible-service"),
     (5, "indelible-cli"),
 ];

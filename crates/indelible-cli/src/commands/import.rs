@@ -10,7 +10,10 @@ use std::{
 };
 
 use indelible::{Log, error::chain};
-use indelible_import::{Format, ImportError, Mapping, Record, open_reader, records};
+use indelible_import::{
+    Canonical, Format, ImportError, Mapping, MappingError, OldKey, OldSignature, Record, Records, SignatureCheck,
+    open_reader, records, records_signed_before,
+};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -19,7 +22,7 @@ use super::{
     rejects::Rejects,
 };
 use crate::{
-    cli::{ImportArgs, ImportFormat},
+    cli::{ImportArgs, ImportFormat, OldArgs},
     exit,
     failure::Failure,
     output,
@@ -37,29 +40,65 @@ struct Summary {
     duplicates: u64,
     /// Inputs that could not be read to their end.
     incomplete: u64,
+    /// What came of the signatures of an older signer, where there were to be some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_signatures: Option<OldSignatures>,
     recorded: u64,
     records: u64,
     rejected: u64,
 }
 
-/// Imports files.
+/// Records by what came of their old signatures.
+#[derive(Default, Serialize)]
+struct OldSignatures {
+    invalid: u64,
+    missing: u64,
+    unchecked: u64,
+    valid: u64,
+}
+
+/// How the files are read.
+enum Reading {
+    Plain(Format, Option<Mapping>),
+    Signed(Mapping, OldSignature),
+}
+
+impl Reading {
+    fn records<R: io::BufRead>(&self, reader: R) -> Result<Records<R>, MappingError> {
+        match self {
+            Self::Plain(format, mapping) => records(*format, mapping.as_ref(), reader),
+            Self::Signed(mapping, old) => records_signed_before(mapping, old, reader),
+        }
+    }
+}
+
+/// Imports files, or a table.
 pub(crate) fn run(places: &Places, json: bool, args: &ImportArgs) -> Result<ExitCode, Failure> {
-    let format = format(args.format);
-    let mapping = args.map.as_deref().map(mapping).transpose()?;
+    #[cfg(feature = "import-sql")]
+    if matches!(args.format, ImportFormat::Sql) {
+        return super::import_sql::run(places, json, args);
+    }
+    if args.files.is_empty() {
+        return Err(Failure::Usage("no file is named: give one or more, `-` is stdin".to_owned()));
+    }
+    let reading = reading(args)?;
     // Refused before the log is touched.
-    records(format, mapping.as_ref(), io::empty()).map_err(|error| Failure::Usage(chain(&error)))?;
+    reading.records(io::empty()).map_err(|error| Failure::Usage(chain(&error)))?;
     let rejects = Rejects::open(args.rejects.as_deref(), &args.files)?;
     let log = places.open()?;
     let bar = output::progress("importing", 0);
-    let mut run = Run { log: &log, rejects: &rejects, bar: &bar, summary: Summary::default() };
-    let result = args.files.iter().try_for_each(|file| run.file(format, mapping.as_ref(), file));
+    let old_signatures = matches!(reading, Reading::Signed(..)).then(OldSignatures::default);
+    let summary = Summary { old_signatures, ..Summary::default() };
+    let mut run = Run { log: &log, rejects: &rejects, bar: &bar, summary };
+    let result = args.files.iter().try_for_each(|file| run.file(&reading, file));
     let summary = run.summary;
     bar.finish_and_clear();
     let closed = log.close();
     tell(&summary, json)?;
     result?;
     closed?;
-    Ok(ExitCode::from(match (summary.incomplete, summary.rejected) {
+    let unsigned = summary.old_signatures.as_ref().map_or(0, |old| old.invalid + old.missing);
+    Ok(ExitCode::from(match (summary.incomplete, summary.rejected + unsigned) {
         (0, 0) => exit::OK,
         (0, _) => exit::REJECTED,
         _ => exit::COULD_NOT,
@@ -74,20 +113,51 @@ fn tell(summary: &Summary, json: bool) -> Result<(), Failure> {
     output::note(&format!(
         "{records} records: {recorded} recorded, {duplicates} duplicates of what was recorded before, {rejected} rejected"
     ));
+    if let Some(OldSignatures { valid, invalid, unchecked, missing }) = &summary.old_signatures {
+        output::note(&format!(
+            "old signatures: {valid} valid, {invalid} invalid, {missing} missing, {unchecked} unchecked"
+        ));
+    }
     Ok(())
 }
 
-fn format(format: ImportFormat) -> Format {
-    match format {
+fn reading(args: &ImportArgs) -> Result<Reading, Failure> {
+    let mapping = args.map.as_deref().map(mapping).transpose()?;
+    let format = match args.format {
         ImportFormat::Cloudtrail => Format::CloudTrail,
         ImportFormat::K8sAudit => Format::K8sAudit,
         ImportFormat::Jsonl => Format::Jsonl,
         ImportFormat::Csv => Format::Csv,
-    }
+        ImportFormat::SignedJsonl => {
+            let missing = "importing `signed-jsonl` takes a mapping whose `format` is `jsonl`: give --map";
+            let mapping = mapping.ok_or_else(|| Failure::Usage(missing.to_owned()))?;
+            return Ok(Reading::Signed(mapping, old_signature(&args.old)?));
+        }
+        #[cfg(feature = "import-sql")]
+        ImportFormat::Sql => return Err(Failure::Usage("a table is not read from files".to_owned())),
+    };
+    Ok(Reading::Plain(format, mapping))
+}
+
+fn old_signature(args: &OldArgs) -> Result<OldSignature, Failure> {
+    let canonical = args.old_canonical.as_deref();
+    let canonical = Canonical::ALL.iter().find(|(name, _)| Some(*name) == canonical).map(|(_, form)| *form);
+    let key = args.old_key.as_deref().map(old_key).transpose()?;
+    Ok(OldSignature { field: args.old_field.clone(), key, canonical })
+}
+
+fn old_key(from: &str) -> Result<OldKey, Failure> {
+    let bytes = match from.strip_prefix("env:") {
+        Some(name) => std::env::var_os(name)
+            .ok_or_else(|| Failure::text(format!("the environment variable `{name}` with the old key is not set")))?
+            .into_encoded_bytes(),
+        None => std::fs::read(from).map_err(Failure::io("read the old key in", Path::new(from)))?,
+    };
+    OldKey::new(bytes).map_err(|why| Failure::text(format!("{why}: `{from}`")))
 }
 
 /// A mapping by the name that it is shipped under, else by its file.
-fn mapping(name: &Path) -> Result<Mapping, Failure> {
+pub(super) fn mapping(name: &Path) -> Result<Mapping, Failure> {
     if let Some(shipped) = name.to_str().and_then(Mapping::shipped) {
         return Ok(shipped);
     }
@@ -107,7 +177,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn file(&mut self, format: Format, mapping: Option<&Mapping>, file: &PathBuf) -> Result<(), Failure> {
+    fn file(&mut self, reading: &Reading, file: &PathBuf) -> Result<(), Failure> {
         let reader = match open_reader(file) {
             Ok(reader) => reader,
             Err(error) => {
@@ -117,10 +187,11 @@ impl Run<'_> {
         };
         let mut group: Vec<Record> = Vec::new();
         let mut bytes = 0;
-        for record in records(format, mapping, reader)? {
+        for record in reading.records(reader)? {
             match record {
                 Ok(record) => {
                     self.summary.records += 1;
+                    self.old_signature(file, &record);
                     bytes += record.event.len();
                     group.push(record);
                 }
@@ -137,6 +208,25 @@ impl Run<'_> {
             }
         }
         self.group(file, &group)
+    }
+
+    /// A record whose old signature does not hold is recorded with that result, and told.
+    fn old_signature(&mut self, file: &Path, record: &Record) {
+        let (Some(check), Some(old)) = (record.old_signature, &mut self.summary.old_signatures) else { return };
+        let why = match check {
+            SignatureCheck::Valid(_) => return old.valid += 1,
+            SignatureCheck::Unchecked => return old.unchecked += 1,
+            SignatureCheck::Missing => {
+                old.missing += 1;
+                "it has no old signature"
+            }
+            SignatureCheck::Invalid => {
+                old.invalid += 1;
+                "its old signature is not valid"
+            }
+        };
+        let line = format!("{}: {}: {why}; it is recorded with that result", file.display(), record.place);
+        self.bar.suspend(|| output::note(&output::safe(&line)));
     }
 
     fn group(&mut self, file: &Path, group: &[Record]) -> Result<(), Failure> {

@@ -6,7 +6,7 @@
 //! | [`append`], [`lines`], [`rejects`] | `append` |
 //! | [`attach`] | `attach` |
 //! | [`copy`] | `copy` |
-//! | [`import`] | `import` |
+//! | [`import`], [`import_sql`] | `import` |
 //! | [`show`] | `show`, `tail` |
 //! | [`verify`] | `verify` |
 //! | [`log`] | `log info`, `log repair`, `log explain`, `log succeed` |
@@ -24,6 +24,8 @@ mod attach;
 mod copy;
 mod export;
 mod import;
+#[cfg(feature = "import-sql")]
+mod import_sql;
 mod init;
 mod lines;
 mod log;

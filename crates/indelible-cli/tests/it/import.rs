@@ -9,7 +9,7 @@ use std::{
 use crate::world::World;
 
 /// The folder of real data, where there is one.
-fn shared() -> Option<PathBuf> {
+pub(crate) fn shared() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
     let shared = std::env::var_os("INDELIBLE_SHARED").map_or(beside, PathBuf::from);
     if shared.join("data").is_dir() {

@@ -6,6 +6,9 @@ mod attach;
 mod help;
 #[cfg(test)]
 mod import;
+#[cfg(feature = "import-sql")]
+#[cfg(test)]
+mod import_sql;
 #[cfg(test)]
 mod input;
 #[cfg(test)]
