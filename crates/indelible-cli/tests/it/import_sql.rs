@@ -99,7 +99,7 @@ impl Old<'_> {
 
     /// Starts an importer and kills it as soon as the log has `entries`.
     fn kill_at(&self, map: &str, entries: u64) {
-        let mut child = self.spawn(&["--map", map, "--rate", "4000"]);
+        let mut child = self.spawn(&["--map", map, "--rate", "2000"]);
         wait_until("the importer comes to the place where it is killed", || {
             if let Some(status) = child.try_wait().unwrap() {
                 let said = fs::read_to_string(self.world.at("said")).unwrap();
