@@ -128,7 +128,7 @@ fn a_log_of_another_name_is_refused_where_the_name_is_given() {
 #[test]
 fn a_directory_where_a_file_belongs_is_named() {
     let world = World::with_samples(300);
-    let rows = [("durable", 14), ("offsets", 14), ("tree/0", 14), ("tree/1", 14), ("log.json", 1), ("checkpoint", 10)];
+    let rows = [("durable", 14), ("offsets", 14), ("tree/0", 14), ("tree/1", 14), ("log.json", 14), ("checkpoint", 10)];
     for (name, code) in rows {
         let (path, aside) = (world.log.join(name), world.at("aside"));
         fs::rename(&path, &aside).unwrap();

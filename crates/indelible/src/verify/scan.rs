@@ -135,6 +135,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let macs = if request.ring.is_some() { Macs::Checked } else { Macs::NotChecked };
     let mut report = Report::new(origin.clone(), macs);
     report.keys = vec![request.key.to_string(), key_id.clone()];
+    report.receipts_checked = request.receipts.len() as u64;
     report.from = request.from.as_ref().map_or(0, |from| from.size);
     if let Some(detail) = &unread {
         report.add(finding(Kind::CheckpointSignature, None, format!("the published checkpoint: {detail}")));
