@@ -166,6 +166,10 @@ impl Registry {
             let detail = "a registry's name ends in `/registry`, like `example.com/registry`";
             return Err(RegistryError::Origin { origin: origin.to_owned(), detail });
         }
+        if let Some(path) = root.path().filter(|path| path.join("log.json").exists()) {
+            let text = format!("`{}` is a log itself: choose another directory for many", path.display());
+            return Err(LogError::Refused(text).into());
+        }
         let place = root.new_registry(origin);
         Log::create_in(&*place.driver(&options)?, origin, keys, options.clone())?.close()?;
         Ok(Self { root, place, options })

@@ -57,7 +57,8 @@ impl PostgresDriver {
         let step = "find the log";
         let rows = self.database.read(step, Call::new(FIND, vec![Param::Text(self.origin.clone())]))?;
         if let (None, [_, _, ..]) = (&self.origin, &rows[..]) {
-            let detail = "it holds several logs: say which, by `#ORIGIN` behind the URL".to_owned();
+            let names = self.database.origins()?;
+            let detail = format!("it holds several logs, say which behind `#`: `{}`", names.join("`, `"));
             return Err(StoreError::NotALog { place: self.place(), detail });
         }
         let Some(row) = rows.first() else { return Ok(None) };

@@ -103,12 +103,15 @@ impl Fault {
             Some("IDN01") => StoreError::NotALog { place, detail: message },
             Some("IDX01") => StoreError::Exists { place },
             Some("42501") => {
-                let detail = format!("{message}: give this login the role audit_writer or audit_reader");
+                let detail = format!(
+                    "{message}: this login lacks a right; `indelible store grant writer|reader|relay|source LOGIN` gives what appending, reading, relaying or recording needs, and `store migrate` needs a login that may create roles and owns the database"
+                );
                 StoreError::Unfit { place, detail }
             }
-            Some("3F000" | "42P01" | "42883") => {
-                StoreError::Unfit { place, detail: format!("{message}: run `indelible store migrate`") }
-            }
+            Some("3F000" | "42P01" | "42883") => StoreError::Unfit {
+                place,
+                detail: format!("{message}: run `indelible store migrate`, or correct the name of the table"),
+            },
             Some("28P01" | "28000" | "3D000") => {
                 let detail =
                     format!("{message}: check user, password and database of the URL, and the server's pg_hba.conf");

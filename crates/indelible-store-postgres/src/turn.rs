@@ -14,7 +14,7 @@ use indelible_core::{
     time::Micros,
     tree::{Hash, TreeSize, leaf_hash},
 };
-use indelible_store::store::{Batch, End, StoreError};
+use indelible_store::store::{Batch, BatchEntry, End, StoreError};
 use tokio::{sync::OwnedSemaphorePermit, time::sleep};
 use tokio_postgres::Row;
 
@@ -132,10 +132,11 @@ impl Sent {
 /// How many entries from `from` on go into one message: at least one, and of one batch (a copied log has those of its source).
 fn part_len(batch: &Batch, from: usize, part_bytes: usize) -> usize {
     let mut bytes = 0;
-    let first = batch.entries.get(from).map(|entry| entry.batch);
+    let of = |entry: &BatchEntry| (entry.batch, entry.recorded_at);
+    let first = batch.entries.get(from).map(of);
     let fitting = batch.entries.iter().skip(from).take_while(|entry| {
         bytes += entry.line.len();
-        bytes <= part_bytes && Some(entry.batch) == first
+        bytes <= part_bytes && Some(of(entry)) == first
     });
     fitting.count().max(1)
 }
@@ -148,7 +149,7 @@ fn part(log: i64, batch: &Batch, from: usize, count: usize) -> Option<Call> {
         Param::Big(log),
         Param::Big(signed(batch.first + from as u64)),
         Param::Big(signed(entries.first()?.batch)),
-        Param::Big(batch.recorded_at.0),
+        Param::Big(entries.first()?.recorded_at.0),
         Param::Big(signed(bytes as u64)),
         Param::Bytes(Bytes::copy_from_slice(&entries.last()?.leaf.0)),
         Param::MaybeBig(batch.names.map(signed)),

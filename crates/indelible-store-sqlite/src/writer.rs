@@ -213,7 +213,7 @@ impl SqliteWriter {
                 signed(size),
                 signed(bytes as u64),
                 last.leaf.0,
-                batch.recorded_at.0,
+                last.recorded_at.0,
                 batch.names.map(signed),
                 signed(batch.first),
             ])
@@ -231,10 +231,10 @@ impl SqliteWriter {
     fn insert_rows(&self, conn: &Connection, batch: &Batch) -> rusqlite::Result<()> {
         let mut insert = conn.prepare_cached(INSERT)?;
         let mut insert_id = conn.prepare_cached(INSERT_ID)?;
-        let (log, first) = (self.log(), signed(batch.first));
+        let log = self.log();
         for (index, entry) in (batch.first..).map(signed).zip(&batch.entries) {
             let bytes = batch.bytes.get(entry.entry.clone()).unwrap_or_default();
-            insert.execute(params![log, index, first, batch.recorded_at.0, bytes, entry.mac])?;
+            insert.execute(params![log, index, signed(entry.batch), entry.recorded_at.0, bytes, entry.mac])?;
             if let Some(id) = entry.id {
                 insert_id.execute(params![log, id.0, index])?;
             }

@@ -148,7 +148,7 @@ pub enum StoreError {
         detail: String,
     },
     /// Nothing was recorded, and the same may go well at once or soon: the connection was lost, another writer had its turn for too long.
-    #[error("nothing was recorded in `{place}`: {why}")]
+    #[error("`{place}` cannot be used now, and nothing was recorded: {why}")]
     TryAgain {
         /// File or database.
         place: String,
@@ -193,6 +193,8 @@ pub struct BatchEntry {
     pub entry: Range<usize>,
     /// Index of the first entry of the batch that it was first recorded in: [`Batch::first`], but where a log is copied.
     pub batch: u64,
+    /// The time that it says: [`Batch::recorded_at`], but where a log is copied.
+    pub recorded_at: Micros,
     /// Leaf hash.
     pub leaf: Hash,
     /// Entry signature.

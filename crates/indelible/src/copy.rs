@@ -3,7 +3,7 @@
 //! No secret is needed: nothing is signed anew. What arrives is compared with the source's checkpoint before the copy is called whole, and a copy that broke
 //! off goes on where it ended: what is there already is read again and compared.
 //!
-//! Where the source goes on growing, the copy is of what was durable when it began; copying again brings the rest.
+//! Where the source is being written, the copy is of what its checkpoint covered when it began; copying again brings the rest.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -36,6 +36,8 @@ pub struct Copied {
     pub attachments: u64,
     /// Kept checkpoints that were copied.
     pub checkpoints: u64,
+    /// Entries of the source that its checkpoint does not cover yet and that were not copied, because it is being written.
+    pub behind: u64,
     /// The head that source and copy agree on.
     pub head: TreeHead,
 }
@@ -56,23 +58,18 @@ pub fn copy(from: &dyn Reader, to: &dyn Driver, progress: &dyn Fn(u64, u64)) -> 
         )
     })?;
     let signed = head_of(&note)?;
-    let size = from.size()?.0;
-    if signed.size.0 > size {
-        return Err(evidence(size, format!("the log ends here, its checkpoint covers {} entries", signed.size)));
+    let durable = from.size()?.0;
+    // What a live writer has not signed yet is brought by the next copy: kept checkpoints may come to cover it while we read.
+    let size = if from.has_writer()? { signed.size.0 } else { durable };
+    if signed.size.0 > durable {
+        return Err(evidence(durable, format!("the log ends here, its checkpoint covers {} entries", signed.size)));
     }
     let (writer, before) = open(from, to)?;
-    let mut copy = Copy {
-        from,
-        to: &*writer,
-        kept: 0,
-        attachments: HashSet::new(),
-        copied: (0, 0),
-        last: leaf_hash(b""),
-        month: None,
-    };
+    let mut copy =
+        Copy { from, to: &*writer, kept: 0, attachments: HashSet::new(), copied: (0, 0), last: leaf_hash(b"") };
     copy.compare(before, progress, size)?;
     copy.bring(before, size, progress)?;
-    copy.checkpoints(from.newest_kept()?.unwrap_or(0))?;
+    copy.checkpoints_below(size)?;
     copy.extend(signed.size.0)?;
     let root = tile::root_at(&StoredTree(&*writer), signed.size)?;
     if root != signed.root {
@@ -82,7 +79,7 @@ pub fn copy(from: &dyn Reader, to: &dyn Driver, progress: &dyn Fn(u64, u64)) -> 
     writer.publish(&note, None)?;
     let (attachments, checkpoints) = copy.copied;
     writer.close()?;
-    Ok(Copied { size, before, attachments, checkpoints, head: signed })
+    Ok(Copied { size, before, attachments, checkpoints, behind: durable - size, head: signed })
 }
 
 fn evidence(index: u64, detail: String) -> LogError {
@@ -132,8 +129,6 @@ struct Copy<'a> {
     copied: (u64, u64),
     /// Leaf hash of the last entry that was looked at.
     last: Hash,
-    /// Month of the last entry that was brought.
-    month: Option<String>,
 }
 
 impl Copy<'_> {
@@ -204,11 +199,8 @@ impl Copy<'_> {
             let leaf = leaf_hash(line.entry.bytes);
             self.last = leaf;
             let names = line.entry.head.map(|head| head.number);
-            // Stores that part entries by month go by the batch's time.
-            let month = line.entry.recorded_at.get(..MONTH);
-            if batches.is_empty() || names.is_some() || month != self.month.as_deref() {
-                self.month = month.map(str::to_owned);
-                let recorded_at = line.entry.recorded().unwrap_or(Micros(0));
+            let recorded_at = line.entry.recorded().unwrap_or(Micros(0));
+            if batches.is_empty() || names.is_some() {
                 batches.push(Batch { first: index, recorded_at, names, bytes: Vec::new(), entries: Vec::new() });
             }
             let Some(batch) = batches.last_mut() else { continue };
@@ -222,7 +214,15 @@ impl Copy<'_> {
             let id = (line.entry.kind == BodyKind::Event).then(|| top_level_string(line.entry.body, "id")).flatten();
             let id = id.map(Fingerprint::of);
             let line_at = from..batch.bytes.len();
-            batch.entries.push(BatchEntry { line: line_at, entry, batch: line.batch.0, leaf, mac: line.mac, id });
+            batch.entries.push(BatchEntry {
+                line: line_at,
+                entry,
+                batch: line.batch.0,
+                recorded_at,
+                leaf,
+                mac: line.mac,
+                id,
+            });
         }
         Ok(batches)
     }
@@ -244,6 +244,17 @@ impl Copy<'_> {
                 return Err(evidence(index, format!("attachment {digest} is not what its digest says")));
             }
             self.copied.0 += 1;
+        }
+        Ok(())
+    }
+
+    /// Brings kept checkpoints that cover no more than so many entries.
+    fn checkpoints_below(&mut self, size: u64) -> Result<(), LogError> {
+        while let Some(note) = self.from.kept(self.kept + 1)? {
+            if head_of(&note)?.size.0 > size {
+                break;
+            }
+            self.checkpoints(self.kept + 1)?;
         }
         Ok(())
     }
@@ -285,5 +296,3 @@ impl Copy<'_> {
 
 /// What stands behind the entry in a line: `,"mac":"`, 64 digits, `"}`.
 const MAC_MEMBER: usize = 8 + 64 + 2;
-/// The bytes of a time that say year and month.
-const MONTH: usize = 7;

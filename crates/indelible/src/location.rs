@@ -167,6 +167,15 @@ impl Location {
         }
     }
 
+    /// The log that is named, in a database.
+    #[must_use]
+    pub fn origin(&self) -> Option<&str> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Sqlite { origin, .. } | Self::Postgres { origin, .. } => origin.as_deref(),
+        }
+    }
+
     /// The same place with a log named.
     #[must_use]
     pub fn with_origin(&self, name: &str) -> Self {

@@ -186,7 +186,15 @@ impl Sequencer {
             draft.ids.insert(id, draft.batch.entries.len());
         }
         let line = from..draft.batch.bytes.len();
-        draft.batch.entries.push(BatchEntry { line, entry, batch: draft.batch.first, leaf, mac, id });
+        draft.batch.entries.push(BatchEntry {
+            line,
+            entry,
+            batch: draft.batch.first,
+            recorded_at: draft.batch.recorded_at,
+            leaf,
+            mac,
+            id,
+        });
         self.next += 1;
         self.prev = leaf;
         Outcome::Stored { index, leaf, mac }

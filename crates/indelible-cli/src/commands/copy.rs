@@ -28,6 +28,9 @@ use crate::{
 pub(crate) fn run(places: &Places, json: bool, args: &CopyArgs) -> Result<ExitCode, Failure> {
     let from = args.from.driver(&places.options_for(&args.from)?)?.reader()?;
     let origin = from.info().origin.clone();
+    if let Some(named) = args.to.origin().filter(|named| *named != origin) {
+        return Err(Failure::Usage(format!("a copy keeps its name: the log is `{origin}`, not `{named}`")));
+    }
     let place = args.to.with_origin(&origin);
     let to = place.driver(&places.options_for(&place)?)?;
     if let (Some(path), Ok(keys)) = (place.path(), places.keys()) {
@@ -66,6 +69,7 @@ pub(crate) fn run(places: &Places, json: bool, args: &CopyArgs) -> Result<ExitCo
         output::json(&json!({
             "attachments": copied.attachments,
             "before": before,
+            "behind": copied.behind,
             "checkpoints": copied.checkpoints,
             "entries": size,
             "from": args.from.to_string(),
@@ -76,9 +80,15 @@ pub(crate) fn run(places: &Places, json: bool, args: &CopyArgs) -> Result<ExitCo
             "tree_size": copied.head.size.0,
         }))?;
     } else {
+        let behind = match copied.behind {
+            0 => String::new(),
+            behind => format!(
+                "\n{behind} more stand behind the source's checkpoint: `indelible checkpoint` there, and copy again"
+            ),
+        };
         output::text(&format!(
             "copied      {} of {size} entries ({before} were there), {} attachments, {} kept checkpoints\nto          {place}\n\
-             the copy is {}, root {} over {} entries\n\nWrite to one of the two from now on: the head store knows one log of this name, and refuses the other.",
+             the copy is {}, root {} over {} entries{behind}\n\nWrite to one of the two from now on: the head store knows one log of this name, and refuses the other.",
             size - before,
             copied.attachments,
             copied.checkpoints,

@@ -19,6 +19,9 @@ use crate::{
 
 /// Creates a log.
 pub(crate) fn run(places: &Places, json: bool, args: &InitArgs) -> Result<(), Failure> {
+    if let Some(named) = args.path.origin().filter(|named| *named != args.origin) {
+        return Err(Failure::Usage(format!("`#{named}` and --origin {} are two names: give one", args.origin)));
+    }
     let place = args.path.with_origin(&args.origin);
     let options = Options { settings: settings(args.settings), ..places.options_for(&place)? };
     let driver = place.driver(&options)?;

@@ -62,3 +62,31 @@ fn the_key_of_an_encrypted_file_is_beside_the_other_keys() {
     world.log = PathBuf::from(format!("sqlite:{}", world.path("audit.db")));
     world.run(&["verify"]).refused(1, &["it is encrypted"]);
 }
+
+#[test]
+fn a_log_goes_into_a_file_and_back_byte_for_byte_and_goes_on_where_it_broke_off() {
+    // Several batches in what is copied at a time.
+    let world = World::with_samples(700);
+    for _ in 0..20 {
+        world.feed(&["append"], world.samples(1)).ok();
+    }
+    let (from, file, back) = (world.path("log"), format!("sqlite:{}", world.path("a.db")), world.path("back"));
+    let first = world.run(&["copy", "--from", &from, "--to", &file]).ok();
+    assert!(first.out.contains("the copy is intact"), "{}", first.out);
+    assert!(world.run(&["copy", "--from", &from, "--to", &file]).ok().out.contains("copied      0 of"));
+    world.feed(&["append"], world.samples(5)).code(0);
+    world.run(&["copy", "--from", &from, "--to", &file]).ok();
+    world.run(&["copy", "--from", &file, "--to", &back]).ok();
+    let lines = |dir: &str| -> Vec<u8> {
+        crate::world::files(&world.at(dir).join("segments"))
+            .iter()
+            .flat_map(|path| std::fs::read(path).unwrap())
+            .collect()
+    };
+    assert!(lines("log") == lines("back"), "byte for byte");
+    world.run(&["verify", "--strict", "--log", &back]).ok();
+    world
+        .run(&["copy", "--from", &from, "--to", &format!("{file}#test.example/other")])
+        .refused(2, &["a copy keeps its name"]);
+    world.run(&["init", &format!("{file}#a.b/c"), "--origin", "a.b/d"]).refused(2, &["two names"]);
+}

@@ -228,7 +228,39 @@ fn what_is_no_event_fails_in_the_applications_transaction() {
     }
     let event = r#"'{"action":"a","actor":{"id":"m"}}'"#;
     let refused = world.app(&format!("select indelible.record({event}, 'no/such')")).unwrap_err();
-    assert!(refused.contains("there is no log `no/such`"), "{refused}");
+    assert!(refused.contains("this database holds no log `no/such`"), "{refused}");
+}
+
+#[test]
+fn another_log_in_the_database_stops_no_application() {
+    let Some((world, log)) = World::new() else { return };
+    let app = open(&world.server, "app");
+    app.install_triggers("accounts", None, &[]).unwrap();
+    let place = |origin: &str| PostgresDriver::new(world.database.clone(), Some(origin.to_owned()));
+    let record = r#"select indelible.record('{"action":"a.b","actor":{"type":"user","id":"m"}}')"#;
+    Log::create_in(&place("example.com/registry"), "example.com/registry", &world.keys, Options::default()).unwrap();
+    world.app(record).unwrap();
+    Log::create_in(&place("example.com/second"), "example.com/second", &world.keys, Options::default()).unwrap();
+    // The triggers know their log; who names none is told how.
+    world.app("insert into accounts values (1, 'o', 1, '')").unwrap();
+    let refused = world.app(record).unwrap_err();
+    assert!(refused.contains("holds 2 logs") && refused.contains("set indelible.log"), "{refused}");
+    world.app(&format!("set indelible.log = '{ORIGIN}'; {record}")).unwrap();
+    assert_eq!(Relay::new(&world.database, &log).drain().unwrap(), relayed(3, 0, 0));
+    assert!(app.install_triggers("accounts", Some("example.com/none"), &[]).is_err());
+    assert!(app.install_triggers("accounts", None, &[]).is_err());
+}
+
+#[test]
+fn an_event_that_is_sent_again_is_the_same_event() {
+    let Some((world, log)) = World::new() else { return };
+    let record = r#"select indelible.record('{"id":"x1","action":"a.b","actor":{"type":"user","id":"m"}}')"#;
+    world.app(record).unwrap();
+    let relay = Relay::new(&world.database, &log);
+    assert_eq!(relay.drain().unwrap(), relayed(1, 0, 0));
+    world.app(record).unwrap();
+    assert_eq!(relay.drain().unwrap(), relayed(1, 1, 0));
+    assert_eq!(world.events().len(), 1);
 }
 
 #[test]

@@ -11,13 +11,34 @@ begin
     return substr(v_time, 1, 8) || '-' || substr(v_time, 9, 4) || '-7' || substr(v_random, 14, 3) || '-' || substr(v_random, 17, 4) || '-' || substr(v_random, 21, 12);
 end $$;
 
+-- The log that is meant: the one named, or that of the setting `indelible.log`, or the only one there is besides a registry of logs.
+create or replace function indelible.outbox_log(p_log text) returns text
+language plpgsql stable security definer set search_path = pg_catalog, indelible, pg_temp as $$
+declare
+    v_log text := coalesce(nullif(p_log, ''), nullif(current_setting('indelible.log', true), ''));
+    v_count bigint;
+begin
+    if v_log is null then
+        select count(*), min(l.origin) into v_count, v_log from indelible.logs l where l.origin not like '%/registry';
+        if v_count <> 1 then
+            raise exception 'this database holds % logs: name one as the second argument of indelible.record, by `set indelible.log = …`, or behind `#`', v_count
+                using errcode = 'IDO02';
+        end if;
+    end if;
+    if not exists (select from indelible.logs l where l.origin = v_log) then
+        raise exception 'this database holds no log `%`: correct the name', v_log using errcode = 'IDO02';
+    end if;
+    return v_log;
+end $$;
+
 -- Records an event in the caller's own transaction and returns its id: it is there if that commits, and not if it does not.
 -- The log is the one named, or that of the setting `indelible.log`, or the only one there is.
 create or replace function indelible.record(event jsonb, log text default null) returns text
 language plpgsql security definer set search_path = pg_catalog, indelible, pg_temp as $$
 declare
-    v_log text := coalesce(log, nullif(current_setting('indelible.log', true), ''));
+    v_log text;
     v_id text := event ->> 'id';
+    v_own constant boolean := v_id is not null;
 begin
     if jsonb_typeof(event) is distinct from 'object' or event -> 'action' is null or event -> 'actor' is null then
         raise exception 'this is no event: give a JSON object with `action` and `actor`' using errcode = 'IDO01';
@@ -25,17 +46,13 @@ begin
     if event ? 'control' then
         raise exception 'an event has no member `control`: the log alone speaks in control records' using errcode = 'IDO01';
     end if;
-    if v_log is null and (select count(*) from indelible.logs) = 1 then
-        select l.origin into v_log from indelible.logs l;
-    end if;
-    if v_log is null or not exists (select from indelible.logs l where l.origin = v_log) then
-        raise exception 'there is no log `%`: name one as the second argument, or by `set indelible.log = …`', coalesce(v_log, '') using errcode = 'IDO02';
-    end if;
+    v_log := indelible.outbox_log(log);
+    -- An event with an id of its own is left as it is: sent again, it is the same event.
     if v_id is null then
         v_id := indelible.new_event_id();
         event := event || jsonb_build_object('id', v_id);
     end if;
-    if event -> 'occurred_at' is null then
+    if not v_own and event -> 'occurred_at' is null then
         event := event || jsonb_build_object('occurred_at', to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'));
     end if;
     insert into indelible.outbox (log, event_id, event) values (v_log, v_id, event::text);
@@ -116,7 +133,8 @@ end $$;
 create or replace function indelible.install_triggers(tracked regclass, log text, left_out text[] default '{}') returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-    v_arguments constant text := (select string_agg(quote_literal(a), ', ') from unnest(array[coalesce(log, '')] || left_out) a);
+    -- Named once for all: another log that comes later changes nothing.
+    v_arguments constant text := (select string_agg(quote_literal(a), ', ') from unnest(array[indelible.outbox_log(log)] || left_out) a);
     v_unknown text;
 begin
     select string_agg(name, ', ') into v_unknown from unnest(left_out) name
@@ -190,7 +208,7 @@ end $$;
 revoke execute on all functions in schema indelible from public;
 grant usage on schema indelible to audit_source, audit_relay;
 -- Who makes a trigger needs the right to its function; who fires it does not.
-grant execute on function indelible.record, indelible.new_event_id, indelible.current_actor, indelible.install_triggers, indelible.remove_triggers,
+grant execute on function indelible.record, indelible.outbox_log, indelible.new_event_id, indelible.current_actor, indelible.install_triggers, indelible.remove_triggers,
     indelible.capture, indelible.capture_truncate to audit_source;
 grant execute on function indelible.outbox_take, indelible.outbox_done, indelible.outbox_refuse, indelible.outbox_lag to audit_relay;
 grant execute on function indelible.outbox_lag to audit_reader, audit_writer;

@@ -88,7 +88,8 @@ impl Scribe {
         let start = EntryStart::new(BodyKind::Event, event.as_bytes(), salt);
         let from = out.len();
         let (leaf, mac, entry) = start.seal(&tail, LeafIndex(batch), sign, out);
-        BatchEntry { line: from..out.len(), entry, batch, leaf, mac, id: Some(id(index.0)) }
+        let recorded_at = Micros::parse_exact(time).unwrap_or(Micros(0));
+        BatchEntry { line: from..out.len(), entry, batch, recorded_at, leaf, mac, id: Some(id(index.0)) }
     }
 
     /// How many entries were written.
