@@ -27,6 +27,15 @@ mod places;
 /// What was typed. Who writes a log's place behind a command, as other programs have it, hears how it is named here.
 fn typed() -> cli::Cli {
     cli::Cli::try_parse().unwrap_or_else(|mut error| {
+        // What was typed may hold a password.
+        if error.kind() == ErrorKind::ValueValidation
+            && let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
+            && (value.contains("://") || value.contains("password="))
+        {
+            let hidden = indelible::location::without_password(value.split('#').next().unwrap_or_default());
+            let hidden = if hidden.contains("***") { hidden } else { "…".to_owned() };
+            error.insert(ContextKind::InvalidValue, ContextValue::String(hidden));
+        }
         let unknown = match (error.kind(), error.get(ContextKind::InvalidArg)) {
             (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if !word.starts_with('-') => Some(word),
             _ => None,

@@ -109,6 +109,8 @@ pub enum State {
     Replaced,
     /// It has other entries than when it was frozen.
     Grown,
+    /// Something is there that cannot be read as a log.
+    Unreadable,
     /// It is there, and registered nowhere.
     Unregistered,
 }
@@ -122,6 +124,7 @@ impl State {
             Self::Missing => "missing",
             Self::Replaced => "replaced",
             Self::Grown => "grown",
+            Self::Unreadable => "unreadable",
             Self::Unregistered => "unregistered",
         }
     }
@@ -131,6 +134,7 @@ impl State {
     pub const fn verdict(self) -> Verdict {
         match self {
             Self::Present | Self::Unregistered => Verdict::Intact,
+            Self::Unreadable => Verdict::Unverifiable,
             Self::Missing | Self::Replaced | Self::Grown => Verdict::Tampered,
         }
     }
@@ -236,7 +240,7 @@ impl Registry {
         self.find(origin)?;
         let driver = self.root.log(origin).driver(&self.options)?;
         let head = manage::freeze(&*driver, keys, &self.options, reason)?;
-        let tree_size = driver.reader()?.size()?.0;
+        let tree_size = tree_size_of(head.checkpoint.as_bytes()).unwrap_or(0);
         let frozen = Frozen { checkpoint: head.checkpoint, tree_size, reason: reason.to_owned() };
         self.record(
             keys,
@@ -320,13 +324,18 @@ impl Registry {
         if !self.root.log(&known.origin).driver(&self.options)?.exists()? {
             return Ok((State::Missing, None));
         }
-        // What is there and cannot be read is not missing; verifying it says what is the matter.
-        let Ok(reader) = self.reader(&known.origin) else { return Ok((State::Present, None)) };
+        let reader = match self.reader(&known.origin) {
+            Ok(reader) => reader,
+            Err(RegistryError::Store(StoreError::NotALog { .. })) => return Ok((State::Missing, None)),
+            Err(_) => return Ok((State::Unreadable, None)),
+        };
         let size = reader.size()?.0;
         if reader.info().log_id.to_string() != known.log_id {
             return Ok((State::Replaced, Some(size)));
         }
-        let grown = known.frozen.as_ref().is_some_and(|frozen| frozen.tree_size != size);
+        // A writer that had it open may have recorded some more; what no checkpoint covers is told by verification.
+        let covered = reader.checkpoint()?.and_then(|note| tree_size_of(&note)).unwrap_or(size);
+        let grown = known.frozen.as_ref().is_some_and(|frozen| frozen.tree_size != covered);
         Ok((if grown { State::Grown } else { State::Present }, Some(size)))
     }
 
@@ -372,6 +381,12 @@ impl Registry {
         };
         Ok(verify(&*reader, &request)?)
     }
+}
+
+/// How many entries a checkpoint covers.
+fn tree_size_of(note: &[u8]) -> Option<u64> {
+    let note = indelible_core::note::Note::parse(note).ok()?;
+    Some(indelible_core::checkpoint::Checkpoint::parse(note.text()).ok()?.head.size.0)
 }
 
 /// What a registry's entry says of logs; others say nothing.

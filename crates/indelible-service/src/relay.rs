@@ -32,6 +32,19 @@ pub enum RelayError {
     Append(#[source] AppendError),
 }
 
+impl RelayError {
+    /// Whether the same may go well soon: the database was away.
+    fn is_passing(&self) -> bool {
+        let store = match self {
+            Self::Store(error) | Self::Log(LogError::Store(error)) => error,
+            Self::Append(AppendError::Store(error)) => error,
+            Self::Log(LogError::Append(AppendError::Store(error))) => error,
+            Self::Log(_) | Self::Append(_) => return false,
+        };
+        matches!(store, StoreError::TryAgain { .. } | StoreError::Database { .. })
+    }
+}
+
 /// What a relay has moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Relayed {
@@ -83,7 +96,7 @@ impl<'a> Relay<'a> {
             match self.drain() {
                 Ok(moved) if moved == Relayed::default() => {}
                 Ok(moved) => told(moved),
-                Err(RelayError::Store(StoreError::TryAgain { .. } | StoreError::Database { .. })) => {}
+                Err(error) if error.is_passing() => {}
                 Err(error) => return Err(error),
             }
             thread::sleep(every);
@@ -209,7 +222,7 @@ fn is_exact(number: &str) -> bool {
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
     let significant = digits.trim_start_matches('0');
     let significant = if mantissa.contains('.') { significant } else { significant.trim_end_matches('0') };
-    significant.len() <= EXACT_DIGITS
+    significant.len() <= EXACT_DIGITS && number.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
 #[cfg(test)]

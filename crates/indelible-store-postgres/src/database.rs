@@ -215,7 +215,7 @@ const BY_INDEX: &str = "set local enable_seqscan = off; set local enable_bitmaps
 /// One message: the transaction and everything that must hold within it, whatever server, role or pooler say otherwise.
 fn begin_text(settings: &Settings) -> String {
     format!(
-        "begin isolation level read committed read write; set local synchronous_commit = on; set local lock_timeout = {}; \
+        "begin isolation level read committed read write; {PINNED}; set local synchronous_commit = on; set local lock_timeout = {}; \
          set local statement_timeout = {}; set local idle_in_transaction_session_timeout = {}; {BY_INDEX}",
         ms(settings.lock_timeout),
         ms(settings.statement_timeout),
@@ -223,9 +223,14 @@ fn begin_text(settings: &Settings) -> String {
     )
 }
 
+/// Names in our statements mean what the server has made: nobody who may create operators or functions elsewhere runs code with our rights.
+const PINNED: &str = "set local search_path = pg_catalog, pg_temp";
+
 fn begin_reading_text(settings: &Settings) -> String {
     let limit = ms(settings.statement_timeout);
-    format!("begin isolation level read committed read only; set local statement_timeout = {limit}; {BY_INDEX}")
+    format!(
+        "begin isolation level read committed read only; {PINNED}; set local statement_timeout = {limit}; {BY_INDEX}"
+    )
 }
 
 fn ms(limit: Duration) -> u128 {

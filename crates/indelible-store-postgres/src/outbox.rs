@@ -16,8 +16,9 @@ const TAKE: &str = "select o_id, o_event_id, o_event from indelible.outbox_take(
 const DONE: &str = "select indelible.outbox_done($1)";
 const REFUSE: &str = "select indelible.outbox_refuse($1, $2)";
 const LAG: &str = "select o_log, o_waiting, o_oldest_seconds, o_refused from indelible.outbox_lag()";
-const INSTALL: &str = "select indelible.install_triggers($1::text::regclass, $2, string_to_array($3, e'\\n'))";
-const REMOVE: &str = "select indelible.remove_triggers($1::text::regclass)";
+const INSTALL: &str = "select indelible.install_triggers((case when $1 like '%.%' then $1 else 'public.' || $1 end)::text::regclass, $2, string_to_array($3, e'\\n'))";
+const REMOVE: &str =
+    "select indelible.remove_triggers((case when $1 like '%.%' then $1 else 'public.' || $1 end)::text::regclass)";
 
 /// Bytes of events that are taken at a time.
 const TAKE_BYTES: i64 = 8 << 20;

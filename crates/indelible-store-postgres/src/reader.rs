@@ -9,6 +9,7 @@ use std::{
 };
 
 use indelible_core::{
+    entry::EntryRef,
     hex,
     tile::WIDTH,
     tree::{Hash, LeafIndex, TreeSize},
@@ -39,7 +40,7 @@ const RUN: &str = "select h.bytes, coalesce((select max(e.idx) from indelible.en
     (select coalesce(sum(pg_catalog.pg_relation_size(i.inhrelid)), 0)::int8 from pg_catalog.pg_inherits i
         where i.inhparent = 'indelible.entries'::pg_catalog.regclass)
     from indelible.heads h where h.log = $1";
-const PIECE: &str = "select idx, batch, entry, mac from indelible.entries where log = $1 and idx >= $2 and idx < $3 order by idx, recorded_at";
+const PIECE: &str = "select idx, batch, entry, mac, (extract(epoch from recorded_at) * 1000000)::int8 from indelible.entries where log = $1 and idx >= $2 and idx < $3 order by idx, recorded_at";
 const BOUNDARY: &str =
     "select idx from indelible.entries where log = $1 and idx >= $2 and idx < $3 order by idx offset $4 limit 1";
 const TREE_SIZE: &str = "select size from indelible.trees where log = $1";
@@ -105,6 +106,20 @@ struct Stored<'a> {
 impl<'a> Stored<'a> {
     fn of(row: &'a Row) -> Result<Self, tokio_postgres::Error> {
         Ok(Self { idx: row.try_get(0)?, batch: row.try_get(1)?, entry: row.try_get(2)?, mac: row.try_get(3)? })
+    }
+
+    /// Whether the row's own columns say what its entry says, and the entry is one line.
+    fn fits(&self, recorded_us: i64) -> bool {
+        let one = !self.entry.contains(&b'\n');
+        let entry = EntryRef::parse(self.entry).ok();
+        one && entry.is_none_or(|entry| {
+            signed(entry.index.0) == self.idx && entry.recorded().is_none_or(|time| time.0 == recorded_us)
+        })
+    }
+
+    /// In the place of a row whose columns contradict its entry: no line, so that verification tells where.
+    fn push_contradiction(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("row {} contradicts its entry\n", self.idx).as_bytes());
     }
 
     fn push_line(&self, out: &mut Vec<u8>) {
@@ -373,7 +388,14 @@ impl Reader for PostgresReader {
         let stored: Result<Vec<Stored<'_>>, _> = rows.iter().map(Stored::of).collect();
         let stored = stored.map_err(self.broken(step))?;
         let mut bytes = Vec::with_capacity(stored.iter().map(|row| row.entry.len() + AROUND).sum());
-        stored.iter().for_each(|row| row.push_line(&mut bytes));
+        for (stored, row) in stored.iter().zip(&rows) {
+            let recorded_us = row.try_get(4).map_err(self.broken(step))?;
+            if stored.fits(recorded_us) {
+                stored.push_line(&mut bytes);
+            } else {
+                stored.push_contradiction(&mut bytes);
+            }
+        }
         Ok(bytes)
     }
 

@@ -124,6 +124,11 @@ impl Database {
             let (client, connected) = connect(config)
                 .await
                 .map_err(|error| Fault::Unreached(Box::new(error)).told(&pool.place, "look at the server", 0))?;
+            let pinned = "begin read only; set local search_path = pg_catalog, pg_temp";
+            client
+                .batch_execute(pinned)
+                .await
+                .map_err(|error| Fault::from(error).told(&pool.place, "look at the server", 0))?;
             check::check(&client, config, &connected, &expected(), std::time::SystemTime::now()).await.map_err(
                 |error| StoreError::Database {
                     step: "look at the server",

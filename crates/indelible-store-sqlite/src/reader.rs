@@ -238,6 +238,9 @@ impl Reader for SqliteReader {
                 let units = units.min(unsigned(last).saturating_sub(unit) + 1);
                 pieces.push(Piece { offset: unit, bytes: 0, unit, units });
                 at = unit.max(at).saturating_add(units);
+                if at > unsigned(last) {
+                    break;
+                }
             }
             Ok(pieces)
         })

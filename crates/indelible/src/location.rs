@@ -73,9 +73,14 @@ impl FromStr for Location {
         }
         let (scheme, rest) = match text.split_once(':') {
             Some((scheme, rest)) if is_scheme(scheme) => (scheme, rest),
+            // What looks like the URL of a database may hold a password, and is not taken for a directory that messages name.
+            Some((scheme, rest)) if rest.starts_with("//") => {
+                return Err(LocationError::Scheme(scheme.trim().to_owned()));
+            }
+            _ if text.contains("password=") => return Err(LocationError::Scheme("host=…".to_owned())),
             _ => return Ok(Self::Directory(PathBuf::from(text))),
         };
-        match scheme {
+        match &*scheme.to_ascii_lowercase() {
             "sqlite" | "sqlcipher" => {
                 let (file, origin) = split_origin(rest)?;
                 if file.is_empty() {
@@ -98,7 +103,7 @@ impl FromStr for Location {
 
 /// Letters, as of a URL; one alone may be a drive.
 fn is_scheme(text: &str) -> bool {
-    text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_lowercase())
+    text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 fn split_origin(text: &str) -> Result<(&str, Option<String>), LocationError> {
@@ -348,7 +353,7 @@ mod tests {
             let driver = url.parse::<Location>().unwrap().driver(&Options::default());
             driver.map(|driver| driver.place()).map_err(|error| error.to_string())
         };
-        assert_eq!(place("postgres://u:secret@h/db#a.b/c").unwrap(), "postgres://u:***@h/db#a.b/c");
+        assert_eq!(place("postgres://u:secret@h/db#a.b/c").unwrap(), "postgres://u@h:5432/db#a.b/c");
         let told = place("postgres://u:secret@h/db?nonsense=secret2").unwrap_err();
         assert!(!told.contains("secret@"), "{told}");
     }

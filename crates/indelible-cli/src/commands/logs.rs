@@ -151,7 +151,14 @@ fn verify(registry: &Registry, ring: &KeyRing, json: bool) -> Result<ExitCode, F
             rows.push((log.origin.clone(), log.state.verdict(), log.state.as_str().to_owned(), log.size.unwrap_or(0)));
             continue;
         }
-        let report = registry.verify_log(known, ring)?;
+        let report = match registry.verify_log(known, ring) {
+            Ok(report) => report,
+            Err(error) => {
+                let why = indelible::error::chain(&error);
+                rows.push((log.origin.clone(), Verdict::Unverifiable, why, log.size.unwrap_or(0)));
+                continue;
+            }
+        };
         let detail = report.findings.first().map_or_else(String::new, |finding| finding.detail.clone());
         rows.push((log.origin.clone(), report.status, detail, report.tree_size));
     }

@@ -28,6 +28,43 @@ fn places_that_are_none() {
 }
 
 #[test]
+fn no_password_of_a_place_is_ever_shown() {
+    let world = World::new();
+    for place in [
+        "postgres://u:S3cret@h/db#x y",
+        "postgres://u:S3#cret@h/db",
+        "pgsql://u:S3cret@h/db",
+        "POSTGRES://u:S3cret@127.0.0.1:1/db?connect_timeout=1x",
+        "postgres ://u:S3cret@h/db",
+        "host=h password=S3cret",
+    ] {
+        let done = world.run(&["verify", "--log", place]);
+        assert!(done.code != 0 && !done.err.contains("S3") && !done.err.contains("cret@"), "{place}: {}", done.err);
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_read_ends_no_verification_of_the_others() {
+    let world = World::empty();
+    let root = world.path("root");
+    let logs = |more: &[&str]| world.run(&[&["logs", "--root", root.as_str()], more].concat());
+    logs(&["init", "--origin", "test.example/registry"]).ok();
+    for origin in ["test.example/a", "test.example/b", "test.example/c"] {
+        logs(&["create", origin, "--no-immutable"]).ok();
+    }
+    let dir = |origin: &str| world.at("root/logs").join(origin.replace('/', "%2F"));
+    std::fs::remove_dir_all(dir("test.example/a")).unwrap();
+    std::fs::create_dir(dir("test.example/a")).unwrap();
+    let listed = logs(&["list", "--json"]).code(10).json();
+    assert_eq!(listed[0]["state"].as_str(), Some("missing"));
+    std::fs::remove_file(world.at("keys/heads").join("test.example%2Fb")).unwrap();
+    let verified = logs(&["verify", "--json"]).code(10).json();
+    assert_eq!(verified.as_array().unwrap().len(), 4, "{verified}");
+    assert_eq!(verified[2]["status"].as_str(), Some("unverifiable"), "{verified}");
+    assert_eq!(verified[3]["status"].as_str(), Some("intact"), "{verified}");
+}
+
+#[test]
 fn a03_a_registered_log_that_vanishes_is_told() {
     let world = World::empty();
     let root = world.path("root");

@@ -54,6 +54,50 @@ fn a_log_in_postgres_is_used_like_any_other() {
 }
 
 #[test]
+fn rows_whose_columns_contradict_their_entries_are_told() {
+    let Some(base) = Base::new() else { return };
+    let world = &base.world;
+    let log = format!("{}#test.example/audit", base.url("writer"));
+    world.run(&["init", &base.url("writer"), "--origin", "test.example/audit"]).ok();
+    world.feed(&["append", "--log", &log], world.samples(10)).ok();
+    let edit = |sql: &str| {
+        base.server.sql_in("audit", &format!("begin; alter table indelible.entries disable trigger refuse_change; {sql}; alter table indelible.entries enable always trigger refuse_change; commit"))
+    };
+    edit("update indelible.entries set recorded_at = recorded_at - interval '3 years' where idx = 4");
+    let told = world.run(&["verify", "--log", &log, "--json"]).code(10).json();
+    assert_eq!(told["findings"][0]["index"].as_u64(), Some(4), "{told}");
+    edit("update indelible.entries set recorded_at = recorded_at + interval '3 years' where idx = 4");
+    world.run(&["verify", "--strict", "--log", &log]).ok();
+    // Two rows made into one.
+    edit(
+        "update indelible.entries a set entry = a.entry || convert_to(format(',\"mac\":\"%s\"}' || e'\\n' || '{\"batch\":%s,\"entry\":', encode(a.mac, 'hex'), b.batch), 'UTF8') || b.entry, mac = b.mac from indelible.entries b where a.idx = 5 and b.idx = 6; delete from indelible.entries where idx = 6",
+    );
+    world.run(&["verify", "--log", &log]).code(10);
+}
+
+#[test]
+fn nobody_lends_the_owners_rights_to_code_of_his_own() {
+    let Some(base) = Base::new() else { return };
+    let world = &base.world;
+    world.run(&["init", &base.url("writer"), "--origin", "test.example/audit"]).ok();
+    // A type whose cast to json runs the application's code, when a trigger makes a row into json.
+    base.server.sql_in("audit", "create schema app authorization app; set session authorization app; create type app.e as enum ('a'); create table app.seen (who text); create function app.steal(app.e) returns json language plpgsql as $$ begin insert into app.seen values (current_user); return '1'; end $$; create cast (app.e as json) with function app.steal(app.e); create table app.t (id int primary key, v app.e)");
+    let app = format!("{}#test.example/audit", base.url("app"));
+    world.run(&["store", "triggers", "install", &app, "app.t"]).ok();
+    base.server.sql_in("audit", "set session authorization app; insert into app.t values (1, 'a')");
+    assert_eq!(base.server.sql_in("audit", "select distinct who from app.seen").trim(), "app");
+    base.server.sql_in("audit", "set session authorization app; truncate app.t");
+    // An operator of somebody's own between types that ours are compared by.
+    base.server.sql_in("audit", "create role mallory login; grant create on schema public to mallory; set session authorization mallory; create table public.seen (who text); create function public.eq(oid, regclass) returns boolean language plpgsql as $$ begin insert into public.seen values (current_user); return true; end $$; create operator public.= (leftarg = oid, rightarg = regclass, function = public.eq)");
+    world.run(&["store", "migrate", &base.url("postgres")]).ok();
+    let log = format!("{}#test.example/audit", base.url("writer"));
+    world.feed(&["append", "--log", &log], world.samples(3)).ok();
+    world.run(&["verify", "--strict", "--log", &log]).ok();
+    world.run(&["store", "check", &base.url("writer")]);
+    assert_eq!(base.server.sql_in("audit", "select count(*) from public.seen").trim(), "0");
+}
+
+#[test]
 fn a_directory_moves_into_postgres_and_goes_on_there() {
     let Some(base) = Base::new() else { return };
     let world = World::with_samples(300);

@@ -108,6 +108,9 @@ create or replace function indelible.publish(p_log bigint, p_note bytea, p_size 
 language plpgsql security definer set search_path = pg_catalog, indelible, pg_temp as $$
 begin
     if p_keep is not null then
+        if p_keep > 1 + (select coalesce(max(c.number), 0) from indelible.checkpoints c where c.log = p_log) then
+            raise exception 'checkpoint % is not the next to be kept', p_keep using errcode = 'IDE01';
+        end if;
         insert into indelible.checkpoints (log, number, note) values (p_log, p_keep, p_note) on conflict do nothing;
         if found then
             update indelible.heads set unnamed = p_keep where log = p_log;

@@ -69,14 +69,16 @@ begin
         return jsonb_build_object('id', session_user, 'type', 'database_role');
     end if;
     if v_actor like '{%' then
-        return v_actor::jsonb;
+        return jsonb_strip_nulls(jsonb_build_object('id', coalesce(v_actor::jsonb ->> 'id', session_user),
+            'name', v_actor::jsonb ->> 'name', 'type', coalesce(v_actor::jsonb ->> 'type', 'user')));
     end if;
     return jsonb_build_object('id', v_actor, 'type', 'user');
 end $$;
 
 -- The trigger of the pack: one event for each row, with the row before and after. Arguments: the log, then names of columns that are left out.
+-- It runs with the rights of whoever changes the table, never with ours: rows of the application's own types run the application's own code.
 create or replace function indelible.capture() returns trigger
-language plpgsql security definer set search_path = pg_catalog, indelible, pg_temp as $$
+language plpgsql set search_path = pg_catalog, indelible, pg_temp as $$
 declare
     v_log constant text := nullif(tg_argv[0], '');
     v_left_out constant text[] := tg_argv[1:];
@@ -111,13 +113,15 @@ end $$;
 
 -- TRUNCATE fires no row triggers: one event says how many rows go.
 create or replace function indelible.capture_truncate() returns trigger
-language plpgsql security definer set search_path = pg_catalog, indelible, pg_temp as $$
+language plpgsql set search_path = pg_catalog, indelible, pg_temp as $$
 declare
     v_log constant text := nullif(tg_argv[0], '');
     v_left_out constant text[] := tg_argv[1:];
     v_count bigint;
 begin
-    execute format('select count(*) from %I.%I', tg_table_schema, tg_table_name) into v_count;
+    if has_table_privilege(tg_relid, 'select') then
+        execute format('select count(*) from %I.%I', tg_table_schema, tg_table_name) into v_count;
+    end if;
     perform indelible.record(jsonb_build_object(
         'action', 'table.truncate',
         'actor', indelible.current_actor(),
@@ -143,8 +147,6 @@ begin
         raise exception '% has no column %', tracked, v_unknown using errcode = 'IDO01';
     end if;
     perform indelible.remove_triggers(tracked);
-    -- To count the rows that a TRUNCATE takes.
-    execute format('grant select on %s to indelible_owner', tracked);
     execute format('create trigger indelible_capture after insert or update or delete on %s for each row execute function indelible.capture(%s)', tracked, v_arguments);
     execute format('create trigger indelible_capture_truncate before truncate on %s for each statement execute function indelible.capture_truncate(%s)', tracked, v_arguments);
     execute format('alter table %s enable always trigger indelible_capture', tracked);
@@ -156,7 +158,6 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     execute format('drop trigger if exists indelible_capture on %s', tracked);
     execute format('drop trigger if exists indelible_capture_truncate on %s', tracked);
-    execute format('revoke select on %s from indelible_owner', tracked);
 end $$;
 
 -- The oldest events of a log that wait, locked until the relay's transaction ends: another relay takes others.
