@@ -108,13 +108,12 @@ impl<'a> Stored<'a> {
         Ok(Self { idx: row.try_get(0)?, batch: row.try_get(1)?, entry: row.try_get(2)?, mac: row.try_get(3)? })
     }
 
-    /// Whether the row's own columns say what its entry says, and the entry is one line.
+    /// Whether the entry is one line, and the row's time that of its entry. An index that is not the entry's own shows by itself.
     fn fits(&self, recorded_us: i64) -> bool {
         let one = !self.entry.contains(&b'\n');
-        let entry = EntryRef::parse(self.entry).ok();
-        one && entry.is_none_or(|entry| {
-            signed(entry.index.0) == self.idx && entry.recorded().is_none_or(|time| time.0 == recorded_us)
-        })
+        let time = EntryRef::parse(self.entry).ok().filter(|entry| signed(entry.index.0) == self.idx);
+        let time = time.and_then(|entry| entry.recorded());
+        one && time.is_none_or(|time| time.0 == recorded_us)
     }
 
     /// In the place of a row whose columns contradict its entry: no line, so that verification tells where.
