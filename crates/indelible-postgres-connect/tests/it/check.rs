@@ -264,11 +264,16 @@ async fn standbys_are_seen() {
     let found = report(&primary.url("writer", "postgres")).await;
     assert!(found.replication.standbys.len() == 1 && found.to_string().contains("hidden from this role"), "{found}");
     primary.set(&[("synchronous_standby_names", "*")]);
-    let found = report(&primary.url("postgres", "postgres")).await;
-    assert!(
-        found.to_string().contains("commits wait for `*` (synchronous_commit=on): `walreceiver` (streaming, sync)"),
-        "{found}"
-    );
+    // Who streams takes the new setting up by itself, a moment later.
+    let waits = "commits wait for `*` (synchronous_commit=on): `walreceiver` (streaming, sync)";
+    let begun = std::time::Instant::now();
+    loop {
+        let found = report(&primary.url("postgres", "postgres")).await;
+        if found.to_string().contains(waits) {
+            break;
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{found}");
+    }
     let found = report(&replica.url("writer", "postgres")).await;
     assert!(found.replication.in_recovery && found.to_string().contains("this is a standby"), "{found}");
 }
