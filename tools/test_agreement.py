@@ -44,8 +44,6 @@ NAMED = ", with an entry that names a checkpoint"
 RUST_DIFFERS: Dict[Tuple[str, str], str] = {
     **{("kept checkpoints exchanged", trust): "the program tells it where an entry names the wrong one, not where the file's size shows it"
        for trust in ("keys", "public key")},
-    **{("a kept checkpoint removed", trust): "behind the missing one the program looks for the next too late, and calls its place wrong as well"
-       for trust in ("keys", "public key")},
 }
 
 

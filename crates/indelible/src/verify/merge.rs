@@ -546,6 +546,8 @@ impl<'a> Merger<'a> {
             self.setup.anchors.ask_again();
             self.setup.anchors.advance(self.expected, &mut findings)?;
             self.setup.anchors.named(index, head, &mut findings);
+            // A name moves on past a checkpoint that is missing: the next one may stand right here.
+            self.setup.anchors.ask_again();
             self.add_all(findings);
         }
         if let Some(control) = &notable.control {
