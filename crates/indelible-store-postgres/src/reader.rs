@@ -324,6 +324,10 @@ impl Reader for PostgresReader {
         size.map(TreeSize).ok_or_else(|| self.head_missing())
     }
 
+    fn end(&self) -> Result<Option<End>, StoreError> {
+        self.head().map(Some)
+    }
+
     fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
         let step = "read entries";
         let rows = (max_bytes / USUAL_BYTES).clamp(1, MAX_READ_ROWS);

@@ -165,6 +165,10 @@ impl Reader for SqliteReader {
         Ok(self.head()?.end.size)
     }
 
+    fn end(&self) -> Result<Option<indelible_store::store::End>, StoreError> {
+        Ok(Some(self.head()?.end))
+    }
+
     fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
         let bytes = self.read_rows(from.0, |conn| {
             let mut statement = conn.prepare_cached(READ)?;

@@ -4,7 +4,6 @@
 //! made, so that its holder knows where the log ends and nobody else moves that. Other writes of the same handle wait for it.
 
 use std::{
-    collections::HashMap,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, ThreadId},
     time::{Duration, Instant},
@@ -17,8 +16,8 @@ use indelible_core::{
     tree::{Frontier, Hash, LeafIndex, TreeSize},
 };
 use indelible_store::store::{
-    Appended, Batch, Chunk, DerivedFault, End, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Piece,
-    Reader, Run, Scanned, StoreError, StoredTree, Writer,
+    Appended, Batch, Chunk, End, Fingerprint, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Reader, ReadsThrough, StoreError,
+    StoredTree, Writer,
 };
 use rusqlite::{Connection, ErrorCode, params};
 use sha2::{Digest as _, Sha256};
@@ -53,8 +52,6 @@ pub struct SqliteWriter {
     name: String,
     state: Mutex<State>,
     free: Condvar,
-    /// Ids of entries that are not durable yet.
-    claimed: Mutex<HashMap<Fingerprint, Vec<u64>>>,
     marked: Mutex<Option<Instant>>,
     _presence: Presence,
 }
@@ -82,7 +79,6 @@ impl SqliteWriter {
             name,
             state: Mutex::new(State { conn, turn: None, frontier: Frontier::new(), poisoned: None }),
             free: Condvar::new(),
-            claimed: Mutex::default(),
             marked: Mutex::default(),
             _presence: presence,
         }
@@ -235,29 +231,15 @@ impl SqliteWriter {
         for (index, entry) in (batch.first..).map(signed).zip(&batch.entries) {
             let bytes = batch.bytes.get(entry.entry.clone()).unwrap_or_default();
             insert.execute(params![log, index, signed(entry.batch), entry.recorded_at.0, bytes, entry.mac])?;
-            if let Some(id) = entry.id {
-                insert_id.execute(params![log, id.0, index])?;
-            }
+        }
+        let ids = (batch.first..).map(signed).zip(&batch.entries).filter_map(|(index, entry)| Some((entry.id?, index)));
+        let mut ids: Vec<(Fingerprint, i64)> = ids.collect();
+        // In the order of their keys: each page of the table is visited once, not once for each row.
+        ids.sort_unstable();
+        for (id, index) in ids {
+            insert_id.execute(params![log, id.0, index])?;
         }
         Ok(())
-    }
-
-    fn forget_claims(&self, batch: &Batch) {
-        let mut claimed = lock(&self.claimed);
-        if !claimed.is_empty() {
-            let end = batch.first + batch.entries.len() as u64;
-            claimed.retain(|_, indices| {
-                indices.retain(|index| *index >= end);
-                !indices.is_empty()
-            });
-        }
-    }
-
-    fn with_claims(&self, id: Fingerprint, mut found: Vec<LeafIndex>) -> Vec<LeafIndex> {
-        found.extend(lock(&self.claimed).get(&id).into_iter().flatten().copied().map(LeafIndex));
-        found.sort_unstable();
-        found.dedup();
-        found
     }
 
     /// Inserts the hashes of one level that follow what is stored, never across a multiple of 256 so that a tile is few rows.
@@ -309,54 +291,9 @@ fn size_of(checkpoint: &[u8]) -> Option<i64> {
     Checkpoint::parse(note.text()).ok().map(|checkpoint| signed(checkpoint.head.size.0))
 }
 
-impl Reader for SqliteWriter {
-    fn info(&self) -> &LogInfo {
-        self.reader.info()
-    }
-    fn size(&self) -> Result<TreeSize, StoreError> {
-        self.reader.size()
-    }
-    fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
-        self.reader.read(from, max_bytes)
-    }
-    fn runs(&self) -> Result<Vec<Run>, StoreError> {
-        self.reader.runs()
-    }
-    fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
-        self.reader.pieces(run)
-    }
-    fn read_piece(&self, run: &Run, piece: &Piece) -> Result<Vec<u8>, StoreError> {
-        self.reader.read_piece(run, piece)
-    }
-    fn tree_size(&self) -> Result<TreeSize, StoreError> {
-        self.reader.tree_size()
-    }
-    fn hashes(&self, level: u8, first: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
-        self.reader.hashes(level, first, count)
-    }
-    fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reader.checkpoint()
-    }
-    fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reader.kept(number)
-    }
-    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
-        self.reader.newest_kept()
-    }
-    fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
-        Ok(self.with_claims(id, self.reader.lookup(id)?))
-    }
-    fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError> {
-        self.reader.check_derived(scanned)
-    }
-    fn has_writer(&self) -> Result<bool, StoreError> {
-        Ok(true)
-    }
-    fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reader.attachment(digest)
-    }
-    fn attachment_size(&self, digest: &[u8; 32]) -> Result<Option<u64>, StoreError> {
-        self.reader.attachment_size(digest)
+impl ReadsThrough for SqliteWriter {
+    fn reader(&self) -> &dyn Reader {
+        &self.reader
     }
 }
 
@@ -377,10 +314,6 @@ impl Writer for SqliteWriter {
         }
     }
 
-    fn end(&self) -> Result<Option<End>, StoreError> {
-        Ok(Some(self.reader.head()?.end))
-    }
-
     fn append(&self, batch: &Batch) -> Result<Appended, StoreError> {
         if batch.bytes.len() > MAX_BATCH_BYTES {
             self.give_back();
@@ -395,36 +328,12 @@ impl Writer for SqliteWriter {
         }
         let result = self.append_in_turn(&mut state, batch);
         self.end_turn(&mut state);
-        drop(state);
-        if result.is_ok() {
-            self.forget_claims(batch);
-        }
         result.map(|()| Appended::default())
     }
 
     fn lookup_many(&self, ids: &[Fingerprint]) -> Result<Vec<Vec<LeafIndex>>, StoreError> {
         let state = lock(&self.state);
-        ids.iter()
-            .map(|id| {
-                let found = reader::lookup(&state.conn, self.log(), *id).map_err(self.failed("look ids up"))?;
-                Ok(self.with_claims(*id, found))
-            })
-            .collect()
-    }
-
-    fn claim(&self, ids: &[(Fingerprint, u64)], _end: u64) {
-        let mut claimed = lock(&self.claimed);
-        for (id, index) in ids {
-            claimed.entry(*id).or_default().push(*index);
-        }
-    }
-
-    fn id_token(&self) -> u64 {
-        0
-    }
-
-    fn lookup_recent(&self, id: Fingerprint, _token: u64) -> Result<Vec<LeafIndex>, StoreError> {
-        self.lookup(id)
+        ids.iter().map(|id| reader::lookup(&state.conn, self.log(), *id).map_err(self.failed("look ids up"))).collect()
     }
 
     fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError> {

@@ -148,6 +148,10 @@ impl Reader for MemoryStore {
         Ok(Self::read(self).kept.get(&number).cloned())
     }
 
+    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
+        Ok(Self::read(self).kept.keys().max().copied())
+    }
+
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
         Ok(Self::read(self).ids.get(&id).into_iter().flatten().copied().map(LeafIndex).collect())
     }

@@ -327,12 +327,30 @@ pub fn add_ids(sum: &mut [u64; 4], term: [u64; 4]) {
     }
 }
 
+/// Where a log that several processes write ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Entries that are durable.
+    pub size: TreeSize,
+    /// Leaf hash of the last; that of the empty string where there is none.
+    pub last_leaf: Hash,
+    /// Time of the last.
+    pub recorded_at: Option<Micros>,
+    /// Number of the kept checkpoint that no entry names yet.
+    pub unnamed: Option<u64>,
+}
+
 /// Reading, beside a live writer or without one. Every method may be called from many threads.
 pub trait Reader: Send + Sync {
     /// What log this is, by the store's own word.
     fn info(&self) -> &LogInfo;
     /// How many entries are durable. Never falls while the handle lives.
     fn size(&self) -> Result<TreeSize, StoreError>;
+    /// Where the log ends by a record that moves in one transaction with its entries: beside any writers, no entry below it may be missing. `None` in a store
+    /// that keeps no such record.
+    fn end(&self) -> Result<Option<End>, StoreError> {
+        Ok(None)
+    }
     /// Whole lines from entry `from` on: at least one, then as many as fit into `max_bytes`. Never past [`Reader::size`].
     fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError>;
     /// The stored runs of lines, in order of their names, for a scan that trusts nothing derived.
@@ -350,13 +368,7 @@ pub trait Reader: Send + Sync {
     /// A kept checkpoint.
     fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError>;
     /// The highest number under which a checkpoint is kept.
-    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
-        let mut newest = None;
-        while self.kept(newest.unwrap_or(0) + 1)?.is_some() {
-            newest = Some(newest.unwrap_or(0) + 1);
-        }
-        Ok(newest)
-    }
+    fn newest_kept(&self) -> Result<Option<u64>, StoreError>;
     /// Indices that an id may stand at: exact ones among them, strangers possible, none missing below [`Reader::size`].
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError>;
     /// Stored positions of entries `first .. first + count` with [`BATCH_START`] where a line begins a batch; `None` for a store that keeps none.
@@ -376,17 +388,88 @@ pub trait Reader: Send + Sync {
     }
 }
 
-/// Where a log that several processes write ends, for who has its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
-    /// Entries that are durable.
-    pub size: TreeSize,
-    /// Leaf hash of the last; that of the empty string where there is none.
-    pub last_leaf: Hash,
-    /// Time of the last.
-    pub recorded_at: Option<Micros>,
-    /// Number of the kept checkpoint that no entry names yet.
-    pub unnamed: Option<u64>,
+/// A writer whose reads are those of the reader that it was made with, but for what a writer knows better. It is a [`Reader`] by that.
+pub trait ReadsThrough: Send + Sync {
+    /// Where reads go.
+    fn reader(&self) -> &dyn Reader;
+    /// [`Reader::tree_size`], with what is written and not yet seen by readers.
+    fn writers_tree_size(&self) -> Result<TreeSize, StoreError> {
+        self.reader().tree_size()
+    }
+}
+
+impl<W: ReadsThrough> Reader for W {
+    fn info(&self) -> &LogInfo {
+        self.reader().info()
+    }
+
+    fn size(&self) -> Result<TreeSize, StoreError> {
+        self.reader().size()
+    }
+
+    fn end(&self) -> Result<Option<End>, StoreError> {
+        self.reader().end()
+    }
+
+    fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
+        self.reader().read(from, max_bytes)
+    }
+
+    fn runs(&self) -> Result<Vec<Run>, StoreError> {
+        self.reader().runs()
+    }
+
+    fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
+        self.reader().pieces(run)
+    }
+
+    fn read_piece(&self, run: &Run, piece: &Piece) -> Result<Vec<u8>, StoreError> {
+        self.reader().read_piece(run, piece)
+    }
+
+    fn tree_size(&self) -> Result<TreeSize, StoreError> {
+        self.writers_tree_size()
+    }
+
+    fn hashes(&self, level: u8, first: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        self.reader().hashes(level, first, count)
+    }
+
+    fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader().checkpoint()
+    }
+
+    fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader().kept(number)
+    }
+
+    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
+        self.reader().newest_kept()
+    }
+
+    fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
+        self.reader().lookup(id)
+    }
+
+    fn positions(&self, first: u64, count: usize) -> Result<Option<Vec<u64>>, StoreError> {
+        self.reader().positions(first, count)
+    }
+
+    fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError> {
+        self.reader().check_derived(scanned)
+    }
+
+    fn has_writer(&self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader().attachment(digest)
+    }
+
+    fn attachment_size(&self, digest: &[u8; 32]) -> Result<Option<u64>, StoreError> {
+        self.reader().attachment_size(digest)
+    }
 }
 
 /// Writing. Where the store is not [`Writer::shared`], one process holds this at a time.
@@ -402,10 +485,6 @@ pub trait Writer: Reader {
     }
     /// Gives a turn back without having appended.
     fn give_back(&self) {}
-    /// Where a shared log ends, without a turn: others may be appending. `None` in a store that is not shared.
-    fn end(&self) -> Result<Option<End>, StoreError> {
-        Ok(None)
-    }
     /// Appends a batch and, in a shared store, ends the turn. At return it is durable. After [`StoreError::TryAgain`] it is surely not there; after any other error the
     /// handle is poisoned and the batch may be there or not; opening again tells.
     fn append(&self, batch: &Batch) -> Result<Appended, StoreError>;
@@ -413,12 +492,20 @@ pub trait Writer: Reader {
     fn lookup_many(&self, ids: &[Fingerprint]) -> Result<Vec<Vec<LeafIndex>>, StoreError> {
         ids.iter().map(|id| self.lookup(*id)).collect()
     }
-    /// Makes ids findable from now on, before their entries are durable. Called in the order of the entries; `end` is the index behind the last.
-    fn claim(&self, ids: &[(Fingerprint, u64)], end: u64);
+    /// Makes ids findable from now on, before their entries are durable. Called in the order of the entries; `end` is the index behind the last. A shared store
+    /// has nothing to do: there ids are looked up within the turn, when all that others recorded is durable.
+    fn claim(&self, ids: &[(Fingerprint, u64)], end: u64) {
+        let _ = (ids, end);
+    }
     /// A token that changes whenever ids move from memory to where only [`Reader::lookup`] finds them.
-    fn id_token(&self) -> u64;
+    fn id_token(&self) -> u64 {
+        0
+    }
     /// Like [`Reader::lookup`] for ids claimed since an earlier lookup that was made under `token`: cheap where the token still holds.
-    fn lookup_recent(&self, id: Fingerprint, token: u64) -> Result<Vec<LeafIndex>, StoreError>;
+    fn lookup_recent(&self, id: Fingerprint, token: u64) -> Result<Vec<LeafIndex>, StoreError> {
+        let _ = token;
+        self.lookup(id)
+    }
     /// Extends the stored tree by the leaf hashes of `lines` (already verified, starting at [`Reader::tree_size`]), with its derived
     /// offsets. Not yet durable. [`StoreError::TryAgain`] where another process extended it meanwhile.
     fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError>;

@@ -39,9 +39,18 @@ type Fill<'a, T> = dyn FnMut(&mut Sequencer, &mut Draft, &mut Option<KeptHead>) 
 /// Why a turn came to nothing.
 enum Missed {
     /// Nothing was recorded; the same may go well soon.
-    Again(StoreError),
+    Again(Arc<StoreError>),
     /// Told to the callers.
     Told(AppendError),
+}
+
+impl Missed {
+    fn of(error: AppendError) -> Self {
+        match error {
+            AppendError::Store(store) if matches!(*store, StoreError::TryAgain { .. }) => Self::Again(store),
+            error => Self::Told(error),
+        }
+    }
 }
 
 impl Inner {
@@ -85,7 +94,7 @@ impl Inner {
                 Ok(done) => return Ok(done),
                 Err(Missed::Told(error)) => return Err(error),
                 Err(Missed::Again(error)) if begun.elapsed() + wait > PATIENCE => {
-                    return Err(AppendError::Store(Arc::new(error)));
+                    return Err(AppendError::Store(error));
                 }
                 Err(Missed::Again(_)) => {
                     thread::sleep(wait);
@@ -98,16 +107,20 @@ impl Inner {
     fn try_turn<T>(&self, sequencer: &mut Sequencer, fill: &mut Fill<'_, T>) -> Result<(T, Draft), Missed> {
         let end = match self.store.take_turn() {
             Ok(end) => end,
-            Err(error @ StoreError::TryAgain { .. }) => return Err(Missed::Again(error)),
-            Err(error) => return Err(Missed::Told(AppendError::Store(Arc::new(error)))),
+            Err(error) => return Err(Missed::of(AppendError::Store(Arc::new(error)))),
         };
         let seen = (sequencer.next, sequencer.prev, sequencer.clock);
-        let result = self.filled(sequencer, end, fill);
-        let (value, draft) = match result {
+        let (value, draft) = match self.filled(sequencer, end, fill) {
             Ok((value, draft)) if !draft.batch.entries.is_empty() => (value, draft),
-            result => {
+            Ok(nothing_new) => {
                 self.store.give_back();
-                return result.map_err(Missed::Told);
+                return Ok(nothing_new);
+            }
+            Err(error) => {
+                self.store.give_back();
+                // What was sequenced and not recorded is no end that was seen.
+                (sequencer.next, sequencer.prev, sequencer.clock) = seen;
+                return Err(Missed::of(error));
             }
         };
         match self.store.append(&draft.batch) {
@@ -117,7 +130,7 @@ impl Inner {
             }
             Err(error @ StoreError::TryAgain { .. }) => {
                 (sequencer.next, sequencer.prev, sequencer.clock) = seen;
-                Err(Missed::Again(error))
+                Err(Missed::Again(Arc::new(error)))
             }
             Err(error) => {
                 self.fail(&error);

@@ -136,6 +136,15 @@ pub(super) struct Setup<'a> {
     pub(super) vouched: u64,
 }
 
+/// What a store says of its own end.
+#[derive(Clone, Copy)]
+pub(super) struct Durable {
+    /// Entries that were synced.
+    pub(super) size: u64,
+    /// Leaf hash of the last of them, where the store keeps it beside the size.
+    pub(super) last_leaf: Option<Hash>,
+}
+
 /// The state of a scan.
 pub(super) struct Merger<'a> {
     setup: Setup<'a>,
@@ -706,7 +715,7 @@ impl<'a> Merger<'a> {
     /// The last run has ended. `durable`: entries that were synced by the store's word, where no writer is at work; `known`: the largest own anchor.
     pub(super) fn finish(
         &mut self,
-        durable: Option<u64>,
+        durable: Option<Durable>,
         known: Option<(u64, Source)>,
         behind: Option<u64>,
     ) -> Result<(), StoreError> {
@@ -718,7 +727,9 @@ impl<'a> Merger<'a> {
             let detail = format!("entry {last}, with which the last verification ended, is not there as it was");
             self.add(finding(Kind::RolledBack, Some(last), detail));
         }
-        let end = known.map_or(0, |(size, _)| size).max(durable.unwrap_or(0));
+        // A size whose last entry is the one found last is itself what is wrong; the check of the derived data tells it.
+        let durable = durable.filter(|durable| durable.last_leaf != Some(self.last_leaf));
+        let end = known.map_or(0, |(size, _)| size).max(durable.map_or(0, |durable| durable.size));
         if self.expected < end {
             self.cut_short(end, known, behind)?;
         } else {
