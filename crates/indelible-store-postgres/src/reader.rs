@@ -3,10 +3,7 @@
 //! A scan for verification reads every row of the log by index and trusts no count: rows behind the head are read with the others, and rows
 //! that are gone are gone from the scan too. What is put together from a row is the line that a segment file would hold, byte for byte.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
 
 use indelible_core::{
     entry::EntryRef,
@@ -82,17 +79,12 @@ const USUAL_BYTES: usize = 256;
 const ID_ROWS: i64 = 20_000;
 /// What stands around an entry in its line.
 const AROUND: usize = "{\"batch\":,\"entry\":,\"mac\":\"\"}\n".len() + 20 + 64;
-/// Scans whose ends are remembered.
-const MAX_RUNS: usize = 64;
-
 /// A log for reading.
 pub struct PostgresReader {
     pub(crate) database: Database,
     pub(crate) log: i64,
     pub(crate) info: LogInfo,
     place: String,
-    /// Where the runs ended that were told, by their length: a scan goes on over what it began with.
-    ends: Mutex<BTreeMap<u64, u64>>,
 }
 
 /// A row of entries.
@@ -135,7 +127,7 @@ impl<'a> Stored<'a> {
 impl PostgresReader {
     pub(crate) fn new(database: Database, log: i64, info: LogInfo) -> Self {
         let place = format!("{}#{}", database.place(), info.origin);
-        Self { database, log, info, place, ends: Mutex::default() }
+        Self { database, log, info, place }
     }
 
     pub(crate) fn place(&self) -> &str {
@@ -190,10 +182,6 @@ impl PostgresReader {
         let last = get(1)?;
         let end = u64::try_from(last).map_or(0, |last| last.saturating_add(1));
         Ok((unsigned(get(0)?), end, unsigned(get(2)?) / MIN_ROW_BYTES))
-    }
-
-    fn ends(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, u64>> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the piece ends that begins at `from`, in a log whose rows stand far apart.
@@ -359,24 +347,19 @@ impl Reader for PostgresReader {
 
     fn runs(&self) -> Result<Vec<Run>, StoreError> {
         let (bytes, end, _) = self.extent()?;
-        let mut ends = self.ends();
-        ends.insert(bytes, end);
-        while ends.len() > MAX_RUNS {
-            ends.pop_first();
-        }
-        Ok(vec![Run { first: 0, place: self.place.clone(), bytes, beyond: 0, closed: false }])
+        Ok(vec![Run { first: 0, place: self.place.clone(), bytes, beyond: 0, closed: false, end: Some(end) }])
     }
 
     fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
         let (_, now, most) = self.extent()?;
-        let end = self.ends().get(&run.bytes).copied().unwrap_or(now);
+        let end = run.end.unwrap_or(now);
         let mut pieces = Vec::new();
         let mut from = 0;
         // An index far beyond what the tables can hold was put there by somebody: then the rows are asked where they are.
         let dense = end <= most.saturating_mul(2) + PIECE_ROWS;
         while from < end {
             let to = if dense { (from + PIECE_ROWS).min(end) } else { self.boundary(from, end)? };
-            pieces.push(Piece { offset: from, bytes: to - from, unit: from, units: to - from });
+            pieces.push(Piece { offset: from, bytes: 0, unit: from, units: to - from });
             from = to;
         }
         Ok(pieces)

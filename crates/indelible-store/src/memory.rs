@@ -111,7 +111,7 @@ impl Reader for MemoryStore {
 
     fn runs(&self) -> Result<Vec<Run>, StoreError> {
         let bytes: usize = Self::read(self).lines.iter().map(|line| line.len()).sum();
-        Ok(vec![Run { first: 0, place: PLACE.to_owned(), bytes: bytes as u64, beyond: 0, closed: false }])
+        Ok(vec![Run { first: 0, place: PLACE.to_owned(), bytes: bytes as u64, beyond: 0, closed: false, end: None }])
     }
 
     fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {

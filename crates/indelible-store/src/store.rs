@@ -269,16 +269,18 @@ pub struct Run {
     pub beyond: u64,
     /// Whether no more will come.
     pub closed: bool,
+    /// In a store of rows, the index behind the last row when this was told: a scan goes on over what it began with.
+    pub end: Option<u64>,
 }
 
-/// A part of a run.
+/// A part of a run. What it says besides its place is the store's own: only the store reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// Byte offset in the run, uncompressed.
+    /// Where it begins in the run, 0 for the first: a byte offset, uncompressed, or the index of a row.
     pub offset: u64,
-    /// Length in bytes, uncompressed.
+    /// Length in bytes, uncompressed; 0 in a store of rows, which knows it only when they are read.
     pub bytes: u64,
-    /// Ordinal of the store's own unit (a frame) that it begins with.
+    /// Ordinal of the store's own unit (a frame, a row) that it begins with.
     pub unit: u64,
     /// How many units.
     pub units: u64,

@@ -828,6 +828,10 @@ impl Inner {
             .and_then(|control| sequencer.add_control(&mut draft, &control, &*self.entropy, &self.signing, &mut kept));
         drop(kept);
         let io = lock(&self.io);
+        // The batch before failed, or a head could not be moved: nothing is written behind it.
+        if let Some(why) = self.failed.get() {
+            return Err(AppendError::Failed { why: why.clone() });
+        }
         drop(sequencer);
         // A clock step may stand in the draft even where the record itself failed.
         let result = if draft.batch.entries.is_empty() { Ok(()) } else { self.commit(&draft) };
