@@ -22,6 +22,7 @@
 //! | [`verify`] | [`verify::verify`]: the verdict on a log, from its stored bytes |
 //! | [`bundle`] | proofs that leave the log: bundles and exports |
 //! | [`location`] | where a log is, as people name it |
+//! | [`databases`] | one handle for each database that a process reaches |
 //! | [`copy`] | a log moved between places |
 //! | [`keeper`] | the thread that publishes checkpoints, for any number of logs |
 //! | [`clock`] | clock and randomness, as parameters |
@@ -32,6 +33,7 @@
 pub mod bundle;
 pub mod clock;
 pub mod copy;
+pub mod databases;
 pub mod error;
 pub mod keeper;
 pub mod location;
@@ -48,6 +50,7 @@ mod queue;
 mod sequencer;
 mod turn;
 
+pub use databases::Databases;
 pub use error::{AppendError, LogError};
 pub use indelible_core::event::{Actor, Event, Kind, Outcome, Severity, Target};
 pub use indelible_keys::KeyRing;
