@@ -1,7 +1,7 @@
 //! The databases that a process reaches: one handle for each, however many logs are in it.
 //!
 //! A handle is a small pool of connections. Whoever opens thousands of logs of one database with clones of the same [`crate::Options`] shares
-//! that pool.
+//! that pool; logs that are to be appended to [together](crate::together) have to.
 
 #[cfg(feature = "postgres")]
 use std::{
