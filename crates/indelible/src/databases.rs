@@ -63,3 +63,20 @@ impl fmt::Debug for Databases {
         f.debug_struct("Databases").field("settings", &self.settings).field("postgres", &places).finish()
     }
 }
+
+#[cfg(all(test, feature = "postgres"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_handle_for_one_url_and_no_password_is_shown() {
+        let databases = Databases::default();
+        for url in ["postgres://u:secret@h/a", "postgres://u:secret@h/a", "postgres://u:secret@h/b"] {
+            databases.clone().postgres(url).unwrap();
+        }
+        let shown = format!("{databases:?}");
+        assert_eq!(shown.matches("u@h:5432/").count(), 2, "{shown}");
+        assert!(!shown.contains("secret"), "{shown}");
+        assert!(databases.postgres("postgres://u:secret@h/a?nonsense=1").is_err());
+    }
+}
