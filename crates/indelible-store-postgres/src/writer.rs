@@ -1,7 +1,6 @@
 //! Writing a log beside other processes: turns, the stored tree, checkpoints, attachments, marks.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -9,10 +8,10 @@ use std::{
 use bytes::Bytes;
 use indelible_core::{
     tile::WIDTH,
-    tree::{Hash, LeafIndex, TreeSize, range_root},
+    tree::{Hash, TreeSize, range_root},
 };
 use indelible_store::store::{
-    Appended, Batch, Chunk, End, Fingerprint, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Reader, ReadsThrough, StoreError,
+    Appended, Batch, Chunk, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Reader, ReadsThrough, StoreError, Turn, TurnError,
     Writer,
 };
 use sha2::{Digest as _, Sha256};
@@ -20,8 +19,9 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     call::{Call, Param, bigs, byteas, smalls},
     database::{Database, How},
-    reader::{PostgresReader, cut_runs, lookup_many},
-    turn::{Sent, Turn, signed, unsigned},
+    reader::{PostgresReader, cut_runs},
+    turn::signed,
+    turns::Turns,
 };
 
 const EXTEND: &str = "select indelible.extend_tree($1, $2, $3, $4, $5, $6)";
@@ -43,7 +43,6 @@ const PREPARE_EVERY: Duration = Duration::from_secs(3600);
 /// A log for writing.
 pub struct PostgresWriter {
     reader: PostgresReader,
-    turn: Mutex<Option<Turn>>,
     /// Who this writer is among the marks of bounded acknowledgements.
     owner: [u8; 16],
     /// When this writer's mark was made or renewed. Its renewal ends when this goes.
@@ -61,24 +60,32 @@ impl PostgresWriter {
         let rows = reader.database.read(step, Call::new(OWNER, Vec::new()))?;
         let owner: &[u8] = rows.first().map_or(Ok(&[][..]), |row| row.try_get(0)).map_err(reader.broken(step))?;
         let owner = owner.try_into().unwrap_or_default();
-        let writer = Self { reader, turn: Mutex::default(), owner, mark: Mutex::default(), prepared: Mutex::default() };
+        let writer = Self { reader, owner, mark: Mutex::default(), prepared: Mutex::default() };
         writer.prepare_partitions()?;
         Ok(writer)
     }
 
-    fn database(&self) -> &Database {
+    pub(crate) fn database(&self) -> &Database {
         &self.reader.database
+    }
+
+    /// The log's number in its database.
+    pub(crate) fn number(&self) -> i64 {
+        self.reader.log
+    }
+
+    /// Whether the other log is reached by the same handle, so that one transaction can hold both.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.database().pool, &other.database().pool)
+    }
+
+    /// What a broken answer means.
+    pub(crate) fn broken(&self, step: &'static str) -> impl Fn(tokio_postgres::Error) -> StoreError + '_ {
+        self.reader.broken(step)
     }
 
     fn mine(&self) -> Param {
         Param::Big(self.reader.log)
-    }
-
-    fn begin_turn(&self) -> Result<Turn, StoreError> {
-        let (pool, log) = (Arc::clone(&self.database().pool), self.reader.log);
-        self.database().run(async move {
-            Turn::take(&pool, log).await.map_err(|fault| fault.told(&pool.place, "take the turn", 0))
-        })
     }
 
     /// Partitions are made ahead; where that does not work now, rows go where all rows go that have no month.
@@ -177,70 +184,17 @@ impl Writer for PostgresWriter {
         true
     }
 
-    fn take_turn(&self) -> Result<Option<End>, StoreError> {
-        let turn = self.begin_turn()?;
-        let end = turn.end;
-        // A turn that was forgotten is closed with its connection.
-        *lock(&self.turn) = Some(turn);
-        Ok(Some(end))
-    }
-
-    fn give_back(&self) {
-        if let Some(turn) = lock(&self.turn).take() {
-            self.database().spawn(turn.give_back());
-        }
+    fn take_turn<'a>(&'a self, others: &[&'a (dyn Writer + 'static)]) -> Result<Box<dyn Turn + 'a>, TurnError> {
+        Ok(Box::new(Turns::take(self, others)?))
     }
 
     fn append(&self, batch: &Batch) -> Result<Appended, StoreError> {
         if batch.bytes.len() > MAX_BATCH_BYTES {
-            self.give_back();
             let (bytes, limit) = (batch.bytes.len() as u64, MAX_BATCH_BYTES as u64);
             return Err(StoreError::Limit { what: "a batch", bytes, limit });
         }
-        if batch.entries.is_empty() {
-            self.give_back();
-            return Ok(Appended::default());
-        }
-        let held = lock(&self.turn).take();
-        let turn = match held {
-            Some(turn) => turn,
-            None => self.begin_turn()?,
-        };
-        if turn.end.size.0 != batch.first {
-            let (index, detail) = (turn.end.size.0, format!("the batch begins with entry {}", batch.first));
-            self.database().spawn(turn.give_back());
-            return Err(StoreError::Evidence { index, detail });
-        }
-        let sent = Sent::of(self.reader.log, batch);
-        let pool = Arc::clone(&self.database().pool);
-        self.database().run(async move { turn.commit(&pool, sent).await })?;
-        Ok(Appended::default())
-    }
-
-    fn lookup_many(&self, ids: &[Fingerprint]) -> Result<Vec<Vec<LeafIndex>>, StoreError> {
-        let step = "look ids up";
-        let call = lookup_many(self.reader.log, ids);
-        let held = lock(&self.turn).take();
-        let rows = match held {
-            None => self.database().read(step, call)?,
-            Some(mut turn) => {
-                let pool = Arc::clone(&self.database().pool);
-                let (rows, turn) = self.database().run(async move {
-                    let rows = turn.query(&call).await.map_err(|fault| fault.told(&pool.place, step, 0))?;
-                    Ok((rows, turn))
-                })?;
-                *lock(&self.turn) = Some(turn);
-                rows
-            }
-        };
-        let mut found: HashMap<Fingerprint, Vec<LeafIndex>> = HashMap::new();
-        for row in &rows {
-            let broken = self.reader.broken(step);
-            let id: &[u8] = row.try_get(0).map_err(&broken)?;
-            let index = LeafIndex(unsigned(row.try_get(1).map_err(&broken)?));
-            found.entry(Fingerprint(id.try_into().unwrap_or_default())).or_default().push(index);
-        }
-        Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or_default()).collect())
+        let appended = self.take_turn(&[]).and_then(|turn| turn.append(&[batch]));
+        appended.map(|()| Appended::default()).map_err(|error| error.error)
     }
 
     fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@
 //! made, so that its holder knows where the log ends and nobody else moves that. Other writes of the same handle wait for it.
 
 use std::{
+    any::Any,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, ThreadId},
     time::{Duration, Instant},
@@ -17,7 +18,7 @@ use indelible_core::{
 };
 use indelible_store::store::{
     Appended, Batch, Chunk, End, Fingerprint, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Reader, ReadsThrough, StoreError,
-    StoredTree, Writer,
+    StoredTree, Turn, TurnError, Writer,
 };
 use rusqlite::{Connection, ErrorCode, params};
 use sha2::{Digest as _, Sha256};
@@ -119,23 +120,23 @@ impl SqliteWriter {
         move |error| self.reader.file.failed(step, error)
     }
 
-    /// Begins a turn on an idle connection.
-    fn begin(&self, state: &mut State) -> Result<End, StoreError> {
+    /// Begins a turn on an idle connection. It locks the whole file, so the order of the logs in it does not matter.
+    fn begin(&self, state: &mut State, logs: &[&Self]) -> Result<Vec<End>, TurnError> {
         if let Some(why) = &state.poisoned {
-            return Err(StoreError::Poisoned { why: why.clone() });
+            return Err(StoreError::Poisoned { why: why.clone() }.into());
         }
-        let failed = self.failed("take a turn");
-        state.conn.execute_batch("BEGIN IMMEDIATE").map_err(&failed)?;
-        match Head::read(&state.conn, self.log()).map_err(failed).and_then(|head| self.registered(head)) {
-            Ok(head) => {
-                state.turn = Some(thread::current().id());
-                Ok(head.end)
-            }
-            Err(error) => {
-                drop(state.conn.execute_batch("ROLLBACK"));
-                Err(error)
-            }
+        state.conn.execute_batch("BEGIN IMMEDIATE").map_err(self.failed("take a turn"))?;
+        let end = |(at, log): (usize, &&Self)| {
+            let head = Head::read(&state.conn, log.log()).map_err(log.failed("take a turn"));
+            let head = head.and_then(|head| log.registered(head));
+            head.map(|head| head.end).map_err(|error| TurnError { log: Some(at), error })
+        };
+        let ends: Result<Vec<End>, TurnError> = logs.iter().enumerate().map(end).collect();
+        match &ends {
+            Ok(_) => state.turn = Some(thread::current().id()),
+            Err(_) => drop(state.conn.execute_batch("ROLLBACK")),
         }
+        ends
     }
 
     fn registered(&self, head: Option<Head>) -> Result<Head, StoreError> {
@@ -152,19 +153,21 @@ impl SqliteWriter {
         self.free.notify_all();
     }
 
-    fn append_in_turn(&self, state: &mut State, batch: &Batch) -> Result<(), StoreError> {
-        self.insert(&state.conn, batch)?;
+    fn append_in_turn(&self, state: &mut State, logs: &[&Self], batches: &[&Batch]) -> Result<(), TurnError> {
+        for (at, (log, batch)) in logs.iter().zip(batches).enumerate() {
+            log.insert(&state.conn, batch).map_err(|error| TurnError { log: Some(at), error })?;
+        }
         let Err(error) = state.conn.execute_batch("COMMIT") else { return Ok(()) };
         let full = code(&error) == Some(ErrorCode::DiskFull);
         let text = error.to_string();
         self.end_turn(state);
-        match self.committed(state, batch) {
+        match committed(state, logs, batches) {
             Committed::Yes => Ok(()),
-            // A sync that failed may still leave the batch for whoever opens the file after a crash.
-            Committed::No if full || code(&error) == Some(ErrorCode::DatabaseBusy) => Err(self.try_again(text)),
+            // A sync that failed may still leave the batches for whoever opens the file after a crash.
+            Committed::No if full || code(&error) == Some(ErrorCode::DatabaseBusy) => Err(self.try_again(text).into()),
             Committed::No | Committed::Unknown => {
                 state.poisoned = Some(text);
-                Err(self.failed("commit entries")(error))
+                Err(self.failed("commit entries")(error).into())
             }
         }
     }
@@ -258,6 +261,71 @@ impl SqliteWriter {
     }
 }
 
+/// What became of the batches of one transaction: all are there, or none, or nobody can tell.
+fn committed(state: &State, logs: &[&SqliteWriter], batches: &[&Batch]) -> Committed {
+    let written = logs.iter().zip(batches).filter(|(_, batch)| !batch.entries.is_empty());
+    let (mut there, mut missing) = (false, false);
+    for (log, batch) in written {
+        match log.committed(state, batch) {
+            Committed::Yes => there = true,
+            Committed::No => missing = true,
+            Committed::Unknown => return Committed::Unknown,
+        }
+    }
+    match (there, missing) {
+        (_, false) => Committed::Yes,
+        (false, true) => Committed::No,
+        (true, true) => Committed::Unknown,
+    }
+}
+
+/// The turns of logs in one file: a transaction on the connection of the first.
+struct Turns<'a> {
+    first: &'a SqliteWriter,
+    /// All of them.
+    logs: Vec<&'a SqliteWriter>,
+    ends: Vec<End>,
+}
+
+impl Turn for Turns<'_> {
+    fn ends(&self) -> &[End] {
+        &self.ends
+    }
+
+    fn lookup(&mut self, ids: &[(usize, Fingerprint)]) -> Result<Vec<Vec<LeafIndex>>, TurnError> {
+        let state = lock(&self.first.state);
+        let mut found = Vec::with_capacity(ids.len());
+        for (at, id) in ids {
+            let Some(log) = self.logs.get(*at) else { continue };
+            found.push(reader::lookup(&state.conn, log.log(), *id).map_err(self.first.failed("look ids up"))?);
+        }
+        Ok(found)
+    }
+
+    fn append(self: Box<Self>, batches: &[&Batch]) -> Result<(), TurnError> {
+        let bytes: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
+        if bytes > MAX_BATCH_BYTES {
+            let (bytes, limit) = (bytes as u64, MAX_BATCH_BYTES as u64);
+            return Err(StoreError::Limit { what: "a batch", bytes, limit }.into());
+        }
+        if batches.iter().all(|batch| batch.entries.is_empty()) {
+            return Ok(());
+        }
+        let mut state = lock(&self.first.state);
+        self.first.append_in_turn(&mut state, &self.logs, batches)
+    }
+}
+
+impl Drop for Turns<'_> {
+    /// What was not committed is rolled back. A turn that ended already may be another thread's by now.
+    fn drop(&mut self) {
+        let mut state = lock(&self.first.state);
+        if state.turn == Some(thread::current().id()) {
+            self.first.end_turn(&mut state);
+        }
+    }
+}
+
 /// Adds leaves to a frontier and stores them with the levels above, behind `frontier`'s size.
 pub(crate) fn store_leaves(
     conn: &Connection,
@@ -302,38 +370,23 @@ impl Writer for SqliteWriter {
         true
     }
 
-    fn take_turn(&self) -> Result<Option<End>, StoreError> {
-        let mut state = self.idle()?;
-        self.begin(&mut state).map(Some)
-    }
-
-    fn give_back(&self) {
-        let mut state = lock(&self.state);
-        if state.turn == Some(thread::current().id()) {
-            self.end_turn(&mut state);
+    fn take_turn<'a>(&'a self, others: &[&'a (dyn Writer + 'static)]) -> Result<Box<dyn Turn + 'a>, TurnError> {
+        let mut logs = vec![self];
+        for (other, at) in others.iter().zip(1..) {
+            let beside = (*other as &dyn Any).downcast_ref::<Self>();
+            let beside = beside.filter(|other| self.reader.file.is_same(&other.reader.file));
+            let apart = || StoreError::Apart { origin: other.info().origin.clone() };
+            logs.push(beside.ok_or_else(|| TurnError { log: Some(at), error: apart() })?);
         }
+        let mut state = self.idle()?;
+        let ends = self.begin(&mut state, &logs)?;
+        drop(state);
+        Ok(Box::new(Turns { first: self, logs, ends }))
     }
 
     fn append(&self, batch: &Batch) -> Result<Appended, StoreError> {
-        if batch.bytes.len() > MAX_BATCH_BYTES {
-            self.give_back();
-            let (bytes, limit) = (batch.bytes.len() as u64, MAX_BATCH_BYTES as u64);
-            return Err(StoreError::Limit { what: "a batch", bytes, limit });
-        }
-        let mut state = lock(&self.state);
-        if state.turn != Some(thread::current().id()) {
-            drop(state);
-            state = self.idle()?;
-            self.begin(&mut state)?;
-        }
-        let result = self.append_in_turn(&mut state, batch);
-        self.end_turn(&mut state);
-        result.map(|()| Appended::default())
-    }
-
-    fn lookup_many(&self, ids: &[Fingerprint]) -> Result<Vec<Vec<LeafIndex>>, StoreError> {
-        let state = lock(&self.state);
-        ids.iter().map(|id| reader::lookup(&state.conn, self.log(), *id).map_err(self.failed("look ids up"))).collect()
+        let appended = self.take_turn(&[]).and_then(|turn| turn.append(&[batch]));
+        appended.map(|()| Appended::default()).map_err(|error| error.error)
     }
 
     fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError> {

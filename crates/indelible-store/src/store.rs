@@ -3,7 +3,7 @@
 //! A store speaks of *lines* (`docs/format.md` section 5): the entry's exact bytes with batch and MAC around them. A store of
 //! another kind keeps the three parts however it likes and gives the same line back.
 
-use std::{io, ops::Range, path::Path};
+use std::{any::Any, io, ops::Range, path::Path};
 
 use indelible_core::{
     entry::{EntryError, Line},
@@ -154,6 +154,14 @@ pub enum StoreError {
         place: String,
         /// Why.
         why: String,
+    },
+    /// Logs that do not share a transaction were named for one. Nothing was recorded.
+    #[error(
+        "log `{origin}` cannot be appended to in one transaction with the others: it has to be in the same database, and opened by the same handle on it"
+    )]
+    Apart {
+        /// The log that is elsewhere.
+        origin: String,
     },
     /// A write or sync failed before: what is durable is not known until the log is opened again.
     #[error("the log was closed to writing by an earlier failure ({why}): mend its cause and open the log again")]
@@ -474,26 +482,54 @@ impl<W: ReadsThrough> Reader for W {
     }
 }
 
+/// A turn: until it goes, nobody else appends to the logs that it was taken for. One that goes without [`Turn::append`] has changed nothing.
+///
+/// Logs are named by their positions, in the order in which they were given when the turn was taken.
+pub trait Turn {
+    /// Where each log ends.
+    fn ends(&self) -> &[End];
+    /// [`Reader::lookup`] for many ids at once, each in the log at its position.
+    fn lookup(&mut self, ids: &[(usize, Fingerprint)]) -> Result<Vec<Vec<LeafIndex>>, TurnError>;
+    /// Appends a batch to each log, to all of them or to none, and ends the turn. A log whose batch has no entries is left as it is. At return all of
+    /// it is durable. What is known after an error, [`TurnError`] says.
+    fn append(self: Box<Self>, batches: &[&Batch]) -> Result<(), TurnError>;
+}
+
+/// Why a turn came to nothing. After [`StoreError::TryAgain`], and where a log is named, surely nothing was recorded in any of the logs. After any other error all of the
+/// handles are poisoned: the batches may be there or not, all of them or none, and opening again tells.
+#[derive(Debug, Error)]
+#[error("a turn came to nothing")]
+pub struct TurnError {
+    /// The log that it is about, by its position; that one's handle is poisoned. `None` where it is about all of them.
+    pub log: Option<usize>,
+    /// What went wrong.
+    #[source]
+    pub error: StoreError,
+}
+
+impl From<StoreError> for TurnError {
+    fn from(error: StoreError) -> Self {
+        Self { log: None, error }
+    }
+}
+
 /// Writing. Where the store is not [`Writer::shared`], one process holds this at a time.
-pub trait Writer: Reader {
+pub trait Writer: Reader + Any {
     /// Whether other processes append to the same log. Then every append needs a turn.
     fn shared(&self) -> bool {
         false
     }
-    /// Takes the log's turn in a shared store: until [`Writer::append`] or [`Writer::give_back`] nobody else appends to it. Waits for others, within limits
-    /// ([`StoreError::TryAgain`]). `None` in a store that is not shared: there the caller's memory is right.
-    fn take_turn(&self) -> Result<Option<End>, StoreError> {
-        Ok(None)
+    /// Takes the turns of this log and of `others` in a shared store, in one transaction. Heads are locked in the store's own order of logs, so that two who want the same
+    /// logs never wait for each other. Waits within limits ([`StoreError::TryAgain`]).
+    ///
+    /// [`StoreError::Apart`] for logs that are not in one database by one handle, or are in a store that is not shared: there the caller's memory is right, and no turn is needed.
+    fn take_turn<'a>(&'a self, others: &[&'a (dyn Writer + 'static)]) -> Result<Box<dyn Turn + 'a>, TurnError> {
+        let _ = others;
+        Err(StoreError::Apart { origin: self.info().origin.clone() }.into())
     }
-    /// Gives a turn back without having appended.
-    fn give_back(&self) {}
-    /// Appends a batch and, in a shared store, ends the turn. At return it is durable. After [`StoreError::TryAgain`] it is surely not there; after any other error the
+    /// Appends a batch, in a shared store in a turn of its own. At return it is durable. After [`StoreError::TryAgain`] it is surely not there; after any other error the
     /// handle is poisoned and the batch may be there or not; opening again tells.
     fn append(&self, batch: &Batch) -> Result<Appended, StoreError>;
-    /// [`Reader::lookup`] for many ids at once, in a turn.
-    fn lookup_many(&self, ids: &[Fingerprint]) -> Result<Vec<Vec<LeafIndex>>, StoreError> {
-        ids.iter().map(|id| self.lookup(*id)).collect()
-    }
     /// Makes ids findable from now on, before their entries are durable. Called in the order of the entries; `end` is the index behind the last. A shared store
     /// has nothing to do: there ids are looked up within the turn, when all that others recorded is durable.
     fn claim(&self, ids: &[(Fingerprint, u64)], end: u64) {

@@ -400,7 +400,7 @@ pub fn id_of(entry: &[u8]) -> Option<&str> {
 
 /// How an event is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ack {
+pub(crate) enum Ack {
     Durable,
     Bounded,
 }
@@ -574,7 +574,7 @@ impl Inner {
     }
 
     /// Keeps the log from being closed while something is written beside the queue.
-    fn writing(&self) -> Result<RwLockReadGuard<'_, ()>, AppendError> {
+    pub(crate) fn writing(&self) -> Result<RwLockReadGuard<'_, ()>, AppendError> {
         let open = self.closing.read().unwrap_or_else(PoisonError::into_inner);
         self.not_closed()?;
         Ok(open)
@@ -586,7 +586,7 @@ impl Inner {
         self.queue.close(AppendError::Failed { why });
     }
 
-    fn prepare(&self, text: &[u8], ack: Ack) -> Result<Prepared, AppendError> {
+    pub(crate) fn prepare(&self, text: &[u8], ack: Ack) -> Result<Prepared, AppendError> {
         let event = event::parse(text, || new_id(self.clock.now(), self.entropy.salt())).map_err(AppendError::Event)?;
         attachments::check(&*self.store, event.id(), event.bytes())?;
         let start = EntryStart::new(BodyKind::Event, event.bytes(), self.entropy.salt());
@@ -657,7 +657,7 @@ impl Inner {
         }
     }
 
-    fn receipt(&self, batched: &Batched, at: usize, id: &str) -> Result<Receipt, AppendError> {
+    pub(crate) fn receipt(&self, batched: &Batched, at: usize, id: &str) -> Result<Receipt, AppendError> {
         match batched.outcomes.get(at) {
             Some(Outcome::Stored { index, leaf, mac }) => Ok(Receipt {
                 id: id.to_owned(),

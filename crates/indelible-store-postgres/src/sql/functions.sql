@@ -175,7 +175,8 @@ begin
         v_name := 'entries_' || to_char(v_month, 'YYYY_MM');
         continue when to_regclass('indelible.' || v_name) is not null;
         perform pg_advisory_xact_lock(hashtext('indelible.prepare_partitions'));
-        continue when to_regclass('indelible.' || v_name) is not null;
+        -- Who had the lock before may have made it. `to_regclass` answers from a cache that this lock does not refresh; a query sees what is committed.
+        continue when exists (select from pg_class c where c.relname = v_name and c.relnamespace = 'indelible'::regnamespace);
         begin
             execute format('create table indelible.%I (like indelible.entries including constraints including storage)', v_name);
             execute format('alter table indelible.entries attach partition indelible.%I for values from (%L) to (%L)', v_name,

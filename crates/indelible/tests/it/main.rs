@@ -37,4 +37,6 @@ mod sqlite_speed;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod together;
+#[cfg(test)]
 mod world;
