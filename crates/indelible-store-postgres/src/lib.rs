@@ -17,6 +17,7 @@ mod outbox;
 mod reader;
 mod rebuild;
 mod schema;
+mod search;
 mod turn;
 mod writer;
 
@@ -28,5 +29,6 @@ pub use crate::{
     outbox::{Lag, Taken, Waiting},
     reader::PostgresReader,
     schema::{GuardFault, Migration, SCHEMA_VERSION, expected},
+    search::{SearchCheck, SearchEnd, SearchFault},
     writer::PostgresWriter,
 };

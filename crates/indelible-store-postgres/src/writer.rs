@@ -21,6 +21,7 @@ use crate::{
     call::{Call, Param, bigs, byteas, smalls},
     database::{Database, How},
     reader::{PostgresReader, cut_runs, lookup_many},
+    search::index_for_a_while,
     turn::{Sent, Turn, signed, unsigned},
 };
 
@@ -413,6 +414,7 @@ impl Writer for PostgresWriter {
 
     fn tend(&self, _anchored: TreeSize) -> Result<bool, StoreError> {
         self.prepare_partitions()?;
+        index_for_a_while(self.database(), self.reader.log);
         Ok(false)
     }
 
