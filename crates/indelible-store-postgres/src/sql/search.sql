@@ -193,11 +193,14 @@ begin
             from indelible.entries e where e.log = p_log and e.idx >= v_from and e.idx < o_end
     ) x where x.before < 4194304;
     delete from indelible.search s where s.log = p_log and s.idx >= v_from and s.idx < o_end;
+    -- `offset 0` keeps each row from being made once for every column; a call in FROM would take longer than the call itself.
     insert into indelible.search
-        select r.* from (
-            select distinct on (e.idx) e.log, e.idx, e.recorded_at, e.entry from indelible.entries e
-                where e.log = p_log and e.idx >= v_from and e.idx < o_end order by e.idx, e.recorded_at
-        ) e cross join lateral indelible.search_row(e.log, e.idx, e.recorded_at, e.entry) r;
+        select (x.r).* from (
+            select indelible.search_row(e.log, e.idx, e.recorded_at, e.entry) as r from (
+                select distinct on (e.idx) e.log, e.idx, e.recorded_at, e.entry from indelible.entries e
+                    where e.log = p_log and e.idx >= v_from and e.idx < o_end order by e.idx, e.recorded_at
+            ) e offset 0
+        ) x;
     update indelible.search_ends s set size = o_end where s.log = p_log;
 end $$;
 
