@@ -93,6 +93,25 @@ fn a_row_says_what_its_entry_says() {
     world.expect(&server, ORIGIN, Verdict::Intact);
 }
 
+#[test]
+fn a_log_that_stays_open_is_indexed_behind_its_appends() {
+    let Some(server) = Server::start() else { return };
+    server.migrated(DATABASE);
+    let world = World::new();
+    let log = world.create(&server.open("writer", DATABASE, settings()), ORIGIN);
+    let reader = server.open("reader", DATABASE, settings());
+    for round in 1..4 {
+        log.append_json(&event(round)).unwrap();
+        let begun = Instant::now();
+        while reader.search_ends().unwrap()[0].indexed < 1 + round {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", reader.search_ends());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    expect_whole(&server);
+    log.close().unwrap();
+}
+
 /// Does nothing in a normal run: the body of a child, which indexes until it is killed.
 #[test]
 fn the_child_of_the_indexers_test() {
