@@ -1,5 +1,6 @@
 -- The search rows: made from the bytes of entries, and held against them. Run again by every migration.
 -- Nobody but the owner may write them, and the owner writes what the entries say: what stands there cannot be chosen by whoever calls this.
+-- Nor by the caller's settings: there is no backslash in a string here, which `standard_conforming_strings` could turn into another.
 
 -- One member of a JSON text, where `jsonb` takes that member.
 create or replace function indelible.readable_member(p_entry json, p_path text[]) returns jsonb
@@ -20,7 +21,7 @@ declare
 begin
     begin
         -- Escaped backslashes are set aside, so that `\\u0000` is not taken for a NUL. No JSON text has the character 1 as it is.
-        v_text := replace(replace(replace(convert_from(p_entry, 'UTF8'), '\\', chr(1)), '\u0000', '?'), chr(1), '\\');
+        v_text := replace(replace(replace(convert_from(p_entry, 'UTF8'), repeat(chr(92), 2), chr(1)), chr(92) || 'u0000', '?'), chr(1), repeat(chr(92), 2));
         return v_text::jsonb;
     exception when data_exception or program_limit_exceeded then
         null;
@@ -54,7 +55,7 @@ end $$;
 create or replace function indelible.time_said(p_text text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
-    if p_text ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,30})?([Zz]|[+-][0-9]{2}:[0-9]{2})$' then
+    if p_text ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,30})?([Zz]|[+-][0-9]{2}:[0-9]{2})$' then
         return p_text::timestamptz;
     end if;
     return null;

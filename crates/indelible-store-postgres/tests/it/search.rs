@@ -397,6 +397,20 @@ fn nobody_but_the_owner_writes_the_rows() {
         let told = server.open(user, DATABASE, settings()).clear_search(ORIGIN).unwrap_err();
         assert!(told.to_string().contains("permission denied"), "{user}: {told}");
     }
+    // Settings of the caller's change nothing of what the rows say.
+    force(
+        &server,
+        r#"convert_to($e${"event":{"action":"a.b","occurred_at":"2026-02-03T04:05:06.7+09:00","reason":"\u0000","tags":["\\u0000","null"]}}$e$, 'UTF8')"#,
+    );
+    force(&server, r#"convert_to($e${"event":{"action":"a.b","occurred_at":"2026-02-03T04:05:06x7Z"}}$e$, 'UTF8')"#);
+    server.psql_as("writer", DATABASE, "set standard_conforming_strings = off; set backslash_quote = on; set datestyle = 'SQL, DMY'; set timezone = 'Asia/Tokyo'; set array_nulls = off; set bytea_output = 'escape'; set client_encoding = 'LATIN1'; set search_path = public; select indelible.index_entries(1, 10)").unwrap();
+    assert_eq!(expect_whole(&server), 6);
+    assert_eq!(
+        server
+            .psql(DATABASE, "set timezone = 'UTC'; select occurred_at, tags[1] from indelible.search where idx = 4")
+            .unwrap(),
+        "2026-02-02 19:05:06.7+00|\\u0000"
+    );
     // The door itself lets nothing else in: the same piece again, a piece of nothing, a log that is none.
     server.psql_as("writer", DATABASE, "select indelible.index_entries(1, 2000000000), indelible.index_entries(1, -1), indelible.index_entries(1, null)").unwrap();
     assert!(
@@ -414,7 +428,7 @@ fn nobody_but_the_owner_writes_the_rows() {
             "{user}"
         );
     }
-    assert_eq!(server.psql_as("reader", DATABASE, "select count(*) from indelible.search").unwrap(), "4");
+    assert_eq!(server.psql_as("reader", DATABASE, "select count(*) from indelible.search").unwrap(), "6");
     expect_whole(&server);
 }
 
