@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn every_function_pins_its_search_path() {
         let functions = functions();
-        assert_eq!(functions.len(), 36);
+        assert_eq!(functions.len(), 37);
         for (name, function) in functions {
             assert!(function.config.starts_with("search_path=pg_catalog"), "{name}");
             assert!(function.body.starts_with('\n') && function.body.ends_with("end "), "{name}");

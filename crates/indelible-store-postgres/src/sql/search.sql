@@ -2,17 +2,48 @@
 -- Nobody but the owner may write them, and the owner writes what the entries say: what stands there cannot be chosen by whoever calls this.
 -- Nor by the caller's settings: there is no backslash in a string here, which `standard_conforming_strings` could turn into another.
 
+-- Whether an entry is nested deeper than the format allows: 64 arrays and objects. Asked only where something is wrong with it.
+create or replace function indelible.nested_too_deep(p_entry bytea) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+declare
+    v_byte integer;
+    v_depth integer := 0;
+    v_quoted boolean := false;
+    v_escaped boolean := false;
+begin
+    for n in 0 .. octet_length(p_entry) - 1 loop
+        v_byte := get_byte(p_entry, n);
+        if v_escaped then
+            v_escaped := false;
+        elsif v_quoted then
+            -- Backslash 92, quote 34.
+            v_escaped := v_byte = 92;
+            v_quoted := v_byte <> 34;
+        elsif v_byte = 34 then
+            v_quoted := true;
+        elsif v_byte in (91, 123) then
+            v_depth := v_depth + 1;
+            if v_depth > 64 then
+                return true;
+            end if;
+        elsif v_byte in (93, 125) then
+            v_depth := v_depth - 1;
+        end if;
+    end loop;
+    return false;
+end $$;
+
 -- One member of a JSON text, where `jsonb` takes that member.
 create or replace function indelible.readable_member(p_entry json, p_path text[]) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     return (p_entry #> p_path)::text::jsonb;
-exception when data_exception or program_limit_exceeded then
+exception when data_exception then
     return null;
 end $$;
 
 -- What can be had of an entry that `jsonb` refuses: without its NUL characters, which no text here can hold; or the single members that are searched,
--- where a number too large or a nesting too deep stands in another; or nothing.
+-- where a number too large stands in another; or nothing.
 create or replace function indelible.readable_entry(p_entry bytea) returns jsonb
 language plpgsql stable set search_path = pg_catalog, indelible, pg_temp as $$
 declare
@@ -23,12 +54,12 @@ begin
         -- Escaped backslashes are set aside, so that `\\u0000` is not taken for a NUL. No JSON text has the character 1 as it is.
         v_text := replace(replace(replace(convert_from(p_entry, 'UTF8'), repeat(chr(92), 2), chr(1)), chr(92) || 'u0000', '?'), chr(1), repeat(chr(92), 2));
         return v_text::jsonb;
-    exception when data_exception or program_limit_exceeded then
+    exception when data_exception then
         null;
     end;
     begin
         v_json := v_text::json;
-    exception when data_exception or program_limit_exceeded then
+    exception when data_exception then
         return '{}';
     end;
     return jsonb_strip_nulls(jsonb_build_object(
@@ -98,9 +129,16 @@ begin
     v_row.whole := true;
     begin
         v_entry := convert_from(p_entry, 'UTF8')::jsonb;
-    exception when data_exception or program_limit_exceeded then
+    exception when data_exception or statement_too_complex then
         v_row.whole := false;
-        v_entry := indelible.readable_entry(p_entry);
+        v_entry := '{}';
+        if not indelible.nested_too_deep(p_entry) then
+            -- An entry of the format's depth fits into any stack but one that the caller has used up, to have less indexed than there is.
+            if sqlstate = '54001' then
+                raise;
+            end if;
+            v_entry := indelible.readable_entry(p_entry);
+        end if;
     end;
     v_event := v_entry -> 'event';
     v_row.control := v_entry -> 'control' ->> 'type';
@@ -229,6 +267,6 @@ end $$;
 
 revoke execute on all functions in schema indelible from public;
 grant select on indelible.search, indelible.search_ends to audit_reader;
-grant execute on function indelible.readable_member, indelible.readable_entry, indelible.time_said, indelible.shortened, indelible.shortened_all,
+grant execute on function indelible.nested_too_deep, indelible.readable_member, indelible.readable_entry, indelible.time_said, indelible.shortened, indelible.shortened_all,
     indelible.texts_at, indelible.search_row, indelible.check_index to audit_reader;
 grant execute on function indelible.index_entries to audit_writer;

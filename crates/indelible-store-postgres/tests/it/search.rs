@@ -371,6 +371,11 @@ fn hostile_entries_do_not_stop_the_indexer() {
     expect_whole(&server);
 }
 
+/// An entry that is nested so deep below `details`.
+fn nested(levels: usize) -> Vec<u8> {
+    format!(r#"{{"event":{{"action":"a.b","details":{}{}}}}}"#, "[".repeat(levels), "]".repeat(levels)).into_bytes()
+}
+
 #[test]
 fn nobody_but_the_owner_writes_the_rows() {
     let Some(server) = Server::start() else { return };
@@ -411,6 +416,22 @@ fn nobody_but_the_owner_writes_the_rows() {
             .unwrap(),
         "2026-02-02 19:05:06.7+00|\\u0000"
     );
+    // Nor does a stack that the caller has used up, at whatever depth it is just enough.
+    force(&server, &format!("convert_to($e${}$e$, 'UTF8')", std::str::from_utf8(&nested(50)).unwrap()));
+    server
+        .psql_as(
+            "writer",
+            DATABASE,
+            "create function pg_temp.bare(n int) returns int language plpgsql as $$ begin if n = 0 then return 0; end if; return pg_temp.bare(n - 1); end $$;
+            create function pg_temp.deep(n int) returns text language plpgsql as $$ begin if n = 0 then return indelible.index_entries(1, 10)::text; end if; return pg_temp.deep(n - 1); end $$;
+            do $$ declare n int := 0; begin
+                loop begin perform pg_temp.bare(n); n := n + 20; exception when statement_too_complex then exit; end; end loop;
+                loop begin perform pg_temp.deep(n); exit; exception when statement_too_complex then n := n - 1; end; end loop;
+            end $$",
+        )
+        .unwrap();
+    assert_eq!(expect_whole(&server), 7);
+    assert_eq!(server.psql(DATABASE, "select whole, action from indelible.search where idx = 6").unwrap(), "t|a.b");
     // The door itself lets nothing else in: the same piece again, a piece of nothing, a log that is none.
     server.psql_as("writer", DATABASE, "select indelible.index_entries(1, 2000000000), indelible.index_entries(1, -1), indelible.index_entries(1, null)").unwrap();
     assert!(
@@ -428,7 +449,7 @@ fn nobody_but_the_owner_writes_the_rows() {
             "{user}"
         );
     }
-    assert_eq!(server.psql_as("reader", DATABASE, "select count(*) from indelible.search").unwrap(), "6");
+    assert_eq!(server.psql_as("reader", DATABASE, "select count(*) from indelible.search").unwrap(), "7");
     expect_whole(&server);
 }
 
@@ -437,7 +458,7 @@ fn a_schema_without_search_rows_is_brought_up_and_filled_from_the_beginning() {
     let Some(server) = Server::start() else { return };
     let world = filled(&server);
     // As schema 2 left it.
-    let functions = server.psql(DATABASE, "select string_agg(format('drop function %s cascade', oid::regprocedure), '; ') from pg_proc where pronamespace = 'indelible'::regnamespace and proname in ('search_row', 'index_entries', 'check_index', 'readable_member', 'readable_entry', 'time_said', 'shortened', 'shortened_all', 'texts_at')").unwrap();
+    let functions = server.psql(DATABASE, "select string_agg(format('drop function %s cascade', oid::regprocedure), '; ') from pg_proc where pronamespace = 'indelible'::regnamespace and proname in ('search_row', 'index_entries', 'check_index', 'nested_too_deep', 'readable_member', 'readable_entry', 'time_said', 'shortened', 'shortened_all', 'texts_at')").unwrap();
     server.psql(DATABASE, &format!("{functions}; drop table indelible.search, indelible.search_ends; alter table indelible.schema_migrations disable trigger refuse_change; delete from indelible.schema_migrations where version = 3; alter table indelible.schema_migrations enable always trigger refuse_change")).unwrap();
     let told =
         Log::open_in(&PostgresDriver::new(server.open("writer", DATABASE, settings()), None), &world.keys, options())
