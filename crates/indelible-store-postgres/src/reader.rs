@@ -300,6 +300,10 @@ impl PostgresReader {
     }
 }
 
+fn remedied(detail: String, remedy: Option<String>) -> String {
+    format!("{detail}: {}", remedy.as_deref().unwrap_or("`indelible store migrate` puts it back"))
+}
+
 /// The runs of hashes `first ..`, none across a multiple of 256.
 pub(crate) fn cut_runs(first: u64, hashes: &[Hash]) -> Vec<(u64, Vec<u8>)> {
     let mut runs = Vec::new();
@@ -449,7 +453,7 @@ impl Reader for PostgresReader {
     fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError> {
         let mut faults: Vec<DerivedFault> = schema::guards(&self.database)?
             .into_iter()
-            .map(|fault| DerivedFault { place: fault.place, detail: fault.detail })
+            .map(|fault| DerivedFault { place: fault.place, detail: remedied(fault.detail, fault.remedy) })
             .collect();
         if self.info.log_id != scanned.info.log_id || self.info.origin != scanned.info.origin {
             faults.push(self.fault("`indelible.logs` names another log than entry 0"));

@@ -21,6 +21,6 @@ mod watchdog;
 
 pub use certificates::{Authority, ClientCertificate, ClientFiles, ServerCertificate};
 pub use options::Options;
-pub use programs::BIN_VARIABLE;
+pub use programs::SERVER_VARIABLE;
 pub use server::TestServer;
 pub use snapshot::Snapshot;

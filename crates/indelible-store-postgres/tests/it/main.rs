@@ -8,9 +8,9 @@ mod lost;
 #[cfg(test)]
 mod pooled;
 #[cfg(test)]
-mod rollback;
+mod rights;
 #[cfg(test)]
-mod server;
+mod rollback;
 #[cfg(test)]
 mod speed;
 #[cfg(test)]
