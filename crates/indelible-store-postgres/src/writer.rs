@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -16,11 +17,12 @@ use indelible_store::store::{
     Reader, Run, Scanned, StoreError, Writer,
 };
 use sha2::{Digest as _, Sha256};
+use tokio_postgres::Row;
 
 use crate::{
     call::{Call, Param, bigs, byteas, smalls},
     database::{Database, How},
-    reader::{PostgresReader, cut_runs, lookup_many},
+    reader::{NOTE_STEP, PostgresReader, READ_STEP, cut_runs, lookup_many},
     turn::{Sent, Turn, signed, unsigned},
 };
 
@@ -42,7 +44,7 @@ const PREPARE_EVERY: Duration = Duration::from_secs(3600);
 /// A log for writing.
 pub struct PostgresWriter {
     reader: PostgresReader,
-    turn: Mutex<Option<Turn>>,
+    turn: Mutex<Turning>,
     /// Ids that were claimed and whose batch is not committed yet.
     claims: Mutex<HashMap<Fingerprint, Vec<u64>>>,
     /// Who this writer is among the marks of bounded acknowledgements.
@@ -50,6 +52,17 @@ pub struct PostgresWriter {
     /// Ends the renewal of this writer's mark when it goes.
     mark: Mutex<Option<Arc<()>>>,
     prepared: Mutex<Option<Instant>>,
+}
+
+/// How it stands with this writer's turn.
+#[derive(Default)]
+enum Turning {
+    #[default]
+    None,
+    /// Taken, and read in by the thread that took it alone.
+    Held(Box<Turn>, ThreadId),
+    /// Its connection broke before anything was written in it.
+    Lost,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -87,6 +100,33 @@ impl PostgresWriter {
         self.database().run(async move {
             Turn::take(&pool, log).await.map_err(|fault| fault.told(&pool.place, "take the turn", 0))
         })
+    }
+
+    /// Reads; where this thread has the turn, on the turn's connection. A pooler may have no second one until the turn ends.
+    fn rows(&self, step: &'static str, call: Call) -> Result<Vec<Row>, StoreError> {
+        let mut turning = lock(&self.turn);
+        let mut turn = match std::mem::take(&mut *turning) {
+            Turning::Held(turn, by) if by == thread::current().id() => turn,
+            other => {
+                *turning = other;
+                drop(turning);
+                return self.database().read(step, call);
+            }
+        };
+        drop(turning);
+        let asked = call.clone();
+        let (answer, turn) = self.database().run(async move { Ok((turn.query(&asked).await, turn)) })?;
+        match answer {
+            Ok(rows) => {
+                *lock(&self.turn) = Turning::Held(turn, thread::current().id());
+                Ok(rows)
+            }
+            Err(fault) if fault.is_passing() => {
+                *lock(&self.turn) = Turning::Lost;
+                self.database().read(step, call)
+            }
+            Err(fault) => Err(fault.told(self.reader.place(), step, 0)),
+        }
     }
 
     /// Partitions are made ahead; where that does not work now, rows go where all rows go that have no month.
@@ -183,7 +223,8 @@ impl Reader for PostgresWriter {
     }
 
     fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
-        self.reader.read(from, max_bytes)
+        let rows = self.rows(READ_STEP, self.reader.read_call(from, max_bytes))?;
+        self.reader.chunk(from, max_bytes, &rows)
     }
 
     fn runs(&self) -> Result<Vec<Run>, StoreError> {
@@ -211,7 +252,7 @@ impl Reader for PostgresWriter {
     }
 
     fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reader.kept(number)
+        self.reader.note_of(&self.rows(NOTE_STEP, self.reader.kept_call(number))?)
     }
 
     fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
@@ -253,12 +294,12 @@ impl Writer for PostgresWriter {
         let turn = self.begin_turn()?;
         let end = turn.end;
         // A turn that was forgotten is closed with its connection.
-        *lock(&self.turn) = Some(turn);
+        *lock(&self.turn) = Turning::Held(Box::new(turn), thread::current().id());
         Ok(Some(end))
     }
 
     fn give_back(&self) {
-        if let Some(turn) = lock(&self.turn).take() {
+        if let Turning::Held(turn, _) = std::mem::take(&mut *lock(&self.turn)) {
             self.database().spawn(turn.give_back());
         }
     }
@@ -277,10 +318,14 @@ impl Writer for PostgresWriter {
             self.give_back();
             return Ok(Appended::default());
         }
-        let held = lock(&self.turn).take();
-        let turn = match held {
-            Some(turn) => turn,
-            None => self.begin_turn()?,
+        let turning = std::mem::take(&mut *lock(&self.turn));
+        let turn = match turning {
+            Turning::Held(turn, _) => *turn,
+            Turning::None => self.begin_turn()?,
+            Turning::Lost => {
+                let why = "the connection was lost in the turn".to_owned();
+                return Err(StoreError::TryAgain { place: self.reader.place().to_owned(), why });
+            }
         };
         if turn.end.size.0 != batch.first {
             let (index, detail) = (turn.end.size.0, format!("the batch begins with entry {}", batch.first));
@@ -296,20 +341,7 @@ impl Writer for PostgresWriter {
 
     fn lookup_many(&self, ids: &[Fingerprint]) -> Result<Vec<Vec<LeafIndex>>, StoreError> {
         let step = "look ids up";
-        let call = lookup_many(self.reader.log, ids);
-        let held = lock(&self.turn).take();
-        let rows = match held {
-            None => self.database().read(step, call)?,
-            Some(mut turn) => {
-                let pool = Arc::clone(&self.database().pool);
-                let (rows, turn) = self.database().run(async move {
-                    let rows = turn.query(&call).await.map_err(|fault| fault.told(&pool.place, step, 0))?;
-                    Ok((rows, turn))
-                })?;
-                *lock(&self.turn) = Some(turn);
-                rows
-            }
-        };
+        let rows = self.rows(step, lookup_many(self.reader.log, ids))?;
         let mut found: HashMap<Fingerprint, Vec<LeafIndex>> = HashMap::new();
         for row in &rows {
             let broken = self.reader.broken(step);

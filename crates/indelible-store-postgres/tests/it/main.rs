@@ -8,6 +8,8 @@ mod lost;
 #[cfg(test)]
 mod pooled;
 #[cfg(test)]
+mod pooler;
+#[cfg(test)]
 mod rights;
 #[cfg(test)]
 mod rollback;
