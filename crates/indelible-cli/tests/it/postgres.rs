@@ -151,6 +151,36 @@ fn an_application_records_in_its_own_transaction_by_psql() {
 }
 
 #[test]
+fn a39_a_standby_that_lagged_is_told_and_succeeded() {
+    let Some(base) = Base::new() else { return };
+    let (world, primary) = (&base.world, &base.server);
+    let standby = primary.replica();
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", primary.port(), standby.port());
+    let place = |origin: &str| format!("postgres://writer@{hosts}/audit?target_session_attrs=read-write#{origin}");
+    let (log, next) = (place("test.example/audit"), place("test.example/audit-2"));
+    world.run(&["init", &log, "--origin", "test.example/audit"]).ok();
+    world.feed(&["append", "--log", &log], world.samples(20)).ok();
+    standby.catch_up_with(primary);
+    standby.fall_behind();
+    world.feed(&["append", "--log", &log], world.samples(5)).ok();
+    let note = world.run(&["checkpoint", "--log", &log]).ok().out;
+    primary.crash();
+    standby.promote();
+    let told = world.run(&["verify", "--log", &log, "--json"]).code(10).json();
+    assert_eq!(told["findings"][0]["kind"].as_str(), Some("rolled_back"), "{told}");
+    let before = standby.sql_in("audit", "select size from indelible.heads");
+    world.feed(&["append", "--log", &log], world.samples(1)).refused(1, &["rolled back"]);
+    assert_eq!(standby.sql_in("audit", "select size from indelible.heads"), before);
+    // The way on, from the last checkpoint that is known, which the standby never had.
+    world.run(&["log", "succeed", &next, "--origin", "test.example/audit-2", "--log", &log]).ok();
+    let zero = world.run(&["show", "0", "--log", &next, "--json"]).ok().json();
+    assert_eq!(zero["entry"]["control"]["predecessor"]["checkpoint"].as_str(), Some(&*note), "{zero}");
+    world.feed(&["append", "--log", &next], world.samples(3)).ok();
+    world.run(&["verify", "--strict", "--log", &next]).ok();
+    world.run(&["verify", "--log", &log]).code(10);
+}
+
+#[test]
 fn rights_that_nobody_should_have_are_told_with_what_takes_them_away() {
     let Some(base) = Base::new() else { return };
     let world = &base.world;

@@ -1,7 +1,7 @@
 //! A database that went backwards: a restored copy, or a standby that lagged and was promoted. Told, never gone on from.
 
 use indelible::{
-    Log, LogError,
+    Log, LogError, manage,
     verify::{Kind, Verdict},
 };
 use indelible_store_postgres::{Database, PostgresDriver};
@@ -10,6 +10,7 @@ use indelible_test_postgres::TestServer;
 use crate::world::{DATABASE, Logs as _, World, event, options, settings, start};
 
 const ORIGIN: &str = "example.com/rollback";
+const NEXT: &str = "example.com/rollback-2";
 
 fn size(server: &TestServer, origin: &str) -> u64 {
     let size = format!(
@@ -49,4 +50,55 @@ fn a39_a_restored_copy_is_told_as_rolled_back() {
     server.restore(&copy);
     assert!(size(&server, ORIGIN) < before);
     told_and_left_alone(&server, &world, &log, &database);
+}
+
+#[test]
+fn a39_a_standby_that_lagged_and_was_promoted_is_told_as_rolled_back() {
+    let Some(primary) = start() else { return };
+    primary.migrated(DATABASE);
+    let standby = primary.replica();
+    let world = World::new();
+    // Whichever of the two takes writes is followed.
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", primary.port(), standby.port());
+    let url = format!("postgres://writer@{hosts}/{DATABASE}?target_session_attrs=read-write");
+    let database = Database::new(&url, settings()).unwrap();
+    let log = world.create(&database, ORIGIN);
+    (0..10).for_each(|n| drop(log.append_json(&event(n)).unwrap()));
+    log.checkpoint().unwrap();
+    standby.catch_up_with(&primary);
+    standby.fall_behind();
+    (10..20).for_each(|n| drop(log.append_json(&event(n)).unwrap()));
+    log.checkpoint().unwrap();
+    let before = size(&primary, ORIGIN);
+    primary.crash();
+    standby.promote();
+    assert!(size(&standby, ORIGIN) < before, "the standby has all of it");
+    told_and_left_alone(&standby, &world, &log, &database);
+
+    // The way on is a new name, in the same place.
+    let driver = |origin: &str| PostgresDriver::new(database.clone(), Some(origin.to_owned()));
+    let next = manage::succeed(&driver(ORIGIN), &driver(NEXT), NEXT, &world.keys, options()).unwrap();
+    next.append_json(&event(30)).unwrap();
+    next.close().unwrap();
+    world.expect(&standby, NEXT, Verdict::Intact);
+    world.expect(&standby, ORIGIN, Verdict::Tampered);
+}
+
+#[test]
+fn a_standby_that_kept_up_and_was_promoted_is_gone_on_from() {
+    let Some(primary) = start() else { return };
+    primary.migrated(DATABASE);
+    let standby = primary.replica();
+    let world = World::new();
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", primary.port(), standby.port());
+    let url = format!("postgres://writer@{hosts}/{DATABASE}?target_session_attrs=read-write");
+    let log = world.create(&Database::new(&url, settings()).unwrap(), ORIGIN);
+    (0..10).for_each(|n| drop(log.append_json(&event(n)).unwrap()));
+    log.checkpoint().unwrap();
+    standby.catch_up_with(&primary);
+    primary.crash();
+    standby.promote();
+    (10..20).for_each(|n| drop(log.append_json(&event(n)).unwrap()));
+    log.close().unwrap();
+    world.expect(&standby, ORIGIN, Verdict::Intact);
 }
