@@ -124,6 +124,7 @@ fn calls_out_of_turn_fail() {
             size + 1
         ),
         "select indelible.publish(1, 'x', null, 1)".to_owned(),
+        format!("select indelible.publish(1, 'x', {}, null)", size + 1),
     ] {
         refused(&server, "writer", &sql);
     }
