@@ -454,6 +454,8 @@ impl ConnectError {
             | Self::NotNow { .. }
             | Self::OtherKind { .. } => true,
             Self::NoHost { tried, .. } => tried.iter().any(Self::is_transient),
+            // A server or a pooler that goes down says nothing.
+            Self::Protocol { source, .. } => source.is_closed(),
             _ => false,
         }
     }
