@@ -17,7 +17,9 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
-pub use guards::{Expected, ExpectedFunction, ExpectedTrigger, GuardedTable};
+pub use guards::{
+    Allows, Expected, ExpectedFunction, ExpectedRight, ExpectedTrigger, GuardFault, GuardedTable, QUESTION,
+};
 pub use replication::{Replication, Standby};
 pub use role::Role;
 
@@ -134,7 +136,7 @@ pub async fn check(
     let mut findings = transport::look(connected, now);
     let role = role::ask(client).await?;
     findings.extend(role.look());
-    findings.extend(guards::look(client, &role, expected).await?);
+    findings.extend(guards::look(client, &config.place(), &role, expected).await?);
     let replication = replication::ask(client).await?;
     findings.extend(replication.look());
     Ok(Report { place: config.place(), connected: connected.clone(), role, replication, findings })

@@ -366,7 +366,9 @@ pub enum ConnectError {
         said: String,
     },
     /// There is no such role.
-    #[error("`{host}` has no role `{user}`: create it (`store grant` prints how), or correct the user")]
+    #[error(
+        "`{host}` has no role `{user}`: create it (`create role {user} login`, then `indelible store grant`), or correct the user"
+    )]
     NoRole {
         /// The host.
         host: String,
@@ -452,6 +454,8 @@ impl ConnectError {
             | Self::NotNow { .. }
             | Self::OtherKind { .. } => true,
             Self::NoHost { tried, .. } => tried.iter().any(Self::is_transient),
+            // A server or a pooler that goes down says nothing.
+            Self::Protocol { source, .. } => source.is_closed(),
             _ => false,
         }
     }

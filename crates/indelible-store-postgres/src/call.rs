@@ -104,6 +104,12 @@ pub(crate) fn smalls(items: &[i16]) -> Param {
     })
 }
 
+pub(crate) fn texts(items: &[impl AsRef<str>]) -> Param {
+    let bytes = items.iter().map(|item| item.as_ref().len()).sum();
+    let items = items.iter().map(|item| Some(item.as_ref().as_bytes()));
+    array(Type::TEXT_ARRAY, &Type::TEXT, items, bytes, |item, out| out.put_slice(item))
+}
+
 /// One dimension, an element type, counted from 1, every element behind its length.
 fn array<T>(
     array: Type,

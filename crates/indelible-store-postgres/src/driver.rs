@@ -95,8 +95,9 @@ impl PostgresDriver {
     fn check_guards(&self) -> Result<(), StoreError> {
         let faults = schema::guards(&self.database)?;
         let Some(first) = faults.first() else { return Ok(()) };
+        let remedy = first.remedy.as_deref().unwrap_or("run `indelible store migrate`, which puts the guards back");
         let detail = format!(
-            "{}: {} (and {} more): find out who changed it, verify the log, then run `indelible store migrate`, which puts the guards back",
+            "{}: {} (and {} more, see `indelible store check`): find out who changed it, verify the log, then {remedy}",
             first.place,
             first.detail,
             faults.len() - 1

@@ -12,6 +12,7 @@
 mod call;
 mod database;
 mod driver;
+mod expected;
 mod fault;
 mod outbox;
 mod reader;
@@ -23,13 +24,15 @@ mod turns;
 mod writer;
 
 pub use indelible_postgres_connect as connect;
+pub use indelible_postgres_connect::check::GuardFault;
 
 pub use crate::{
     database::{Database, Settings},
     driver::PostgresDriver,
+    expected::expected,
     outbox::{Lag, Taken, Waiting},
     reader::PostgresReader,
-    schema::{GuardFault, Migration, SCHEMA_VERSION, expected},
+    schema::{Migrated, Migration, SCHEMA_VERSION},
     search::{SearchCheck, SearchEnd, SearchFault},
     writer::PostgresWriter,
 };

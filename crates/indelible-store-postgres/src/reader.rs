@@ -70,6 +70,9 @@ const IDS: &str =
     "select fingerprint, idx from indelible.ids where log = $1 and fingerprint > $2 order by fingerprint, idx limit $3";
 const KEPT_COUNT: &str = "select count(*) from indelible.checkpoints where log = $1 and number between 1 and $2";
 
+pub(crate) const READ_STEP: &str = "read entries";
+pub(crate) const NOTE_STEP: &str = "read a checkpoint";
+
 /// Rows of one piece: about a mebibyte of common entries.
 const PIECE_ROWS: u64 = 1024;
 /// A row takes at least so many bytes of a table: what an index claims beyond that is not there.
@@ -159,6 +162,48 @@ impl PostgresReader {
         }
     }
 
+    /// What [`PostgresReader::chunk`] is made of.
+    pub(crate) fn read_call(&self, from: LeafIndex, max_bytes: usize) -> Call {
+        let rows = (max_bytes / USUAL_BYTES).clamp(1, MAX_READ_ROWS);
+        let room = i64::try_from(max_bytes).unwrap_or(i64::MAX);
+        let params = vec![self.mine(), Param::Big(signed(from.0)), Param::Big(signed(rows as u64)), Param::Big(room)];
+        Call::new(READ, params)
+    }
+
+    /// The lines of consecutive rows.
+    pub(crate) fn chunk(&self, from: LeafIndex, max_bytes: usize, rows: &[Row]) -> Result<Chunk, StoreError> {
+        let mut chunk = Chunk { first: from.0, bytes: Vec::with_capacity(max_bytes.min(1 << 20)) };
+        for (next, row) in (signed(from.0)..).zip(rows) {
+            let stored = Stored::of(row).map_err(self.broken(READ_STEP))?;
+            if stored.idx < next {
+                let detail = "it is stored more than once".to_owned();
+                return Err(StoreError::Evidence { index: unsigned(stored.idx), detail });
+            }
+            let full = !chunk.bytes.is_empty() && chunk.bytes.len() + stored.entry.len() + AROUND > max_bytes;
+            if stored.idx > next || full {
+                break;
+            }
+            stored.push_line(&mut chunk.bytes);
+        }
+        if !chunk.bytes.is_empty() {
+            return Ok(chunk);
+        }
+        let size = self.size()?;
+        if from.0 >= size.0 {
+            return Err(StoreError::NoEntry { index: from.0, size: size.0 });
+        }
+        Err(StoreError::Absent { index: from.0 })
+    }
+
+    /// What [`PostgresReader::note_of`] reads of a kept checkpoint.
+    pub(crate) fn kept_call(&self, number: u64) -> Call {
+        Call::new(KEPT, vec![self.mine(), Param::Big(signed(number))])
+    }
+
+    pub(crate) fn note_of(&self, rows: &[Row]) -> Result<Option<Vec<u8>>, StoreError> {
+        rows.first().map(|row| row.try_get(0).map_err(self.broken(NOTE_STEP))).transpose()
+    }
+
     /// The head, as it is now.
     pub(crate) fn head(&self) -> Result<End, StoreError> {
         let rows = self.read_rows("read the end of the log", END, vec![self.mine()])?;
@@ -172,10 +217,8 @@ impl PostgresReader {
         Ok(row.try_get::<_, Option<i64>>(0).map_err(self.broken(step))?.map(unsigned))
     }
 
-    fn note(&self, sql: &'static str, params: Vec<Param>) -> Result<Option<Vec<u8>>, StoreError> {
-        let step = "read a checkpoint";
-        let rows = self.read_rows(step, sql, params)?;
-        rows.first().map(|row| row.try_get(0).map_err(self.broken(step))).transpose()
+    fn note(&self, call: Call) -> Result<Option<Vec<u8>>, StoreError> {
+        self.note_of(&self.database.read(NOTE_STEP, call)?)
     }
 
     /// Length of the log's lines, one behind its last row, and how many rows its tables can hold at most.
@@ -317,6 +360,10 @@ impl PostgresReader {
     }
 }
 
+fn remedied(detail: String, remedy: Option<String>) -> String {
+    format!("{detail}: {}", remedy.as_deref().unwrap_or("`indelible store migrate` puts it back"))
+}
+
 /// The runs of hashes `first ..`, none across a multiple of 256.
 pub(crate) fn cut_runs(first: u64, hashes: &[Hash]) -> Vec<(u64, Vec<u8>)> {
     let mut runs = Vec::new();
@@ -346,32 +393,8 @@ impl Reader for PostgresReader {
     }
 
     fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
-        let step = "read entries";
-        let rows = (max_bytes / USUAL_BYTES).clamp(1, MAX_READ_ROWS);
-        let room = i64::try_from(max_bytes).unwrap_or(i64::MAX);
-        let params = vec![self.mine(), Param::Big(signed(from.0)), Param::Big(signed(rows as u64)), Param::Big(room)];
-        let rows = self.read_rows(step, READ, params)?;
-        let mut chunk = Chunk { first: from.0, bytes: Vec::with_capacity(max_bytes.min(1 << 20)) };
-        for (next, row) in (signed(from.0)..).zip(&rows) {
-            let stored = Stored::of(row).map_err(self.broken(step))?;
-            if stored.idx < next {
-                let detail = "it is stored more than once".to_owned();
-                return Err(StoreError::Evidence { index: unsigned(stored.idx), detail });
-            }
-            let full = !chunk.bytes.is_empty() && chunk.bytes.len() + stored.entry.len() + AROUND > max_bytes;
-            if stored.idx > next || full {
-                break;
-            }
-            stored.push_line(&mut chunk.bytes);
-        }
-        if !chunk.bytes.is_empty() {
-            return Ok(chunk);
-        }
-        let size = self.size()?;
-        if from.0 >= size.0 {
-            return Err(StoreError::NoEntry { index: from.0, size: size.0 });
-        }
-        Err(StoreError::Absent { index: from.0 })
+        let rows = self.database.read(READ_STEP, self.read_call(from, max_bytes))?;
+        self.chunk(from, max_bytes, &rows)
     }
 
     fn runs(&self) -> Result<Vec<Run>, StoreError> {
@@ -445,11 +468,11 @@ impl Reader for PostgresReader {
     }
 
     fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.note(CHECKPOINT, vec![self.mine()])
+        self.note(Call::new(CHECKPOINT, vec![self.mine()]))
     }
 
     fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.note(KEPT, vec![self.mine(), Param::Big(signed(number))])
+        self.note(self.kept_call(number))
     }
 
     fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
@@ -465,7 +488,7 @@ impl Reader for PostgresReader {
     fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError> {
         let mut faults: Vec<DerivedFault> = schema::guards(&self.database)?
             .into_iter()
-            .map(|fault| DerivedFault { place: fault.place, detail: fault.detail })
+            .map(|fault| DerivedFault { place: fault.place, detail: remedied(fault.detail, fault.remedy) })
             .collect();
         if self.info.log_id != scanned.info.log_id || self.info.origin != scanned.info.origin {
             faults.push(self.fault("`indelible.logs` names another log than entry 0"));

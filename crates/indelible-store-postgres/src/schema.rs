@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use indelible_core::hex;
 use indelible_postgres_connect::{
-    check::{self, Expected, ExpectedFunction, ExpectedTrigger, GuardedTable, Report},
+    check::{self, Allows, GuardFault, QUESTION, Report},
     connect,
 };
 use indelible_store::store::StoreError;
@@ -15,8 +15,9 @@ use sha2::{Digest as _, Sha256};
 use tokio_postgres::Row;
 
 use crate::{
-    call::{Call, Param},
+    call::{Call, Param, texts},
     database::{Database, Session},
+    expected::{FUNCTIONS, GUARDED, GUARDS, OUTBOX, SEARCH, SEARCH_TABLES, expected},
     fault::Fault,
 };
 
@@ -29,12 +30,6 @@ const MIGRATIONS: [(i32, &str, &str); 3] = [
     (3, "search", SEARCH_TABLES),
 ];
 const ROLES: &str = include_str!("sql/roles.sql");
-const GUARDS: &str = include_str!("sql/guards.sql");
-const FUNCTIONS: &str = include_str!("sql/functions.sql");
-const OUTBOX: &str = include_str!("sql/outbox.sql");
-const SEARCH_TABLES: &str = include_str!("sql/0003_search.sql");
-const SEARCH: &str = include_str!("sql/search.sql");
-const CHECK_GUARDS: &str = include_str!("sql/check_guards.sql");
 
 /// Two programs that migrate at once wait for each other; the lock ends with the transaction.
 const ALONE: &str = "select pg_catalog.pg_advisory_xact_lock(7236831)";
@@ -43,14 +38,18 @@ const SCHEMA: &str = "create schema if not exists indelible authorization indeli
         applied_at timestamptz not null default now())";
 const APPLIED: &str = "select version, sha256 from indelible.schema_migrations";
 const RECORD: &str = "insert into indelible.schema_migrations (version, name, sha256) values ($1, $2, $3)";
-const MEMBER: &str = "select r.rolsuper or pg_catalog.pg_has_role(r.oid, o.oid, 'member')
+/// Since PostgreSQL 16 a membership may only allow to give a role on, as who makes a role has it: `set` asks whether it can be acted as.
+const MEMBER: &str = "select r.rolsuper or pg_catalog.pg_has_role(r.oid, o.oid,
+        case when pg_catalog.current_setting('server_version_num')::int < 160000 then 'member' else 'set' end)
     from pg_catalog.pg_roles r left join pg_catalog.pg_roles o on o.rolname = 'indelible_owner' where r.rolname = current_user";
 const VERSION: &str = "select max(version) from indelible.schema_migrations";
-const STORED_FUNCTIONS: &str =
-    "select p.proname::text, p.prosrc, pg_catalog.array_to_string(p.proconfig, ';'), p.prosecdef,
-    pg_catalog.pg_get_userbyid(p.proowner)::text, exists (select from pg_catalog.aclexplode(coalesce(p.proacl,
-        pg_catalog.acldefault('f', p.proowner))) a where a.grantee = 0)
-    from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace where n.nspname = 'indelible'";
+const STEP: &str = "check the schema's guards";
+const IS_THERE: &str = "select pg_catalog.to_regnamespace('indelible') is not null";
+/// Guards on the tables that refuse changes, and on their partitions behind them.
+const GUARD: &str = "select indelible.guard(('indelible.' || g.name)::pg_catalog.regclass, g.function) from unnest($1, $2) g(name, function)";
+const GUARD_PARTITIONS: &str =
+    "select indelible.guard(p.inhrelid::pg_catalog.regclass, 'refuse_change') from pg_catalog.pg_inherits p
+    where p.inhparent = 'indelible.entries'::pg_catalog.regclass";
 
 /// A migration, and whether it was there already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,13 +62,15 @@ pub struct Migration {
     pub applied_before: bool,
 }
 
-/// A part of the schema that is not as it was made.
+/// What migrating did, or would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GuardFault {
-    /// Table, function or role.
-    pub place: String,
-    /// What is wrong with it.
-    pub detail: String,
+pub struct Migrated {
+    /// The migrations, in their order.
+    pub migrations: Vec<Migration>,
+    /// Guards and rights that were not as this program makes them, and now are.
+    pub restored: Vec<GuardFault>,
+    /// What is still not as it should be: migrating takes nothing away that others made. Each says what to do.
+    pub left: Vec<GuardFault>,
 }
 
 impl Database {
@@ -78,7 +79,7 @@ impl Database {
     ///
     /// # Errors
     /// [`StoreError::NewerFormat`] for a schema of a newer program, [`StoreError::Unfit`] where the login may not do it or an applied migration is not this program's.
-    pub fn migrate(&self, dry_run: bool) -> Result<Vec<Migration>, StoreError> {
+    pub fn migrate(&self, dry_run: bool) -> Result<Migrated, StoreError> {
         let pool = std::sync::Arc::clone(&self.pool);
         self.run(async move {
             let place = pool.place.clone();
@@ -144,7 +145,7 @@ impl Database {
         })
     }
 
-    /// Whether everything that refuses changes is in place: triggers, functions, rights, ownership.
+    /// Whether everything that refuses changes is in place: triggers, functions, ownership, and no rights or memberships by which somebody could go around them.
     ///
     /// # Errors
     /// [`StoreError`] where the catalogue cannot be read.
@@ -153,11 +154,12 @@ impl Database {
     }
 }
 
-async fn migrate(session: &mut Session, place: &str) -> Result<Vec<Migration>, StoreError> {
+async fn migrate(session: &mut Session, place: &str) -> Result<Migrated, StoreError> {
     let told = |fault: Fault| fault.told(place, "migrate the schema", 0);
     session.begin(&Call::new(ALONE, Vec::new())).await.map_err(told)?;
     let member = session.query(&Call::new(MEMBER, Vec::new())).await.map_err(told)?;
     let member = member.first().and_then(|row| row.try_get::<_, Option<bool>>(0).ok().flatten()).unwrap_or(false);
+    let before = look(session).await.map_err(told)?;
     session.batch(ROLES).await.map_err(told)?;
     session.batch(SCHEMA).await.map_err(told)?;
     let rows = session.query(&Call::new(APPLIED, Vec::new())).await.map_err(told)?;
@@ -173,17 +175,36 @@ async fn migrate(session: &mut Session, place: &str) -> Result<Vec<Migration>, S
         }
         migrations.push(Migration { version, name, applied_before });
     }
-    session.batch(GUARDS).await.map_err(told)?;
-    session.batch(FUNCTIONS).await.map_err(told)?;
-    session.batch(OUTBOX).await.map_err(told)?;
-    // What is derived may have been dropped.
-    session.batch(SEARCH_TABLES).await.map_err(told)?;
-    session.batch(SEARCH).await.map_err(told)?;
-    session.batch("reset role").await.map_err(told)?;
+    restore(session).await.map_err(told)?;
     if !member {
         session.batch("revoke indelible_owner from current_user").await.map_err(told)?;
     }
-    Ok(migrations)
+    let left = look(session).await.map_err(told)?;
+    let restored = before.into_iter().filter(|fault| !left.contains(fault)).collect();
+    Ok(Migrated { migrations, restored, left })
+}
+
+/// Writes functions, triggers and rights again, as the owner that the session acts as.
+async fn restore(session: &mut Session) -> Result<(), Fault> {
+    session.batch(GUARDS).await?;
+    let (tables, guards) = GUARDED.iter().map(|(table, guard)| (*table, *guard)).unzip::<_, _, Vec<_>, Vec<_>>();
+    session.query(&Call::new(GUARD, vec![texts(&tables), texts(&guards)])).await?;
+    session.query(&Call::new(GUARD_PARTITIONS, Vec::new())).await?;
+    session.batch(FUNCTIONS).await?;
+    session.batch(OUTBOX).await?;
+    // What is derived may have been dropped.
+    session.batch(SEARCH_TABLES).await?;
+    session.batch(SEARCH).await?;
+    session.batch("reset role").await
+}
+
+/// What is not as it was made, within the migration's transaction; nothing where nothing was made yet.
+async fn look(session: &mut Session) -> Result<Vec<GuardFault>, Fault> {
+    let there = session.query(&Call::new(IS_THERE, Vec::new())).await?;
+    if !there.first().map_or(Ok(false), |row| row.try_get(0))? {
+        return Ok(Vec::new());
+    }
+    Ok(faults(&session.query(&guards_call()).await?)?)
 }
 
 fn text(text: &str) -> Param {
@@ -235,139 +256,24 @@ pub(crate) fn check(database: &Database) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Everything in the schema that is not as it was made.
+/// What of the guards is gone or changed, and who may change what was recorded: no log is written beside that.
 pub(crate) fn guards(database: &Database) -> Result<Vec<GuardFault>, StoreError> {
-    let step = "check the schema's guards";
-    let broken = |error: tokio_postgres::Error| Fault::from(error).told(database.place(), step, 0);
-    let mut faults = Vec::new();
-    for row in database.read(step, Call::new(CHECK_GUARDS, Vec::new()))? {
-        faults.push(GuardFault { place: row.try_get(0).map_err(broken)?, detail: row.try_get(1).map_err(broken)? });
-    }
-    let mut expected: BTreeMap<&str, Function<'_>> = functions();
-    for row in database.read(step, Call::new(STORED_FUNCTIONS, Vec::new()))? {
-        let name: &str = row.try_get(0).map_err(broken)?;
-        let detail = match expected.remove(name) {
-            None => Some("it is not ours".to_owned()),
-            Some(function) => function.fault(&row).map_err(broken)?,
-        };
-        faults.extend(detail.map(|detail| GuardFault { place: format!("function indelible.{name}"), detail }));
-    }
-    faults.extend(
-        expected
-            .into_keys()
-            .map(|name| GuardFault { place: format!("function indelible.{name}"), detail: "it is missing".to_owned() }),
-    );
-    Ok(faults)
+    let rows = database.read(STEP, guards_call())?;
+    let faults = faults(&rows).map_err(|error| Fault::from(error).told(database.place(), STEP, 0))?;
+    Ok(faults.into_iter().filter(|fault| fault.allows == Allows::Change).collect())
 }
 
-/// What `store check` holds a server against: the tables that refuse change, and the functions, as this program makes them.
-#[must_use]
-pub fn expected() -> Expected {
-    let table = |(name, guard): (&str, &str)| GuardedTable {
-        name: name.to_owned(),
-        triggers: [("refuse_change", guard, 27), ("refuse_truncate", "refuse_change", 34)]
-            .map(|(name, function, kind)| ExpectedTrigger {
-                name: name.to_owned(),
-                function: function.to_owned(),
-                kind,
-            })
-            .to_vec(),
-    };
-    let function = |(name, function): (&str, Function<'_>)| ExpectedFunction {
-        name: name.to_owned(),
-        body: function.body.to_owned(),
-        definer: function.definer,
-        search_path: function.config.trim_start_matches("search_path=").to_owned(),
-    };
-    Expected {
-        schema: "indelible".to_owned(),
-        owner: "indelible_owner".to_owned(),
-        tables: GUARDED.map(table).to_vec(),
-        functions: functions().into_iter().map(function).collect(),
-        privileges: vec!["SELECT".to_owned()],
-    }
+fn guards_call() -> Call {
+    Call::new(QUESTION, expected().parameters().iter().map(|column| texts(column)).collect())
 }
 
-/// The guarded tables, and what refuses changes of their rows. `sql/check_guards.sql` has the same.
-const GUARDED: [(&str, &str); 12] = [
-    ("logs", "refuse_change"),
-    ("entries", "refuse_change"),
-    ("ids", "refuse_change"),
-    ("tree_hashes", "refuse_change"),
-    ("checkpoints", "refuse_change"),
-    ("attachments", "refuse_change"),
-    ("schema_migrations", "refuse_change"),
-    ("heads", "refuse_shrinking"),
-    ("trees", "refuse_shrinking"),
-    ("published", "refuse_removal"),
-    ("outbox", "refuse_edit"),
-    ("outbox_refused", "refuse_change"),
-];
-
-/// A function as its source has it.
-struct Function<'a> {
-    body: &'a str,
-    config: String,
-    definer: bool,
-}
-
-impl Function<'_> {
-    fn fault(&self, row: &Row) -> Result<Option<String>, tokio_postgres::Error> {
-        let config: Option<&str> = row.try_get(2)?;
-        let owner: &str = row.try_get(4)?;
-        Ok(if row.try_get::<_, &str>(1)? != self.body {
-            Some("its body was changed".to_owned())
-        } else if config != Some(self.config.as_str()) {
-            Some(format!("its settings are `{}`, not `{}`", config.unwrap_or_default(), self.config))
-        } else if row.try_get::<_, bool>(3)? != self.definer {
-            Some("it runs with the rights of another than its maker meant".to_owned())
-        } else if owner != "indelible_owner" {
-            Some(format!("it belongs to `{owner}`"))
-        } else if row.try_get(5)? {
-            Some("everybody may call it".to_owned())
-        } else {
-            None
-        })
-    }
-}
-
-/// What the embedded sources define: name, body, settings.
-fn functions() -> BTreeMap<&'static str, Function<'static>> {
-    let mut found = BTreeMap::new();
-    for source in [GUARDS, FUNCTIONS, OUTBOX, SEARCH] {
-        for text in source.split("create or replace function indelible.").skip(1) {
-            let parts = text.split_once('(').zip(text.split_once("as $$"));
-            let Some(((name, _), (head, rest))) = parts else { continue };
-            let path = head.rsplit_once("search_path = ").map_or("", |(_, path)| path.trim());
-            let body = rest.split_once("$$;").map_or(rest, |(body, _)| body);
-            let config = format!("search_path={path}");
-            found.insert(name, Function { body, config, definer: head.contains("security definer") });
-        }
-    }
-    found
+fn faults(rows: &[Row]) -> Result<Vec<GuardFault>, tokio_postgres::Error> {
+    rows.iter().map(GuardFault::read).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_function_pins_its_search_path() {
-        let functions = functions();
-        assert_eq!(functions.len(), 37);
-        for (name, function) in functions {
-            assert!(function.config.starts_with("search_path=pg_catalog"), "{name}");
-            assert!(function.body.starts_with('\n') && function.body.ends_with("end "), "{name}");
-        }
-    }
-
-    #[test]
-    fn both_lists_of_guarded_tables_agree() {
-        for (table, guard) in GUARDED {
-            assert!(CHECK_GUARDS.contains(&format!("('{table}', '{guard}')")), "{table}");
-        }
-        assert_eq!(CHECK_GUARDS.matches("', 'refuse_").count(), GUARDED.len());
-    }
 
     #[test]
     fn migrations_are_numbered_one_behind_the_other() {

@@ -3,12 +3,13 @@
 use std::{any::Any, sync::Arc};
 
 use indelible_core::tree::LeafIndex;
-use indelible_store::store::{self, Batch, End, Fingerprint, MAX_BATCH_BYTES, StoreError, TurnError, Writer};
+use indelible_store::store::{self, Batch, Chunk, End, Fingerprint, MAX_BATCH_BYTES, StoreError, TurnError, Writer};
 use tokio_postgres::Row;
 
 use crate::{
+    call::Call,
     database::Failed,
-    reader::lookup_many,
+    reader::{NOTE_STEP, PostgresReader, READ_STEP, lookup_many},
     turn::{Sent, Turn, unsigned},
     writer::PostgresWriter,
 };
@@ -82,31 +83,60 @@ impl<'a> Turns<'a> {
     }
 }
 
+impl Turns<'_> {
+    /// Asks within the turn. Where its connection is lost, the turn is: nothing can be appended in it any more.
+    fn rows(&mut self, step: &'static str, call: Call) -> Result<Vec<Row>, StoreError> {
+        let Some((mut turn, first)) = self.turn.take().zip(self.writers.first()) else { return Err(self.lost()) };
+        let pool = Arc::clone(&first.database().pool);
+        let (rows, turn) = first.database().run(async move {
+            let rows = turn.query(&call).await.map_err(|fault| fault.told(&pool.place, step, 0))?;
+            Ok((rows, turn))
+        })?;
+        self.turn = Some(turn);
+        Ok(rows)
+    }
+
+    fn lost(&self) -> StoreError {
+        let place = self.writers.first().map_or("", |first| first.database().place()).to_owned();
+        StoreError::TryAgain { place, why: "the connection was lost in the turn".to_owned() }
+    }
+
+    fn reader(&self, log: usize) -> Result<&PostgresReader, StoreError> {
+        self.writers.get(log).map(|writer| writer.own_reader()).ok_or_else(|| self.lost())
+    }
+}
+
 impl store::Turn for Turns<'_> {
     fn ends(&self) -> &[End] {
         &self.ends
     }
 
     fn lookup(&mut self, ids: &[(usize, Fingerprint)]) -> Result<Vec<Vec<LeafIndex>>, TurnError> {
-        let Some((mut turn, first)) = self.turn.take().zip(self.writers.first()) else { return Ok(Vec::new()) };
         let step = "look ids up";
         let number = |position: &usize| self.writers.get(*position).map_or(0, |writer| writer.number());
         let logs: Vec<i64> = ids.iter().map(|(position, _)| number(position)).collect();
         let ids: Vec<Fingerprint> = ids.iter().map(|(_, id)| *id).collect();
-        let (call, pool) = (lookup_many(&logs, &ids), Arc::clone(&first.database().pool));
-        let (rows, turn) = first.database().run(async move {
-            let rows = turn.query(&call).await.map_err(|fault| fault.told(&pool.place, step, 0))?;
-            Ok((rows, turn))
-        })?;
-        self.turn = Some(turn);
+        let rows = self.rows(step, lookup_many(&logs, &ids))?;
         let mut found = vec![Vec::new(); ids.len()];
         for row in &rows {
-            let (place, index) = place_and_index(row).map_err(first.broken(step))?;
+            let (place, index) = place_and_index(row).map_err(self.reader(0)?.broken(step))?;
             if let Some(found) = usize::try_from(place - 1).ok().and_then(|place| found.get_mut(place)) {
                 found.push(index);
             }
         }
         Ok(found)
+    }
+
+    fn read(&mut self, log: usize, from: LeafIndex, max_bytes: usize) -> Result<Chunk, TurnError> {
+        let call = self.reader(log)?.read_call(from, max_bytes);
+        let rows = self.rows(READ_STEP, call)?;
+        Ok(self.reader(log)?.chunk(from, max_bytes, &rows)?)
+    }
+
+    fn kept(&mut self, log: usize, number: u64) -> Result<Option<Vec<u8>>, TurnError> {
+        let call = self.reader(log)?.kept_call(number);
+        let rows = self.rows(NOTE_STEP, call)?;
+        Ok(self.reader(log)?.note_of(&rows)?)
     }
 
     fn append(mut self: Box<Self>, batches: &[&Batch]) -> Result<(), TurnError> {
@@ -115,7 +145,7 @@ impl store::Turn for Turns<'_> {
         if sent.is_empty() {
             return Ok(());
         }
-        let Some((turn, first)) = self.turn.take().zip(self.writers.first()) else { return Ok(()) };
+        let Some((turn, first)) = self.turn.take().zip(self.writers.first()) else { return Err(self.lost().into()) };
         let pool = Arc::clone(&first.database().pool);
         let committed = first.database().run(async move { Ok(turn.commit(&pool, sent).await) })?;
         committed.map_err(|TurnError { log, error }| TurnError {

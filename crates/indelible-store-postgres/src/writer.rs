@@ -80,9 +80,8 @@ impl PostgresWriter {
         Arc::ptr_eq(&self.database().pool, &other.database().pool)
     }
 
-    /// What a broken answer means.
-    pub(crate) fn broken(&self, step: &'static str) -> impl Fn(tokio_postgres::Error) -> StoreError + '_ {
-        self.reader.broken(step)
+    pub(crate) fn own_reader(&self) -> &PostgresReader {
+        &self.reader
     }
 
     fn mine(&self) -> Param {

@@ -302,6 +302,14 @@ impl Turn for Turns<'_> {
         Ok(found)
     }
 
+    fn read(&mut self, log: usize, from: LeafIndex, max_bytes: usize) -> Result<Chunk, TurnError> {
+        Ok(self.logs.get(log).copied().unwrap_or(self.first).reader.read(from, max_bytes)?)
+    }
+
+    fn kept(&mut self, log: usize, number: u64) -> Result<Option<Vec<u8>>, TurnError> {
+        Ok(self.logs.get(log).copied().unwrap_or(self.first).reader.kept(number)?)
+    }
+
     fn append(self: Box<Self>, batches: &[&Batch]) -> Result<(), TurnError> {
         let bytes: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
         if bytes > MAX_BATCH_BYTES {

@@ -490,6 +490,10 @@ pub trait Turn {
     fn ends(&self) -> &[End];
     /// [`Reader::lookup`] for many ids at once, each in the log at its position.
     fn lookup(&mut self, ids: &[(usize, Fingerprint)]) -> Result<Vec<Vec<LeafIndex>>, TurnError>;
+    /// [`Reader::read`] in the log at `log`. By the turn's own connection, where there is one: another may not be had before the turn ends.
+    fn read(&mut self, log: usize, from: LeafIndex, max_bytes: usize) -> Result<Chunk, TurnError>;
+    /// [`Reader::kept`] in the log at `log`, in the same way.
+    fn kept(&mut self, log: usize, number: u64) -> Result<Option<Vec<u8>>, TurnError>;
     /// Appends a batch to each log, to all of them or to none, and ends the turn. A log whose batch has no entries is left as it is. At return all of
     /// it is durable. What is known after an error, [`TurnError`] says.
     fn append(self: Box<Self>, batches: &[&Batch]) -> Result<(), TurnError>;

@@ -13,6 +13,7 @@
 mod account;
 mod certificates;
 mod options;
+mod pooler;
 mod programs;
 mod replica;
 mod server;
@@ -21,6 +22,7 @@ mod watchdog;
 
 pub use certificates::{Authority, ClientCertificate, ClientFiles, ServerCertificate};
 pub use options::Options;
-pub use programs::BIN_VARIABLE;
+pub use pooler::Pooler;
+pub use programs::SERVER_VARIABLE;
 pub use server::TestServer;
 pub use snapshot::Snapshot;

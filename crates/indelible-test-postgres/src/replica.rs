@@ -1,21 +1,15 @@
 //! A streaming replica, for failover.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Instant};
 
-use crate::server::{TestServer, finish, lock};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(10);
+use crate::server::{PATIENCE, PAUSE, TestServer, finish, lock};
 
 impl TestServer {
     /// Starts a replica that follows this server. It has the same settings, and certificates of an authority of its own.
     #[must_use]
     pub fn replica(&self) -> Self {
         let options = lock(&self.options).clone();
-        let replica = Self::prepare(self.bin.clone(), options);
+        let replica = Self::prepare(self.programs.clone(), options);
         let mut backup = replica.command("pg_basebackup");
         backup.args(["-U", "postgres", "-X", "stream", "-c", "fast", "--no-sync", "-R", "-h"]);
         backup.arg(self.socket_folder()).args(["-p", &self.port().to_string(), "-D"]).arg(replica.data());

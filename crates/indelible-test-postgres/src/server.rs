@@ -19,7 +19,7 @@ use crate::{
     account::{Account, command},
     certificates::{Authority, ClientCertificate, ClientFiles, ServerCertificate, write_private},
     options::Options,
-    programs,
+    programs::{self, Programs},
     watchdog::Watchdog,
 };
 
@@ -33,14 +33,14 @@ const OWN_HBA: &str = "local all postgres trust\nlocal replication postgres trus
 const PORTS_TRIED: usize = 5;
 
 /// A start that replays the log of a crash takes seconds; ten times that on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-const PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 
 /// A running PostgreSQL server with a directory, a port and a socket of its own. It goes with the value.
 #[derive(Debug)]
 pub struct TestServer {
-    pub(crate) bin: PathBuf,
+    pub(crate) programs: Programs,
     pub(crate) account: Option<Account>,
     /// Holds everything that there is on disk: `data`, the socket, the log, certificates.
     folder: TempDir,
@@ -63,14 +63,14 @@ impl TestServer {
     }
 
     /// The place, without a cluster in it.
-    pub(crate) fn prepare(bin: PathBuf, options: Options) -> Self {
+    pub(crate) fn prepare(programs: Programs, options: Options) -> Self {
         let folder = tempfile::Builder::new().prefix("indelible-pg-").tempdir().unwrap();
         let account = Account::to_step_down_to();
         if let Some(account) = account {
             account.own(folder.path());
         }
         Self {
-            bin,
+            programs,
             account,
             port: 0,
             options: Mutex::new(options),
@@ -138,7 +138,7 @@ impl TestServer {
     }
 
     pub(crate) fn command(&self, program: &str) -> Command {
-        command(&self.bin.join(program), self.account)
+        command(&self.programs.path(program), self.account)
     }
 
     // Stopping and starting
@@ -348,8 +348,16 @@ impl TestServer {
     /// # Errors
     /// What `psql` said.
     pub fn try_sql(&self, database: &str, statements: &str) -> Result<String, String> {
+        self.try_sql_as(SUPERUSER, database, statements)
+    }
+
+    /// Runs statements as some role in a database.
+    ///
+    /// # Errors
+    /// What `psql` said.
+    pub fn try_sql_as(&self, role: &str, database: &str, statements: &str) -> Result<String, String> {
         let mut psql = self.command("psql");
-        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", SUPERUSER, "-d", database, "-h"]);
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", role, "-d", database, "-h"]);
         psql.arg(self.socket_folder()).args(["-p", &self.port.to_string()]);
         psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = psql.spawn().unwrap_or_else(|error| panic!("cannot run `psql`: {error}"));
@@ -360,6 +368,21 @@ impl TestServer {
         } else {
             Err(String::from_utf8_lossy(&done.stderr).into_owned())
         }
+    }
+
+    /// Transactions per second of `pgbench` with a script of one statement.
+    #[must_use]
+    pub fn pgbench(&self, database: &str, statement: &str, clients: u64, run_for: Duration) -> f64 {
+        let script = self.client_file("bench.sql", statement);
+        if let Some(account) = self.account {
+            account.own(&script);
+        }
+        let mut bench = self.command("pgbench");
+        bench.args(["-n", "-U", SUPERUSER, "-h"]).arg(self.socket_folder()).args(["-p", &self.port.to_string()]);
+        bench.args(["-j", "2", "-c", &clients.to_string(), "-T", &run_for.as_secs().to_string(), "-f"]);
+        let told = finish(bench.arg(&script).arg(database));
+        let rate = told.split_once("tps = ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        rate.unwrap_or_else(|| panic!("`pgbench` says no rate:\n{told}"))
     }
 
     /// Makes a role that can log in, with the given attributes besides, and a new password, which is given back.
@@ -383,14 +406,15 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a command to its end; a failure ends the test.
-pub(crate) fn finish(command: &mut Command) {
+/// Runs a command to its end, and gives back what it printed; a failure ends the test.
+pub(crate) fn finish(command: &mut Command) -> String {
     let done = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
     let said = fmt::from_fn(|f| f.write_str(&String::from_utf8_lossy(&done.stderr)));
     assert!(done.status.success(), "{command:?} failed:\n{said}");
+    String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
@@ -399,7 +423,7 @@ fn to_pid(id: u32) -> Pid {
 }
 
 /// Ends a server and waits for it. One that is gone already needs no signal.
-fn end(child: &mut Child, signal: Signal) {
+pub(crate) fn end(child: &mut Child, signal: Signal) {
     if matches!(child.try_wait(), Ok(None)) {
         let _ = kill_process(to_pid(child.id()), signal);
     }

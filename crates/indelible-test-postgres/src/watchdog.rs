@@ -10,13 +10,13 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// The pid file is believed only where that process works in this data directory, as a PostgreSQL server does.
+/// A pid file, of a server or a pooler, is believed only where that process works in its directory.
 const SCRIPT: &str = r#"
 read -r word && [ "$word" = done ] && exit 0
-for data in "$1"/*/; do
-  [ -f "${data}postmaster.pid" ] || continue
-  pid=$(head -n 1 "${data}postmaster.pid")
-  [ "$(readlink "/proc/$pid/cwd")/" = "$data" ] || continue
+for file in "$1"/*/postmaster.pid "$1"/*/pid; do
+  [ -f "$file" ] || continue
+  pid=$(head -n 1 "$file")
+  [ "$(readlink "/proc/$pid/cwd")" = "${file%/*}" ] || continue
   kill -QUIT "$pid"
   rounds=0
   while kill -0 "$pid" && [ "$rounds" -lt 100 ]; do sleep 0.1; rounds=$((rounds + 1)); done

@@ -363,7 +363,11 @@ impl Log {
 /// # Errors
 /// [`StoreError`].
 pub fn get(store: &dyn Reader, index: LeafIndex) -> Result<Stored, LogError> {
-    let chunk = store.read(index, 0)?;
+    first_of(&store.read(index, 0)?, index)
+}
+
+/// The entry that a chunk was read for.
+pub(crate) fn first_of(chunk: &Chunk, index: LeafIndex) -> Result<Stored, LogError> {
     let line = chunk.lines().next().unwrap_or_default();
     let stored = Stored::of_line(line, index.0)?;
     if stored.index != index {

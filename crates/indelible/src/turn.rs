@@ -19,11 +19,11 @@ use indelible_core::{
     note::NoteSigner as _,
     tree::{LeafIndex, TreeSize},
 };
-use indelible_store::store::{Batch, End, Fingerprint, StoreError, Turn, TurnError, Writer};
+use indelible_store::store::{Batch, Chunk, End, Fingerprint, StoreError, Turn, TurnError, Writer};
 
 use crate::{
     error::{AppendError, LogError, chain},
-    log::{Inner, Led, Panicked, get},
+    log::{Inner, Led, Panicked, first_of},
     open::rolled_back,
     queue::{Batched, Outcome, Prepared, lock},
     sequencer::{Draft, Known, Sequencer},
@@ -92,20 +92,23 @@ impl<'a> Seat<'a> {
     }
 
     /// Begins a batch where the log ends.
-    fn begin(&mut self, end: &End) -> Result<Making, AppendError> {
+    fn begin(&mut self, turn: &mut dyn Turn, at: usize, end: &End) -> Result<Making, Missed> {
         let log = self.log;
         let found = log.check_end(&self.sequencer, end).and_then(|()| match end.unnamed {
-            Some(number) => log.kept_head(number).map(Some),
+            Some(number) => log.kept_head(turn, at, number).map(Some),
             None => Ok(None),
         });
-        let mut kept = found.map_err(|error| {
-            log.fail(&error);
-            AppendError::Failed { why: chain(&error) }
+        let mut kept = found.map_err(|error| match error {
+            LogError::Store(error @ StoreError::TryAgain { .. }) => Missed::Again(error),
+            error => {
+                log.fail(&error);
+                Missed::told(at, AppendError::Failed { why: chain(&error) })
+            }
         })?;
         (self.sequencer.next, self.sequencer.prev) = (end.size.0, end.last_leaf);
         self.sequencer.clock.behind(end.recorded_at, &*log.clock);
-        let draft = self.sequencer.begin(&*log.clock, &*log.entropy, &log.signing, &mut kept)?;
-        Ok(Making { draft, kept })
+        let draft = self.sequencer.begin(&*log.clock, &*log.entropy, &log.signing, &mut kept);
+        Ok(Making { draft: draft.map_err(|error| Missed::told(at, error))?, kept })
     }
 }
 
@@ -156,8 +159,9 @@ fn try_turn<T>(seats: &mut [Seat<'_>], fill: &mut Fill<'_, T>) -> Result<T, Miss
     };
     let mut turn = first.take_turn(others)?;
     let mut makings = Vec::with_capacity(seats.len());
-    for (at, (seat, end)) in seats.iter_mut().zip(turn.ends()).enumerate() {
-        makings.push(seat.begin(end).map_err(|error| Missed::told(at, error))?);
+    let ends = turn.ends().to_vec();
+    for (at, (seat, end)) in seats.iter_mut().zip(&ends).enumerate() {
+        makings.push(seat.begin(&mut *turn, at, end)?);
     }
     let value = fill(&mut *turn, seats, &mut makings)?;
     let batches: Vec<&Batch> = makings.iter().map(|making| &making.draft.batch).collect();
@@ -201,7 +205,8 @@ pub(crate) fn sequence(
     let sequenced = logs.map(|(at, ((seat, Making { draft, kept }), events))| {
         let (log, end) = (seat.log, draft.batch.first);
         let outcomes = seat.sequencer.add(draft, events, &log.signing, kept, |event| {
-            log.known_in_turn(found.get(&(at, event.fingerprint)), end, event)
+            let indices = found.get(&(at, event.fingerprint)).into_iter().flatten().copied();
+            log.known_in_turn(&mut |index| turn.read(at, index, 0), indices.filter(|index| index.0 < end), event)
         });
         Sequenced { outcomes, recorded_at: Arc::clone(&draft.recorded_at) }
     });
@@ -261,13 +266,13 @@ impl Inner {
     }
 
     /// A kept checkpoint by its number, verified: an entry that names a false one would be a false alarm for good.
-    fn kept_head(&self, number: u64) -> Result<KeptHead, LogError> {
+    fn kept_head(&self, turn: &mut dyn Turn, at: usize, number: u64) -> Result<KeptHead, LogError> {
         // One that this process published, or took over, is in its head: nothing has to be read while the log is locked. Whoever publishes now may need that lock.
         let known = self.publisher.try_lock().ok().map(|publisher| publisher.head.kept);
         if let Some(kept) = known.filter(|kept| kept.number == number) {
             return Ok(kept);
         }
-        let note = self.store.kept(number)?.ok_or_else(|| {
+        let note = turn.kept(at, number).map_err(|error| error.error)?.ok_or_else(|| {
             let detail = format!("the store says that checkpoint {number} was kept, and does not have it");
             LogError::Evidence { index: 0, detail }
         })?;
@@ -275,10 +280,16 @@ impl Inner {
         Ok(KeptHead { number, root: head.root, size: head.size })
     }
 
-    /// How an id that a caller chose stands to what is recorded below `end`, where `found` is what has its fingerprint.
-    fn known_in_turn(&self, found: Option<&Vec<LeafIndex>>, end: u64, event: &Prepared) -> Result<Known, AppendError> {
-        for index in found.into_iter().flatten().filter(|index| index.0 < end) {
-            let stored = get(&*self.store, *index).map_err(|error| AppendError::Failed { why: chain(&error) })?;
+    /// How an id that a caller chose stands to what is recorded at `indices`, where something has its fingerprint.
+    fn known_in_turn(
+        &self,
+        read: &mut dyn FnMut(LeafIndex) -> Result<Chunk, TurnError>,
+        indices: impl Iterator<Item = LeafIndex>,
+        event: &Prepared,
+    ) -> Result<Known, AppendError> {
+        for index in indices {
+            let chunk = read(index).map_err(|error| AppendError::Store(Arc::new(error.error)))?;
+            let stored = first_of(&chunk, index).map_err(|error| AppendError::Failed { why: chain(&error) })?;
             if let Some(known) = self.compare(&stored, event)? {
                 return Ok(known);
             }

@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::atomic::AtomicBool, time::Duration};
 use indelible::{Location, Log};
 use indelible_service::{Relay, Relayed};
 use indelible_store_postgres::{
-    Database, Lag,
+    Database, GuardFault, Lag, Migrated,
     connect::{
         check::{Report, Severity},
         hba::{self, Network},
@@ -110,12 +110,18 @@ fn lines(report: &Report) -> String {
 }
 
 fn migrate(database: &Database, dry_run: bool, json: bool) -> Result<ExitCode, Failure> {
-    let migrations = database.migrate(dry_run)?;
+    let Migrated { migrations, restored, left } = database.migrate(dry_run)?;
     if json {
-        let value = migrations.iter().map(|migration| {
+        let steps = migrations.iter().map(|migration| {
             json!({ "applied_before": migration.applied_before, "name": migration.name, "version": migration.version })
         });
-        output::json(&json!({ "dry_run": dry_run, "migrations": value.collect::<Vec<_>>() }))?;
+        let faults = |faults: &[GuardFault]| faults.iter().map(fault_value).collect::<Vec<_>>();
+        output::json(&json!({
+            "dry_run": dry_run,
+            "left": faults(&left),
+            "migrations": steps.collect::<Vec<_>>(),
+            "restored": faults(&restored),
+        }))?;
         return Ok(ExitCode::SUCCESS);
     }
     let word = |before: bool| match (before, dry_run) {
@@ -123,13 +129,33 @@ fn migrate(database: &Database, dry_run: bool, json: bool) -> Result<ExitCode, F
         (false, true) => "to do",
         (false, false) => "done",
     };
-    let rows = migrations
+    let mut lines: Vec<String> = migrations
         .iter()
-        .map(|migration| format!("{:>3} {:<12} {}", migration.version, migration.name, word(migration.applied_before)));
-    let end =
-        if dry_run { "nothing was changed" } else { "functions, guards and rights are as this program makes them" };
-    output::text(&format!("{}\n{end}", rows.collect::<Vec<_>>().join("\n")))?;
+        .map(|migration| format!("{:>3} {:<12} {}", migration.version, migration.name, word(migration.applied_before)))
+        .collect();
+    let put_back = if dry_run { "to put back" } else { "put back" };
+    let told = |fault: &GuardFault| output::safe(&format!("`{}`: {}", fault.place, fault.detail)).into_owned();
+    lines.extend(restored.iter().map(|fault| format!("{GOOD}{put_back}{GOOD:#} {}", told(fault))));
+    for fault in &left {
+        let remedy = fault.remedy.as_deref().unwrap_or("find out why it does not come back");
+        lines.push(format!("{BAD}left{BAD:#} {}\n     {}", told(fault), output::safe(remedy)));
+    }
+    lines.push(
+        match (dry_run, left.is_empty()) {
+            (true, _) => "nothing was changed",
+            (false, true) => "functions, guards and rights are as this program makes them",
+            (false, false) => {
+                "functions and guards are as this program makes them; what is left is for you to take away"
+            }
+        }
+        .to_owned(),
+    );
+    output::text(&lines.join("\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn fault_value(fault: &GuardFault) -> Value {
+    json!({ "place": fault.place, "remedy": fault.remedy, "what": fault.detail })
 }
 
 #[cfg(feature = "sqlite")]

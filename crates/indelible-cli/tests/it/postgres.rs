@@ -151,6 +151,82 @@ fn an_application_records_in_its_own_transaction_by_psql() {
 }
 
 #[test]
+fn a39_a_standby_that_lagged_is_told_and_succeeded() {
+    let Some(base) = Base::new() else { return };
+    let (world, primary) = (&base.world, &base.server);
+    let standby = primary.replica();
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", primary.port(), standby.port());
+    let place = |origin: &str| format!("postgres://writer@{hosts}/audit?target_session_attrs=read-write#{origin}");
+    let (log, next) = (place("test.example/audit"), place("test.example/audit-2"));
+    world.run(&["init", &log, "--origin", "test.example/audit"]).ok();
+    world.feed(&["append", "--log", &log], world.samples(20)).ok();
+    standby.catch_up_with(primary);
+    standby.fall_behind();
+    world.feed(&["append", "--log", &log], world.samples(5)).ok();
+    let note = world.run(&["checkpoint", "--log", &log]).ok().out;
+    primary.crash();
+    standby.promote();
+    let told = world.run(&["verify", "--log", &log, "--json"]).code(10).json();
+    assert_eq!(told["findings"][0]["kind"].as_str(), Some("rolled_back"), "{told}");
+    let before = standby.sql_in("audit", "select size from indelible.heads");
+    world.feed(&["append", "--log", &log], world.samples(1)).refused(1, &["rolled back"]);
+    assert_eq!(standby.sql_in("audit", "select size from indelible.heads"), before);
+    // The way on, from the last checkpoint that is known, which the standby never had.
+    world.run(&["log", "succeed", &next, "--origin", "test.example/audit-2", "--log", &log]).ok();
+    let zero = world.run(&["show", "0", "--log", &next, "--json"]).ok().json();
+    assert_eq!(zero["entry"]["control"]["predecessor"]["checkpoint"].as_str(), Some(&*note), "{zero}");
+    world.feed(&["append", "--log", &next], world.samples(3)).ok();
+    world.run(&["verify", "--strict", "--log", &next]).ok();
+    world.run(&["verify", "--log", &log]).code(10);
+}
+
+#[test]
+fn rights_that_nobody_should_have_are_told_with_what_takes_them_away() {
+    let Some(base) = Base::new() else { return };
+    let world = &base.world;
+    let log = format!("{}#test.example/audit", base.url("writer"));
+    world.run(&["init", &log, "--origin", "test.example/audit"]).ok();
+    base.server.sql_in("audit", "create role mallory login; grant indelible_owner to mallory; grant update (entry) on indelible.entries to mallory; drop trigger refuse_truncate on indelible.ids");
+    let told = world.run(&["store", "check", &base.url("writer")]).code(1).out;
+    for words in [
+        "revoke indelible_owner from mallory",
+        "revoke UPDATE (entry) on table indelible.entries from mallory",
+        "`indelible.ids`: its trigger `refuse_truncate` is missing",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    world.feed(&["append", "--log", &log], world.samples(1)).refused(1, &["store check"]);
+    assert!(world.run(&["verify", "--log", &log]).code(14).out.contains("revoke indelible_owner from mallory"));
+    // What a migration would put back, and what it leaves to people.
+    let owner = base.url("postgres");
+    let planned = world.run(&["store", "migrate", &owner, "--dry-run"]).ok().out;
+    assert!(planned.contains("to put back `indelible.ids`: its trigger `refuse_truncate` is missing"), "{planned}");
+    assert!(planned.contains("left `role mallory`") && planned.contains("nothing was changed"), "{planned}");
+    world.run(&["store", "check", &base.url("writer")]).code(1);
+    let done = world.run(&["store", "migrate", &owner, "--json"]).ok().json();
+    assert_eq!(done["restored"][0]["place"].as_str(), Some("indelible.ids"), "{done}");
+    assert_eq!(done["left"].as_array().map(Vec::len), Some(2), "{done}");
+    for fault in done["left"].as_array().unwrap() {
+        base.server.sql_in("audit", fault["remedy"].as_str().unwrap().trim_matches('`'));
+    }
+    world.feed(&["append", "--log", &log], world.samples(1)).ok();
+    world.run(&["verify", "--strict", "--log", &log]).ok();
+}
+
+#[test]
+fn a_login_without_a_role_and_a_database_without_a_schema_are_told_the_command_that_helps() {
+    let Some(base) = Base::new() else { return };
+    base.server.sql("create role stranger login; create database bare");
+    let told = base.world.run(&["store", "check", &base.url("stranger")]).out;
+    assert!(told.contains("`stranger` is a member of none of `audit_reader`"), "{told}");
+    assert!(told.contains("indelible store grant writer|reader|relay|source stranger --apply postgres://"), "{told}");
+    let told = base.world.run(&["store", "check", &base.server.url("writer", "bare")]).out;
+    assert!(told.contains("there is no schema `indelible`") && told.contains("indelible store migrate"), "{told}");
+    let told = base.world.run(&["store", "check", &base.server.url("absent", "audit")]).code(1).err;
+    assert!(told.contains("no role `absent`") && told.contains("create role absent login"), "{told}");
+}
+
+#[test]
 fn what_is_unsafe_is_told() {
     let Some(base) = Base::new() else { return };
     let world = &base.world;

@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use indelible_postgres_connect::{
-    check::{Expected, ExpectedFunction, ExpectedTrigger, Finding, GuardedTable, Report, Severity, check},
+    check::{
+        Expected, ExpectedFunction, ExpectedRight, ExpectedTrigger, Finding, GuardedTable, Report, Severity, check,
+    },
     connect,
 };
 use indelible_test_postgres::{Options, ServerCertificate, TestServer};
@@ -29,7 +31,7 @@ CREATE TRIGGER no_truncate BEFORE TRUNCATE ON indelible.entries_1 FOR EACH STATE
 ALTER TABLE indelible.heads ENABLE ALWAYS TRIGGER no_change, ENABLE ALWAYS TRIGGER no_truncate;
 ALTER TABLE indelible.entries ENABLE ALWAYS TRIGGER no_change, ENABLE ALWAYS TRIGGER no_truncate;
 ALTER TABLE indelible.entries_1 ENABLE ALWAYS TRIGGER no_change, ENABLE ALWAYS TRIGGER no_truncate;
-REVOKE ALL ON FUNCTION indelible.door FROM public;
+REVOKE ALL ON FUNCTION indelible.door, indelible.refuse FROM public;
 GRANT USAGE ON SCHEMA indelible TO log_writer;
 GRANT SELECT ON indelible.heads, indelible.entries TO log_writer;
 GRANT EXECUTE ON FUNCTION indelible.door TO log_writer;
@@ -57,7 +59,19 @@ fn expected() -> Expected {
             function("refuse", "begin raise exception 'refused'; end", false, "pg_catalog, pg_temp"),
             function("door", "insert into indelible.heads values (n)", true, "pg_catalog, indelible, pg_temp"),
         ],
-        privileges: vec!["SELECT".to_owned()],
+        rights: [
+            ("schema", "indelible", "USAGE"),
+            ("table", "heads", "SELECT"),
+            ("table", "entries", "SELECT"),
+            ("function", "door", "EXECUTE"),
+        ]
+        .map(|(kind, name, privilege)| ExpectedRight {
+            kind,
+            name: name.to_owned(),
+            role: "log_writer".to_owned(),
+            privilege: privilege.to_owned(),
+        })
+        .to_vec(),
     }
 }
 
@@ -114,7 +128,11 @@ async fn a_sound_server_is_called_sound() {
     // The same, but nothing is there yet.
     server.sql("DROP SCHEMA indelible CASCADE");
     let found = report(&url).await;
-    assert!(found.worst() == Severity::Note && found.to_string().contains("`store migrate` makes it"), "{found}");
+    assert!(
+        found.worst() == Severity::Note
+            && found.to_string().contains("`indelible store migrate postgres://writer@127.0.0.1:"),
+        "{found}"
+    );
 }
 
 #[tokio::test]
@@ -122,63 +140,82 @@ async fn what_was_done_to_the_guards_is_found() {
     let Some(server) = start() else { return };
     let url = server.url("writer", "postgres");
     for (damage, words) in [
-        ("DROP TRIGGER no_change ON indelible.heads", "trigger `no_change` of `indelible.heads` is missing"),
+        ("DROP TRIGGER no_change ON indelible.heads", "`indelible.heads`: its trigger `no_change` is missing"),
         (
             "DROP TRIGGER no_truncate ON indelible.entries_1",
-            "trigger `no_truncate` of `indelible.entries_1` is missing",
+            "`indelible.entries_1`: its trigger `no_truncate` is missing",
         ),
-        ("ALTER TABLE indelible.heads DISABLE TRIGGER no_change", "`indelible.heads` is not enabled for everybody"),
-        ("ALTER TABLE indelible.heads ENABLE TRIGGER no_change", "`indelible.heads` is not enabled for everybody"),
+        (
+            "ALTER TABLE indelible.heads DISABLE TRIGGER no_change",
+            "`indelible.heads`: its trigger `no_change` is not enabled for everybody",
+        ),
+        (
+            "ALTER TABLE indelible.heads ENABLE TRIGGER no_change",
+            "`indelible.heads`: its trigger `no_change` is not enabled for everybody",
+        ),
         (
             "ALTER TABLE indelible.entries_1 DISABLE TRIGGER no_change",
-            "`indelible.entries_1` is not enabled for everybody",
+            "`indelible.entries_1`: its trigger `no_change` is not enabled for everybody",
         ),
         (
             "DROP TRIGGER no_change ON indelible.heads; CREATE TRIGGER no_change BEFORE UPDATE OR DELETE ON indelible.heads FOR EACH ROW \
              WHEN (old.n > 5) EXECUTE FUNCTION indelible.refuse(); ALTER TABLE indelible.heads ENABLE ALWAYS TRIGGER no_change",
-            "trigger `no_change` of `indelible.heads` was changed",
+            "`indelible.heads`: its trigger `no_change` was changed",
         ),
         (
             "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'begin return new; end'; DROP TRIGGER no_change ON \
              indelible.heads; CREATE TRIGGER no_change BEFORE UPDATE OR DELETE ON indelible.heads FOR EACH ROW EXECUTE FUNCTION \
              public.refuse(); ALTER TABLE indelible.heads ENABLE ALWAYS TRIGGER no_change",
-            "trigger `no_change` of `indelible.heads` was changed",
+            "`indelible.heads`: its trigger `no_change` was changed",
         ),
         (
             "DROP TRIGGER no_change ON indelible.heads; CREATE TRIGGER no_change BEFORE UPDATE ON indelible.heads FOR EACH ROW EXECUTE \
              FUNCTION indelible.refuse(); ALTER TABLE indelible.heads ENABLE ALWAYS TRIGGER no_change",
-            "trigger `no_change` of `indelible.heads` was changed",
+            "`indelible.heads`: its trigger `no_change` was changed",
         ),
         (
             "CREATE TRIGGER mine BEFORE INSERT ON indelible.heads FOR EACH ROW EXECUTE FUNCTION indelible.refuse()",
-            "`indelible.heads` has a trigger `mine` that is not the log's",
+            "`indelible.heads`: it has a trigger `mine` that is not the log's",
         ),
         (
             "CREATE RULE quiet AS ON DELETE TO indelible.heads DO INSTEAD NOTHING",
-            "`indelible.heads` has a rule `quiet`",
+            "`indelible.heads`: it has a rule `quiet`",
         ),
-        ("ALTER TABLE indelible.heads ENABLE ROW LEVEL SECURITY", "`indelible.heads` has row security"),
-        ("CREATE TABLE public.more () INHERITS (indelible.heads)", "`indelible.heads` has a child table `more`"),
-        ("DROP TABLE indelible.entries", "the table `indelible.entries` is missing"),
+        ("ALTER TABLE indelible.heads ENABLE ROW LEVEL SECURITY", "`indelible.heads`: it has row security"),
+        ("CREATE TABLE public.more () INHERITS (indelible.heads)", "`indelible.heads`: it has a child table `more`"),
+        ("DROP TABLE indelible.entries", "`indelible.entries`: the table is missing"),
         (
             "CREATE OR REPLACE FUNCTION indelible.refuse() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp \
              AS 'begin return new; end'",
-            "the function `indelible.refuse` has another text",
+            "`function indelible.refuse()`: it has another text",
         ),
-        ("ALTER FUNCTION indelible.door SECURITY INVOKER", "`indelible.door` runs with the rights of another"),
-        ("ALTER FUNCTION indelible.door SET search_path = public", "`indelible.door` has the search path `public`"),
-        ("ALTER FUNCTION indelible.door RESET ALL", "`indelible.door` has the search path ``"),
-        ("ALTER FUNCTION indelible.door OWNER TO postgres", "`indelible.door` belongs to `postgres`"),
-        ("DROP FUNCTION indelible.door", "the function `indelible.door` is missing"),
+        (
+            "ALTER FUNCTION indelible.door SECURITY INVOKER",
+            "`function indelible.door(bigint)`: it runs with the rights of another",
+        ),
+        (
+            "ALTER FUNCTION indelible.door SET search_path = public",
+            "`function indelible.door(bigint)`: its settings are `search_path=public`",
+        ),
+        ("ALTER FUNCTION indelible.door RESET ALL", "`function indelible.door(bigint)`: its settings are ``"),
+        (
+            "ALTER FUNCTION indelible.door OWNER TO postgres",
+            "`function indelible.door(bigint)`: it belongs to `postgres`",
+        ),
+        ("DROP FUNCTION indelible.door", "`function indelible.door`: it is missing"),
         (
             "CREATE FUNCTION indelible.door(n int) RETURNS void LANGUAGE sql AS ''",
-            "the function `indelible.door` is there 2 times",
+            "`function indelible.door`: it is there 2 times",
         ),
-        ("ALTER TABLE indelible.heads OWNER TO postgres", "the table `heads` belongs to `postgres`"),
-        ("ALTER SCHEMA indelible OWNER TO postgres", "the schema `indelible` belongs to `postgres`"),
-        ("ALTER ROLE log_owner LOGIN", "`log_owner`, whom the log belongs to, can log in"),
-        ("GRANT UPDATE ON indelible.heads TO public", "`everybody` was granted UPDATE on `indelible.heads`"),
-        ("GRANT UPDATE (n) ON indelible.heads TO other", "`other` was granted UPDATE on `indelible.heads`"),
+        ("ALTER TABLE indelible.heads OWNER TO postgres", "`table indelible.heads`: it belongs to `postgres`"),
+        ("ALTER SCHEMA indelible OWNER TO postgres", "`schema indelible`: it belongs to `postgres`"),
+        ("ALTER ROLE log_owner LOGIN", "`role log_owner`: it may log in"),
+        ("GRANT UPDATE ON indelible.heads TO public", "`table indelible.heads`: `public` may UPDATE there"),
+        ("GRANT UPDATE (n) ON indelible.heads TO other", "`column indelible.heads (n)`: `other` may UPDATE there"),
+        (
+            "CREATE FUNCTION indelible.mine() RETURNS void LANGUAGE sql AS ''",
+            "`function indelible.mine()`: it is not the log's",
+        ),
     ] {
         server.sql("DROP SCHEMA indelible CASCADE; DROP TABLE IF EXISTS public.more; DROP FUNCTION IF EXISTS public.refuse; ALTER ROLE log_owner NOLOGIN; DROP ROLE IF EXISTS other; CREATE ROLE other");
         server.sql(SCHEMA);

@@ -84,6 +84,21 @@ async fn what_is_no_server_is_told() {
 }
 
 #[tokio::test]
+async fn a_server_that_goes_down_while_it_is_asked_may_be_asked_again() {
+    let dying = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = dying.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        use std::io::Read as _;
+        // It took the first words, and then nothing comes.
+        let (mut stream, _) = dying.accept().unwrap();
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+    });
+    let error = refusal(&format!("postgres://u@127.0.0.1:{port}/db?sslmode=disable")).await;
+    assert!(error.is_transient(), "{error:?}");
+    server.join().unwrap();
+}
+
+#[tokio::test]
 async fn passwords_come_from_the_environment_and_the_password_file() {
     let Some(server) = TestServer::start(Options::new().with_hba(HBA)) else { return };
     let password = server.role("writer", "");

@@ -106,7 +106,13 @@ end $$;
 -- Shows a checkpoint, unless one of a larger tree is shown; with a number it is kept as well, and is then to be named by an entry.
 create or replace function indelible.publish(p_log bigint, p_note bytea, p_size bigint, p_keep bigint) returns void
 language plpgsql security definer set search_path = pg_catalog, indelible, pg_temp as $$
+declare
+    v_end constant bigint := (select h.size from indelible.heads h where h.log = p_log);
 begin
+    -- Sent again after a failover, to a database that lacks what it covers.
+    if p_size > v_end then
+        raise exception 'the checkpoint covers % entries, and log % ends with %: it was rolled back', p_size, p_log, v_end using errcode = 'IDE01';
+    end if;
     if p_keep is not null then
         if p_keep > 1 + (select coalesce(max(c.number), 0) from indelible.checkpoints c where c.log = p_log) then
             raise exception 'checkpoint % is not the next to be kept', p_keep using errcode = 'IDE01';

@@ -1,4 +1,4 @@
--- What refuses change. Run again by every migration, so that a guard that was taken away is put back.
+-- What refuses change, and what puts that on a table. Run again by every migration, so that a guard that was taken away is put back.
 
 create or replace function indelible.refuse_change() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -53,10 +53,3 @@ begin
     execute format('alter table %s enable always trigger refuse_change', p_table);
     execute format('alter table %s enable always trigger refuse_truncate', p_table);
 end $$;
-
-select indelible.guard(name::regclass, 'refuse_change') from unnest(array['indelible.logs', 'indelible.entries', 'indelible.ids',
-    'indelible.tree_hashes', 'indelible.checkpoints', 'indelible.attachments', 'indelible.schema_migrations']) name;
-select indelible.guard(inhrelid::regclass, 'refuse_change') from pg_inherits where inhparent = 'indelible.entries'::regclass;
-select indelible.guard('indelible.heads', 'refuse_shrinking'), indelible.guard('indelible.trees', 'refuse_shrinking'),
-    indelible.guard('indelible.published', 'refuse_removal'), indelible.guard('indelible.outbox', 'refuse_edit'),
-    indelible.guard('indelible.outbox_refused', 'refuse_change');

@@ -8,8 +8,9 @@ begin
             execute pg_catalog.format('create role %I nologin', v_role);
         end if;
     end loop;
-    -- Who migrates acts as the owner for the rest of this transaction.
-    if not pg_catalog.pg_has_role(current_user, 'indelible_owner', 'member') then
+    -- Who migrates acts as the owner for the rest of this transaction. Since PostgreSQL 16 a membership need not allow that.
+    if not pg_catalog.pg_has_role(current_user, 'indelible_owner',
+            case when pg_catalog.current_setting('server_version_num')::int < 160000 then 'member' else 'set' end) then
         execute pg_catalog.format('grant indelible_owner to %I', current_user);
     end if;
 end $$;

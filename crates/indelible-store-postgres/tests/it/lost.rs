@@ -14,16 +14,13 @@ use indelible::verify::Verdict;
 use indelible_store::driver::Driver as _;
 use indelible_store_postgres::PostgresDriver;
 
-use crate::{
-    server::Server,
-    world::{DATABASE, World, event, numbers, settings},
-};
+use crate::world::{DATABASE, Logs as _, World, event, numbers, settings, start};
 
 const ORIGIN: &str = "example.com/lost";
 
 #[test]
 fn a_lost_connection_neither_loses_nor_doubles_an_entry() {
-    let Some(server) = Server::start() else { return };
+    let Some(server) = start() else { return };
     server.migrated(DATABASE);
     let world = World::new();
     let log = world.create(&server.open("writer", DATABASE, settings()), ORIGIN);
@@ -49,7 +46,7 @@ fn a_lost_connection_neither_loses_nor_doubles_an_entry() {
         let mut cuts = 0_u64;
         while begun.elapsed() < run_for {
             let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = 'writer'";
-            cuts += server.psql(DATABASE, cut).unwrap().parse::<u64>().unwrap();
+            cuts += server.try_sql(DATABASE, cut).unwrap().parse::<u64>().unwrap();
             thread::sleep(Duration::from_millis(cuts % 17));
         }
         done.store(true, Ordering::Release);

@@ -8,11 +8,13 @@ mod lost;
 #[cfg(test)]
 mod pooled;
 #[cfg(test)]
+mod pooler;
+#[cfg(test)]
+mod rights;
+#[cfg(test)]
 mod rollback;
 #[cfg(test)]
 mod search;
-#[cfg(test)]
-mod server;
 #[cfg(test)]
 mod speed;
 #[cfg(test)]

@@ -3,19 +3,15 @@
 use indelible::verify::Verdict;
 use indelible_store_postgres::PostgresDriver;
 
-use crate::{
-    server::Server,
-    world::{DATABASE, World, event, options, settings},
-};
+use crate::world::{DATABASE, Logs as _, World, event, options, settings, start};
 
 const ORIGIN: &str = "example.com/pooled";
 
 #[test]
 fn nothing_outlives_a_transaction() {
-    let Some(server) = Server::start() else { return };
+    let Some(server) = start() else { return };
     server.migrated(DATABASE);
-    server.psql("postgres", "alter system set log_statement = 'all'").unwrap();
-    server.psql("postgres", "select pg_reload_conf()").unwrap();
+    server.set(&[("log_statement", "all")]);
     let world = World::new();
     let database = server.open("writer", DATABASE, settings());
     let log = world.create(&database, ORIGIN);
@@ -32,9 +28,8 @@ fn nothing_outlives_a_transaction() {
     log.append_json(&event(21)).unwrap();
     log.close().unwrap();
     world.expect(&server, ORIGIN, Verdict::Intact);
-    server.psql("postgres", "alter system reset log_statement").unwrap();
-    server.psql("postgres", "select pg_reload_conf()").unwrap();
-    let said = std::fs::read_to_string(server.log()).unwrap().to_lowercase();
+    server.set(&[("log_statement", "none")]);
+    let said = server.log().to_lowercase();
     assert!(said.contains("execute <unnamed>: select indelible.append_commit"), "{said}");
     for line in said.lines() {
         let named =

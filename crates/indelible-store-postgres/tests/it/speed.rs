@@ -17,13 +17,11 @@ use indelible_core::{
 };
 use indelible_store::driver::Driver as _;
 use indelible_store_postgres::{Database, PostgresDriver};
+use indelible_test_postgres::TestServer;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
-use crate::{
-    server::Server,
-    world::{DATABASE, World, settings},
-};
+use crate::world::{DATABASE, Logs as _, World, settings, start};
 
 const ORIGIN: &str = "example.com/speed";
 const BATCH: u64 = 2000;
@@ -43,7 +41,7 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-async fn connect(server: &Server) -> Client {
+async fn connect(server: &TestServer) -> Client {
     let (client, connection) = tokio_postgres::connect(&server.url("postgres", DATABASE), NoTls).await.unwrap();
     tokio::spawn(async move {
         let _ = connection.await;
@@ -106,7 +104,7 @@ const PLAIN: &str = "create schema plain;
     create table plain.entries_all partition of plain.entries default;
     create table plain.ids (like indelible.ids); alter table plain.ids add primary key (log, fingerprint, idx)";
 
-fn plain_copies(server: &Server, batches: Vec<(Bytes, Bytes)>) -> Duration {
+fn plain_copies(server: &TestServer, batches: Vec<(Bytes, Bytes)>) -> Duration {
     runtime().block_on(async {
         let client = connect(server).await;
         client.batch_execute(PLAIN).await.unwrap();
@@ -122,7 +120,7 @@ fn plain_copies(server: &Server, batches: Vec<(Bytes, Bytes)>) -> Duration {
 }
 
 /// The rows by `COPY TO`, each hashed.
-fn copy_out_and_hash(server: &Server) -> Duration {
+fn copy_out_and_hash(server: &TestServer) -> Duration {
     runtime().block_on(async {
         let client = connect(server).await;
         let begun = Instant::now();
@@ -167,7 +165,7 @@ fn ratios() {
         println!("SKIPPED: speed is measured where INDELIBLE_SPEED says how many entries");
         return;
     };
-    let Some(server) = Server::start() else { return };
+    let Some(server) = start() else { return };
     server.migrated(DATABASE);
     let world = World::new();
     let database = server.open("writer", DATABASE, settings());

@@ -10,10 +10,38 @@ use indelible::{
 use indelible_core::{note::NoteSigner as _, tree::LeafIndex};
 use indelible_store::{disk::OsDisk, driver::Driver as _, heads::FileHeads, store::Reader};
 use indelible_store_postgres::{Database, PostgresDriver, Settings};
-
-use crate::server::Server;
+use indelible_test_postgres::TestServer;
 
 pub(crate) const DATABASE: &str = "audit";
+
+/// A server whose commits reach the disk, with room for all that these tests write.
+pub(crate) fn start() -> Option<TestServer> {
+    let options = indelible_test_postgres::Options::new().with_fsync().with_setting("max_connections", "300");
+    TestServer::start(options.with_setting("max_wal_size", "4GB"))
+}
+
+/// What a server is asked for a log.
+pub(crate) trait Logs {
+    fn open(&self, user: &str, database: &str, settings: Settings) -> Database;
+    /// A database with our schema, and logins `writer`, `reader` and `retention`.
+    fn migrated(&self, database: &str);
+}
+
+impl Logs for TestServer {
+    fn open(&self, user: &str, database: &str, settings: Settings) -> Database {
+        Database::new(&self.url(user, database), settings).unwrap()
+    }
+
+    fn migrated(&self, database: &str) {
+        self.sql(&format!("create database {database}"));
+        self.open("postgres", database, Settings::default()).migrate(false).unwrap();
+        for (login, role) in [("writer", "audit_writer"), ("reader", "audit_reader"), ("retention", "audit_retention")]
+        {
+            let made = self.try_sql("postgres", &format!("create role {login} login in role {role}"));
+            assert!(made.is_ok() || made.unwrap_err().contains("already exists"));
+        }
+    }
+}
 
 /// Keys beside a server, outside its data.
 pub(crate) struct World {
@@ -54,7 +82,7 @@ impl World {
         Log::create_in(&driver, origin, &self.keys, options()).unwrap()
     }
 
-    pub(crate) fn verify(&self, server: &Server, origin: &str) -> Report {
+    pub(crate) fn verify(&self, server: &TestServer, origin: &str) -> Report {
         self.try_verify(&server.open("reader", DATABASE, settings()), origin, true).unwrap()
     }
 
@@ -83,7 +111,7 @@ impl World {
     }
 
     #[track_caller]
-    pub(crate) fn expect(&self, server: &Server, origin: &str, verdict: Verdict) -> Report {
+    pub(crate) fn expect(&self, server: &TestServer, origin: &str, verdict: Verdict) -> Report {
         let report = self.verify(server, origin);
         assert_eq!(report.status, verdict, "{:#?}", report.findings);
         report

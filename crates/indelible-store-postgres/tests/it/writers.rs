@@ -16,11 +16,9 @@ use std::{
 use indelible::{KeyRing, Log, verify::Verdict};
 use indelible_store::driver::Driver as _;
 use indelible_store_postgres::{Database, PostgresDriver};
+use indelible_test_postgres::TestServer;
 
-use crate::{
-    server::{Server, Stop},
-    world::{DATABASE, World, event, numbers, options, settings},
-};
+use crate::world::{DATABASE, Logs as _, World, event, numbers, options, settings, start};
 
 const URL: &str = "INDELIBLE_WRITERS_URL";
 const KEYS: &str = "INDELIBLE_WRITERS_KEYS";
@@ -84,7 +82,7 @@ struct Said {
     errors: Mutex<Vec<String>>,
 }
 
-fn child(server: &Server, world: &World, seed: u64, logs: usize, threads: usize, said: &Arc<Said>) -> Child {
+fn child(server: &TestServer, world: &World, seed: u64, logs: usize, threads: usize, said: &Arc<Said>) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["writers::the_child_of_the_writers_test", "--exact", "--nocapture", "--test-threads=1"])
         .env(URL, server.url("writer", DATABASE))
@@ -114,32 +112,31 @@ fn child(server: &Server, world: &World, seed: u64, logs: usize, threads: usize,
 }
 
 fn run(logs: usize, processes: usize, threads: usize, run_for: Duration) {
-    let Some(mut server) = Server::start() else { return };
+    let Some(server) = start() else { return };
     server.migrated(DATABASE);
     let world = World::new();
     let database = server.open("writer", DATABASE, settings());
     (0..logs).for_each(|number| world.create(&database, &origin(number)).close().unwrap());
     let said = Arc::new(Said::default());
     let mut seed = 0;
-    let mut start = |server: &Server| {
+    let mut launch = |server: &TestServer| {
         seed += 1;
         child(server, &world, seed, logs, threads, &said)
     };
-    let mut children: Vec<Child> = (0..processes).map(|_| start(&server)).collect();
+    let mut children: Vec<Child> = (0..processes).map(|_| launch(&server)).collect();
     let begun = Instant::now();
     let (mut kills, mut restarts) = (0, 0);
     while begun.elapsed() < run_for {
         thread::sleep(run_for / 8);
         if restarts == 0 && begun.elapsed() > run_for / 2 {
-            server.stop(Stop::Immediate);
-            server.up();
+            server.restart_immediate();
             restarts += 1;
         }
         let mut victim = children.remove(0);
         victim.kill().unwrap();
         victim.wait().unwrap();
         kills += 1;
-        children.push(start(&server));
+        children.push(launch(&server));
     }
     // The rest goes as if the machine went down.
     for mut child in children {
