@@ -52,15 +52,10 @@ fn told(server: &TestServer, world: &World, sql: &str, words: &str, allows_chang
 
 macro_rules! told {
     ($($name:ident: $sql:expr => $words:expr, $allows_change:expr;)*) => {
-        /// All of them on one server.
-        #[test]
-        fn each_right_that_nobody_should_have_is_told() {
+        $(#[test]
+        fn $name() {
             let Some((server, world)) = begin() else { return };
-            $($name(&server, &world);)*
-        }
-
-        $(fn $name(server: &TestServer, world: &World) {
-            told(server, world, $sql, $words, $allows_change);
+            told(&server, &world, $sql, $words, $allows_change);
         })*
     };
 }
