@@ -80,7 +80,8 @@ impl FromStr for Location {
             _ if text.contains("password=") => return Err(LocationError::Scheme("host=…".to_owned())),
             _ => return Ok(Self::Directory(PathBuf::from(text))),
         };
-        match &*scheme.to_ascii_lowercase() {
+        let scheme = scheme.to_ascii_lowercase();
+        match &*scheme {
             "sqlite" | "sqlcipher" => {
                 let (file, origin) = split_origin(rest)?;
                 if file.is_empty() {
@@ -93,8 +94,8 @@ impl FromStr for Location {
                 if text.split_once('#').is_some_and(|(before, after)| after.contains('@') && !before.contains('@')) {
                     return Err(LocationError::Password);
                 }
-                let (url, origin) = split_origin(text)?;
-                Ok(Self::Postgres { url: url.to_owned(), origin })
+                let (rest, origin) = split_origin(rest)?;
+                Ok(Self::Postgres { url: format!("{scheme}:{rest}"), origin })
             }
             other => Err(LocationError::Scheme(other.to_owned())),
         }
@@ -336,7 +337,12 @@ mod tests {
         };
         assert_eq!("sqlite:/a/b.db".parse(), Ok(sqlite(None, false)));
         assert_eq!("sqlite:/a/b.db#example.com/x".parse(), Ok(sqlite(Some("example.com/x"), false)));
-        assert_eq!("sqlcipher:/a/b.db".parse(), Ok(sqlite(None, true)));
+        for text in ["sqlcipher:/a/b.db", "SQLCIPHER:/a/b.db", "SqlCipher:/a/b.db"] {
+            assert_eq!(text.parse(), Ok(sqlite(None, true)), "{text}");
+        }
+        assert_eq!("SQLite:/a/b.db".parse(), Ok(sqlite(None, false)));
+        let url = "postgres://u@h/db".to_owned();
+        assert_eq!("Postgres://u@h/db#a.b/c".parse(), Ok(Location::Postgres { url, origin: Some("a.b/c".to_owned()) }));
         let url = "postgresql://u:p@h1,h2:5433/db?sslmode=verify-full".to_owned();
         assert_eq!(format!("{url}#a.b/c").parse(), Ok(Location::Postgres { url, origin: Some("a.b/c".to_owned()) }));
         assert_eq!("".parse::<Location>(), Err(LocationError::Empty));
