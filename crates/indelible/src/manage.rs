@@ -6,14 +6,18 @@ use indelible_core::{
     control::{Control, Excuse, Predecessor},
     head::HeadRecord,
     note::NoteSigner as _,
-    tree::range_root,
+    tree::{LeafIndex, range_root},
 };
 use indelible_keys::KeyRing;
-use indelible_store::{driver::Driver, heads::HeadStoreError};
+use indelible_store::{
+    driver::Driver,
+    heads::HeadStoreError,
+    store::{Reader, StoreError},
+};
 
 use crate::{
     error::{AppendError, LogError, chain},
-    log::Log,
+    log::{Log, get},
     open::heads_of,
     options::Options,
     verify::{Kind, Request, Verdict, verify},
@@ -23,7 +27,8 @@ use crate::{
 /// an edit is never excused.
 ///
 /// # Errors
-/// [`LogError::Refused`] where the range is not below the newest checkpoint or a body in it is there.
+/// [`LogError::Refused`] where the range is not below the newest checkpoint or a body in it is there; what reading says where one cannot be read, or is
+/// not what was recorded: nothing is recorded then.
 pub fn explain(log: &Log, first: u64, last: u64, reason: &str) -> Result<u64, LogError> {
     let (_, tree) = log.checkpoint().map(|_| log.head())?;
     if first > last || last >= tree.size.0 {
@@ -39,10 +44,8 @@ pub fn explain(log: &Log, first: u64, last: u64, reason: &str) -> Result<u64, Lo
         leaves.extend(store.hashes(0, next, count)?);
         next += count as u64;
     }
-    let present = (first..=last).find(|index| crate::log::get(store, indelible_core::tree::LeafIndex(*index)).is_ok());
-    if let Some(index) = present {
-        let text = format!("entry {index} is there: only what is absent can be explained");
-        return Err(LogError::Refused(text));
+    for index in first..=last {
+        refuse_unless_absent(store, index)?;
     }
     let excuse =
         Excuse { authorisation: None, first, last, leaf_root: range_root(&leaves).to_hex(), reason: reason.to_owned() };
@@ -54,6 +57,15 @@ pub fn explain(log: &Log, first: u64, last: u64, reason: &str) -> Result<u64, Lo
     })?;
     log.checkpoint()?;
     Ok(index)
+}
+
+/// Only the store's own word that a body is gone counts as absence: what cannot be read, or reads wrong, may still be there.
+fn refuse_unless_absent(store: &dyn Reader, index: u64) -> Result<(), LogError> {
+    match get(store, LeafIndex(index)) {
+        Err(LogError::Store(StoreError::Absent { .. })) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(LogError::Refused(format!("entry {index} is there: only what is absent can be explained"))),
+    }
 }
 
 /// Begins a successor: a new log under a new name whose entry 0 names the last known checkpoint of the old one. The old log is left as it is.

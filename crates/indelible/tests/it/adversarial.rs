@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -692,6 +693,39 @@ fn a27_an_explanation_covers_no_edit_and_nothing_that_is_there() {
     let report = world.verify();
     assert_eq!(report.status, Verdict::Tampered, "{:#?}", report.findings);
     assert!(report.findings.iter().any(|f| f.index == Some(first)), "{:#?}", report.findings);
+}
+
+#[test]
+fn a27_what_cannot_be_read_is_not_absent() {
+    type Harm = (&'static str, fn(&Path));
+    let harms: [Harm; 3] = [
+        ("a directory in its place", |path| {
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+        }),
+        ("other bytes", |path| {
+            let len = std::fs::read(path).unwrap().len();
+            std::fs::write(path, vec![b'x'; len]).unwrap();
+        }),
+        ("one bit of a body", |path| {
+            let mut bytes = std::fs::read(path).unwrap();
+            let middle = bytes.len() / 3;
+            bytes[middle] ^= 1;
+            std::fs::write(path, bytes).unwrap();
+        }),
+    ];
+    for (name, harm) in harms {
+        let world = World::with_events(200, 5, small_segments());
+        let segments = files(&world.log_path().join("segments"));
+        let first_of = |at: usize| segments[at].file_name().unwrap().to_string_lossy()[..20].parse::<u64>().unwrap();
+        harm(&segments[2]);
+        let log = world.open();
+        let before = log.size().unwrap();
+        let error = manage::explain(&log, first_of(2), first_of(3) - 1, "lost").unwrap_err();
+        let text = indelible::error::chain(&error);
+        assert!(!matches!(error, LogError::Store(StoreError::Absent { .. })), "{name}: {text}");
+        assert_eq!(log.size().unwrap(), before, "{name}: {text}: nothing is recorded");
+    }
 }
 
 #[test]
