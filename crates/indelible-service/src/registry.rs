@@ -309,7 +309,7 @@ impl Registry {
             })
             .collect();
         for (origin, known) in registered {
-            let (state, size) = self.state(&known)?;
+            let (state, size) = self.state(&known);
             listed.push(Listed { origin, registered: Some(known), state, size });
         }
         listed.sort_by(|a, b| a.origin.cmp(&b.origin));
@@ -320,14 +320,18 @@ impl Registry {
         Ok(self.root.log(origin).driver(&self.options)?.reader_of_entry_zero()?)
     }
 
-    fn state(&self, known: &Registered) -> Result<(State, Option<u64>), RegistryError> {
+    /// How a log is found. One that cannot be looked at hides no other.
+    fn state(&self, known: &Registered) -> (State, Option<u64>) {
+        self.look(known).unwrap_or((State::Unreadable, None))
+    }
+
+    fn look(&self, known: &Registered) -> Result<(State, Option<u64>), RegistryError> {
         if !self.root.log(&known.origin).driver(&self.options)?.exists()? {
             return Ok((State::Missing, None));
         }
         let reader = match self.reader(&known.origin) {
-            Ok(reader) => reader,
             Err(RegistryError::Store(StoreError::NotALog { .. })) => return Ok((State::Missing, None)),
-            Err(_) => return Ok((State::Unreadable, None)),
+            reader => reader?,
         };
         let size = reader.size()?.0;
         if reader.info().log_id.to_string() != known.log_id {

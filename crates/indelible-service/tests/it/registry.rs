@@ -108,6 +108,25 @@ fn another_log_in_its_place_is_noticed() {
 }
 
 #[test]
+fn a_log_that_cannot_be_read_hides_no_other() {
+    let (world, registry) = World::new();
+    for origin in ["example.com/gone", "example.com/harmed", "example.com/whole"] {
+        world.log(&registry, origin);
+    }
+    std::fs::remove_dir_all(registry.log("example.com/gone").directory().unwrap()).unwrap();
+    let harmed = registry.log("example.com/harmed").directory().unwrap().join("checkpoint");
+    std::fs::remove_file(&harmed).unwrap();
+    std::fs::create_dir(&harmed).unwrap();
+    let listed = registry.list().unwrap();
+    let expect = [
+        ("example.com/gone", State::Missing, None),
+        ("example.com/harmed", State::Unreadable, None),
+        ("example.com/whole", State::Present, Some(2)),
+    ];
+    assert_eq!(states(&listed), expect);
+}
+
+#[test]
 fn a_frozen_log_is_not_written_to_any_more() {
     let (world, registry) = World::new();
     world.log(&registry, "example.com/one");
