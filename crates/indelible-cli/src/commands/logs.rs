@@ -88,10 +88,10 @@ fn value(log: &Listed) -> Value {
     })
 }
 
-/// The heaviest of the states, as an exit code.
-fn code(states: impl Iterator<Item = State>) -> ExitCode {
-    let bad = states.map(State::verdict).find(|verdict| *verdict != Verdict::Intact);
-    ExitCode::from(bad.map_or(exit::OK, exit::of))
+/// The heaviest of the verdicts, as an exit code.
+fn code(verdicts: impl Iterator<Item = Verdict>) -> ExitCode {
+    let heaviest = verdicts.max_by_key(|verdict| verdict.weight());
+    ExitCode::from(heaviest.map_or(exit::OK, exit::of))
 }
 
 fn list(registry: &Registry, json: bool) -> Result<ExitCode, Failure> {
@@ -104,7 +104,7 @@ fn list(registry: &Registry, json: bool) -> Result<ExitCode, Failure> {
         let lines: Vec<String> = logs.iter().map(line).collect();
         output::text(&lines.join("\n"))?;
     }
-    Ok(code(logs.iter().map(|log| log.state)))
+    Ok(code(logs.iter().map(|log| log.state.verdict())))
 }
 
 fn line(log: &Listed) -> String {
@@ -138,10 +138,10 @@ fn info(registry: &Registry, origin: &str, json: bool) -> Result<ExitCode, Failu
             state.as_str(),
         ))?;
     }
-    Ok(code(std::iter::once(state)))
+    Ok(code(std::iter::once(state.verdict())))
 }
 
-/// Verifies the registry and every log that it names. The exit code is that of the first that is not intact.
+/// Verifies the registry and every log that it names. The exit code is that of the heaviest verdict.
 fn verify(registry: &Registry, ring: &KeyRing, json: bool) -> Result<ExitCode, Failure> {
     let own = registry.verify_own(ring)?;
     let mut rows = vec![(own.origin.clone(), own.status, "the registry".to_owned(), own.tree_size)];
@@ -163,7 +163,6 @@ fn verify(registry: &Registry, ring: &KeyRing, json: bool) -> Result<ExitCode, F
         let detail = report.findings.first().map_or_else(String::new, |finding| finding.detail.clone());
         rows.push((log.origin.clone(), report.status, detail, report.tree_size));
     }
-    let bad = rows.iter().map(|row| row.1).find(|verdict| *verdict != Verdict::Intact);
     if json {
         let value = |(origin, status, detail, size): &(String, Verdict, String, u64)| json!({ "detail": detail, "origin": origin, "status": status.as_str(), "tree_size": size });
         output::json(&Value::Array(rows.iter().map(value).collect()))?;
@@ -179,5 +178,5 @@ fn verify(registry: &Registry, ring: &KeyRing, json: bool) -> Result<ExitCode, F
         });
         output::text(&lines.collect::<Vec<_>>().join("\n"))?;
     }
-    Ok(ExitCode::from(bad.map_or(exit::OK, exit::of)))
+    Ok(code(rows.iter().map(|row| row.1)))
 }
