@@ -15,10 +15,7 @@ use indelible_core::{
     note::{NoteSigner as _, VerifyingKey},
     tree::LeafIndex,
 };
-use indelible_store::{
-    heads::{FileHeads, HeadStore},
-    store::{Reader, StoreError, parse_line},
-};
+use indelible_store::store::{Reader, StoreError, parse_line};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -367,7 +364,7 @@ impl Registry {
         checkpoint: Option<Vec<u8>>,
     ) -> Result<Report, RegistryError> {
         let reader = place.driver(&self.options)?.reader_of_entry_zero()?;
-        let heads: Box<dyn HeadStore> = Box::new(FileHeads::new(self.options.disk.clone(), &keys.heads_dir()));
+        let heads = self.options.heads_for(keys);
         let signer = keys.checkpoint_signer(&reader.info().origin).map_err(LogError::from)?;
         let key: VerifyingKey = signer.verifying_key().clone();
         let request = Request {

@@ -18,7 +18,6 @@ use indelible_store::{
 use crate::{
     error::{AppendError, LogError, chain},
     log::{Log, get},
-    open::heads_of,
     options::Options,
     verify::{Kind, Request, Verdict, verify},
 };
@@ -81,7 +80,7 @@ pub fn succeed(
 ) -> Result<Log, LogError> {
     let before = old.reader_of_entry_zero()?;
     let info = before.info().clone();
-    let heads = heads_of(keys, &options);
+    let heads = options.heads_for(keys);
     // A damaged record is one of the reasons to go on under a new name.
     let known = match heads.load(&info.origin) {
         Err(HeadStoreError::Damaged { .. }) => None,
@@ -109,7 +108,7 @@ pub fn succeed(
 /// [`LogError::Refused`] where the entries do not verify: nothing is rebuilt from entries that may be wrong.
 pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<Vec<String>, LogError> {
     let reader = place.reader_of_entry_zero()?;
-    let heads = heads_of(keys, options);
+    let heads = options.heads_for(keys);
     let origin = reader.info().origin.clone();
     let request = Request {
         key: keys.checkpoint_signer(&origin)?.verifying_key().clone(),
@@ -153,7 +152,7 @@ pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<V
 pub fn freeze(place: &dyn Driver, keys: &KeyRing, options: &Options, reason: &str) -> Result<HeadRecord, LogError> {
     let log = Log::open_in(place, keys, options.clone())?;
     log.close()?;
-    let heads = heads_of(keys, options);
+    let heads = options.heads_for(keys);
     let (head, _) = log.head();
     let frozen = HeadRecord { frozen: Some(reason.to_owned()), ..head.clone() };
     heads.swap(log.origin(), Some(&head), &frozen)?;

@@ -1,12 +1,16 @@
 //! Many logs under one root, and one that vanishes.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use indelible::{KeyRing, LogError, Options, verify::Verdict};
 use indelible_service::{
     Registry, RegistryError, Root,
     registry::{Listed, State},
 };
+use indelible_store::{disk::OsDisk, heads::FileHeads};
 use indelible_store_file::Settings;
 
 const EVENT: &[u8] = br#"{"action":"a.b","actor":{"id":"m","type":"user"}}"#;
@@ -170,6 +174,22 @@ fn a_log_from_before_is_registered_as_it_is() {
     assert_eq!(states(&registry.list().unwrap()), [("example.com/old", State::Unregistered, Some(2))]);
     registry.create_log("example.com/old", &world.keys).unwrap().close().unwrap();
     assert_eq!(states(&registry.list().unwrap()), [("example.com/old", State::Present, Some(2))]);
+}
+
+#[test]
+fn heads_that_are_kept_elsewhere_are_those_that_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = KeyRing::load_or_create(&dir.path().join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
+    let heads = dir.path().join("elsewhere");
+    let elsewhere = Options { heads: Some(Arc::new(FileHeads::new(OsDisk::shared(), &heads))), ..options() };
+    let root = Root::directory(dir.path().join("root"));
+    let registry = Registry::create(root, "example.com/registry", &keys, elsewhere).unwrap();
+    registry.create_log("example.com/one", &keys).unwrap().close().unwrap();
+    assert_eq!(registry.verify_own(&keys).unwrap().status, Verdict::Intact);
+    registry.freeze("example.com/one", &keys, "case 7").unwrap();
+    let known = registry.find("example.com/one").unwrap();
+    assert_eq!(registry.verify_log(&known, &keys).unwrap().status, Verdict::Intact);
+    assert!(!keys.heads_dir().exists());
 }
 
 #[test]
