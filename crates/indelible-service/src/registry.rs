@@ -12,6 +12,7 @@ use indelible::{
 };
 use indelible_core::{
     entry::{BodyKind, EntryRef, Line},
+    head::HeadRecord,
     note::{NoteSigner as _, VerifyingKey},
     tree::LeafIndex,
 };
@@ -229,16 +230,21 @@ impl Registry {
         Ok(log)
     }
 
-    /// Freezes a log: nothing is written to it any more, and the registry keeps its last checkpoint.
+    /// Freezes a log: nothing is written to it any more, and the registry keeps its last checkpoint. The head is frozen first: what a crash kept from the
+    /// registry is recorded when this is called again, with the reason that was given first.
     ///
     /// # Errors
-    /// [`RegistryError`].
+    /// [`RegistryError`]; [`LogError::Frozen`] in it where the registry knows already.
     pub fn freeze(&self, origin: &str, keys: &KeyRing, reason: &str) -> Result<Frozen, RegistryError> {
-        self.find(origin)?;
+        let known = self.find(origin)?;
         let driver = self.root.log(origin).driver(&self.options)?;
-        let head = manage::freeze(&*driver, keys, &self.options, reason)?;
+        let head = match manage::freeze(&*driver, keys, &self.options, reason) {
+            Err(LogError::Frozen { .. }) if known.frozen.is_none() => self.frozen_head(origin, keys)?,
+            head => head?,
+        };
         let tree_size = tree_size_of(head.checkpoint.as_bytes()).unwrap_or(0);
-        let frozen = Frozen { checkpoint: head.checkpoint, tree_size, reason: reason.to_owned() };
+        let reason = head.frozen.unwrap_or_else(|| reason.to_owned());
+        let frozen = Frozen { checkpoint: head.checkpoint, tree_size, reason };
         self.record(
             keys,
             "log.freeze",
@@ -250,6 +256,13 @@ impl Registry {
             }),
         )?;
         Ok(frozen)
+    }
+
+    /// The head of a log that was frozen, which opening has verified.
+    fn frozen_head(&self, origin: &str, keys: &KeyRing) -> Result<HeadRecord, LogError> {
+        let heads = self.options.heads_for(keys);
+        let missing = || LogError::HeadMissing { origin: origin.to_owned(), place: heads.place(origin) };
+        heads.load(origin)?.ok_or_else(missing)
     }
 
     fn record(&self, keys: &KeyRing, action: &str, origin: &str, details: &Value) -> Result<(), RegistryError> {

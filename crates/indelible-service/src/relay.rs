@@ -26,10 +26,29 @@ pub enum RelayError {
     Store(#[from] StoreError),
     /// The log.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(LogError),
+    /// The log was frozen.
+    #[error(
+        "`{origin}` was frozen ({reason}) and takes nothing any more: what waits for it in the outbox stays there; go on under a new name with `indelible log succeed`, give that name to the applications (the setting `indelible.log`, triggers installed anew), and record what waits again under it (`docs/stores.md` says how)"
+    )]
+    Frozen {
+        /// The log.
+        origin: String,
+        /// Why.
+        reason: String,
+    },
     /// The log takes nothing any more.
     #[error("the log takes no events: what waits goes on waiting")]
     Append(#[source] AppendError),
+}
+
+impl From<LogError> for RelayError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Frozen { origin, reason } => Self::Frozen { origin, reason },
+            error => Self::Log(error),
+        }
+    }
 }
 
 impl RelayError {
@@ -39,7 +58,7 @@ impl RelayError {
             Self::Store(error) | Self::Log(LogError::Store(error)) => error,
             Self::Append(AppendError::Store(error)) => error,
             Self::Log(LogError::Append(AppendError::Store(error))) => error,
-            Self::Log(_) | Self::Append(_) => return false,
+            Self::Log(_) | Self::Append(_) | Self::Frozen { .. } => return false,
         };
         matches!(store, StoreError::TryAgain { .. } | StoreError::Database { .. })
     }
@@ -121,7 +140,7 @@ impl<'a> Relay<'a> {
                     recorded.push(waiting.row);
                 }
                 Err(error) if is_refusal(&error) => refused.push((waiting.row, indelible::error::chain(&error))),
-                Err(error) => return Err(RelayError::Append(error)),
+                Err(error) => return Err(self.stopped(error)),
             }
         }
         if !refused.is_empty() {
@@ -135,6 +154,14 @@ impl<'a> Relay<'a> {
         (moved.recorded, moved.refused) = (recorded.len() as u64, refused.len() as u64);
         taken.done(&recorded, &refused)?;
         Ok(moved)
+    }
+
+    /// Why the log takes nothing: that it was frozen meanwhile is what to tell, where it was.
+    fn stopped(&self, error: AppendError) -> RelayError {
+        match self.log.frozen() {
+            Ok(Some(reason)) => RelayError::Frozen { origin: self.log.origin().to_owned(), reason },
+            _ => RelayError::Append(error),
+        }
     }
 
     /// The event as the log takes it: numbers that a double cannot hold as text, and what is too large for an entry as an attachment.

@@ -280,6 +280,14 @@ impl Log {
         (publisher.head.clone(), publisher.tree)
     }
 
+    /// Why the log was frozen, by the head store; `None` where it was not.
+    ///
+    /// # Errors
+    /// [`LogError::Heads`].
+    pub fn frozen(&self) -> Result<Option<String>, LogError> {
+        Ok(self.inner.heads.load(self.origin())?.and_then(|head| head.frozen))
+    }
+
     /// Reads one entry.
     ///
     /// # Errors

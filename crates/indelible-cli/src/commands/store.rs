@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::atomic::AtomicBool, time::Duration};
 
 use indelible::{Location, Log, Options};
-use indelible_service::{Relay, Relayed};
+use indelible_service::{Relay, RelayError, Relayed};
 use indelible_store_postgres::{
     Database, Lag, Settings,
     connect::{
@@ -215,7 +215,8 @@ pub(crate) fn relay(places: &Places, json: bool, args: &RelayArgs) -> Result<Exi
     if args.status {
         return status(&database.outbox_lag()?, json);
     }
-    let log: Log = Log::open_in(&*place.driver(&Options::default())?, &places.ring()?, Options::default())?;
+    let options = Options::default();
+    let log = Log::open_in(&*place.driver(&options)?, &places.ring()?, options).map_err(RelayError::from)?;
     let relay = Relay::new(&database, &log);
     let told = |moved: Relayed| output::note(&told(moved));
     if args.once {

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use indelible::{KeyRing, LogError, Options, verify::Verdict};
+use indelible::{KeyRing, LogError, Options, manage, verify::Verdict};
 use indelible_service::{
     Registry, RegistryError, Root,
     registry::{Listed, State},
@@ -160,6 +160,24 @@ fn a_frozen_log_is_not_written_to_any_more() {
     log.append_json(EVENT).unwrap();
     log.close().unwrap();
     assert_eq!(states(&registry.list().unwrap()), [("example.com/one", State::Grown, Some(3))]);
+}
+
+#[test]
+fn a_freeze_that_a_crash_kept_from_the_registry_is_recorded_by_the_next() {
+    let (world, registry) = World::new();
+    world.log(&registry, "example.com/one");
+    let driver = registry.log("example.com/one").driver(&options()).unwrap();
+    // The head is frozen, and then the process dies.
+    manage::freeze(&*driver, &world.keys, &options(), "case 7").unwrap();
+    assert_eq!(registry.find("example.com/one").unwrap().frozen, None);
+    let frozen = registry.freeze("example.com/one", &world.keys, "again").unwrap();
+    assert_eq!((frozen.tree_size, &*frozen.reason), (2, "case 7"));
+    assert_eq!(registry.find("example.com/one").unwrap().frozen, Some(frozen));
+    assert_eq!(states(&registry.list().unwrap()), [("example.com/one", State::Present, Some(2))]);
+    assert!(matches!(
+        registry.freeze("example.com/one", &world.keys, "once more"),
+        Err(RegistryError::Log(LogError::Frozen { .. }))
+    ));
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use indelible::{KeyRing, Log, Options, verify::Verdict};
+use indelible::{KeyRing, Log, Options, manage, verify::Verdict};
 use indelible_core::{entry::EntryRef, note::NoteSigner as _, tree::LeafIndex};
-use indelible_service::{Relay, Relayed};
+use indelible_service::{Relay, RelayError, Relayed};
 use indelible_store::driver::Driver as _;
 use indelible_store_postgres::{Database, PostgresDriver, Settings};
 use indelible_test_postgres::{Options as Server, TestServer};
@@ -213,6 +213,31 @@ fn what_the_log_refuses_is_set_aside_and_said() {
     assert_eq!(world.database.outbox_lag().unwrap()[0].refused, 1);
     log.close().unwrap();
     assert_eq!(world.verify(), Verdict::Intact);
+}
+
+#[test]
+fn a_frozen_log_is_named_and_what_waits_for_it_finds_a_way() {
+    let Some((world, log)) = World::new() else { return };
+    let options = Options::default();
+    manage::freeze(&world.driver(), &world.keys, &options, "case 7").unwrap();
+    world.app(r#"select indelible.record('{"action":"a.b","actor":{"type":"user","id":"m"}}')"#).unwrap();
+    // Who had it open finds out at the next checkpoint, who opens it at once.
+    log.checkpoint().unwrap_err();
+    let running = Relay::new(&world.database, &log).drain().unwrap_err();
+    let opening: RelayError = Log::open_in(&world.driver(), &world.keys, options.clone()).err().unwrap().into();
+    for error in [running, opening] {
+        let text = indelible::error::chain(&error);
+        for words in [ORIGIN, "case 7", "stays there", "log succeed", "docs/stores.md"] {
+            assert!(text.contains(words), "`{words}` is not in: {text}");
+        }
+    }
+    assert_eq!(world.database.outbox_lag().unwrap()[0].waiting, 1);
+    let next = PostgresDriver::new(world.database.clone(), Some("example.com/next".to_owned()));
+    let next = manage::succeed(&world.driver(), &next, "example.com/next", &world.keys, options).unwrap();
+    let again = "select indelible.record(event::jsonb, 'example.com/next') from indelible.outbox where log = 'example.com/outbox' order by id";
+    world.server.sql_in("audit", again);
+    assert_eq!(Relay::new(&world.database, &next).drain().unwrap(), relayed(1, 0, 0));
+    next.close().unwrap();
 }
 
 #[test]
