@@ -26,9 +26,10 @@ pub(crate) fn run(places: &Places, json: bool, args: &LogsArgs) -> Result<ExitCo
             "no root is named: give --root PLACE (a directory or a database) or set INDELIBLE_ROOT".to_owned(),
         )
     })?;
+    let options = places.options_for(root.place())?;
     match &args.command {
         LogsCommand::Init { origin, settings: how } => {
-            let options = Options { settings: settings(*how), ..Options::default() };
+            let options = Options { settings: settings(*how), ..options };
             let ring = ring(places, &root)?;
             let registry = Registry::create(root, origin, &ring, options)?;
             told(json, &json!({ "origin": origin, "registry": registry.place().to_string() }), || {
@@ -36,7 +37,7 @@ pub(crate) fn run(places: &Places, json: bool, args: &LogsArgs) -> Result<ExitCo
             })
         }
         LogsCommand::Create { origin, settings: how } => {
-            let options = Options { settings: settings(*how), ..Options::default() };
+            let options = Options { settings: settings(*how), ..options };
             let ring = ring(places, &root)?;
             let registry = Registry::open(root, options)?;
             let log = registry.create_log(origin, &ring)?;
@@ -44,15 +45,15 @@ pub(crate) fn run(places: &Places, json: bool, args: &LogsArgs) -> Result<ExitCo
             tell_created(&log, &registry.log(origin), &ring, json)?;
             Ok(ExitCode::SUCCESS)
         }
-        LogsCommand::List => list(&Registry::open(root, Options::default())?, json),
-        LogsCommand::Info { origin } => info(&Registry::open(root, Options::default())?, origin, json),
+        LogsCommand::List => list(&Registry::open(root, options)?, json),
+        LogsCommand::Info { origin } => info(&Registry::open(root, options)?, origin, json),
         LogsCommand::Freeze { origin, reason } => {
-            let frozen = Registry::open(root, Options::default())?.freeze(origin, &places.ring()?, reason)?;
+            let frozen = Registry::open(root, options)?.freeze(origin, &places.ring()?, reason)?;
             told(json, &json!({ "origin": origin, "reason": reason, "tree_size": frozen.tree_size }), || {
                 format!("`{origin}` is frozen at {} entries; nothing is written to it any more", frozen.tree_size)
             })
         }
-        LogsCommand::Verify => verify(&Registry::open(root, Options::default())?, &places.ring()?, json),
+        LogsCommand::Verify => verify(&Registry::open(root, options)?, &places.ring()?, json),
     }
 }
 

@@ -63,6 +63,25 @@ fn the_key_of_an_encrypted_file_is_beside_the_other_keys() {
     world.run(&["verify"]).refused(1, &["it is encrypted"]);
 }
 
+#[cfg(feature = "sqlcipher")]
+#[test]
+fn many_logs_in_an_encrypted_file_have_a_registry() {
+    let world = World::empty();
+    let root = format!("sqlcipher:{}", world.path("audit.db"));
+    let logs = |more: &[&str]| world.run(&[&["logs", "--root", root.as_str()], more].concat());
+    logs(&["init", "--origin", "test.example/registry"]).refused(1, &["its key is not known"]);
+    std::fs::create_dir_all(&world.keys).unwrap();
+    world.write("keys/sqlcipher.key", "5a".repeat(32));
+    logs(&["init", "--origin", "test.example/registry"]).ok();
+    logs(&["create", "test.example/a"]).ok();
+    let log = format!("{root}#test.example/a");
+    world.feed(&["append", "--log", &log], world.samples(5)).ok();
+    assert_eq!(logs(&["list", "--json"]).ok().json()[0]["entries"], 6);
+    logs(&["info", "test.example/a"]).ok();
+    logs(&["verify"]).ok();
+    logs(&["freeze", "test.example/a", "--reason", "case 7"]).ok();
+}
+
 #[test]
 fn a_log_goes_into_a_file_and_back_byte_for_byte_and_goes_on_where_it_broke_off() {
     // Several batches in what is copied at a time.
