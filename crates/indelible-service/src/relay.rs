@@ -75,6 +75,17 @@ pub struct Relayed {
     pub refused: u64,
 }
 
+/// What a relay that runs tells as it goes.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// Events were moved.
+    Moved(Relayed),
+    /// Nothing can be moved now, and it is tried again. Told once, until [`Told::Back`].
+    Away(&'a RelayError),
+    /// It can be moved again.
+    Back,
+}
+
 /// Moves events from an outbox into a log. Several may run at once.
 pub struct Relay<'a> {
     database: &'a Database,
@@ -95,13 +106,18 @@ impl<'a> Relay<'a> {
     /// [`RelayError`]; what was moved before stays moved, everything else waits.
     pub fn drain(&self) -> Result<Relayed, RelayError> {
         let mut total = Relayed::default();
+        self.drain_into(&mut total)?;
+        Ok(total)
+    }
+
+    fn drain_into(&self, total: &mut Relayed) -> Result<(), RelayError> {
         loop {
             let moved = self.step()?;
             total.recorded += moved.recorded;
             total.duplicates += moved.duplicates;
             total.refused += moved.refused;
             if moved.recorded + moved.refused == 0 {
-                return Ok(total);
+                return Ok(());
             }
         }
     }
@@ -109,15 +125,28 @@ impl<'a> Relay<'a> {
     /// Moves what waits, and what comes, until `stop` is set.
     ///
     /// # Errors
-    /// As [`Relay::drain`], but for what passes: a lost database is tried again.
-    pub fn run(&self, stop: &AtomicBool, every: Duration, told: &dyn Fn(Relayed)) -> Result<(), RelayError> {
+    /// As [`Relay::drain`], but for what passes: a lost database is tried again, and `told` hears of it once.
+    pub fn run(&self, stop: &AtomicBool, every: Duration, told: &dyn Fn(Told<'_>)) -> Result<(), RelayError> {
+        let mut away = false;
         while !stop.load(Ordering::Acquire) {
-            match self.drain() {
-                Ok(moved) if moved == Relayed::default() => {}
-                Ok(moved) => told(moved),
-                Err(error) if error.is_passing() => {}
-                Err(error) => return Err(error),
+            let mut moved = Relayed::default();
+            let result = self.drain_into(&mut moved);
+            if result.is_ok() && away {
+                told(Told::Back);
             }
+            if moved != Relayed::default() {
+                told(Told::Moved(moved));
+            }
+            away = match result {
+                Ok(()) => false,
+                Err(error) if !error.is_passing() => return Err(error),
+                Err(error) => {
+                    if !away {
+                        told(Told::Away(&error));
+                    }
+                    true
+                }
+            };
             thread::sleep(every);
         }
         Ok(())
@@ -139,7 +168,7 @@ impl<'a> Relay<'a> {
                     moved.duplicates += u64::from(receipt.duplicate);
                     recorded.push(waiting.row);
                 }
-                Err(error) if is_refusal(&error) => refused.push((waiting.row, indelible::error::chain(&error))),
+                Err(error) if error.is_refusal() => refused.push((waiting.row, indelible::error::chain(&error))),
                 Err(error) => return Err(self.stopped(error)),
             }
         }
@@ -188,17 +217,6 @@ fn attach(event: &mut Map<String, Value>, attachment: &Value) {
     if let Value::Array(named) = named {
         named.push(attachment.clone());
     }
-}
-
-/// Whether the event itself is at fault, so that another try would end the same way.
-fn is_refusal(error: &AppendError) -> bool {
-    matches!(
-        error,
-        AppendError::Event(_)
-            | AppendError::IdConflict { .. }
-            | AppendError::AttachmentMissing { .. }
-            | AppendError::AttachmentSize { .. }
-    )
 }
 
 /// JSON text with numbers of more digits than a double keeps as strings, as the database printed them.

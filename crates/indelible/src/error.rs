@@ -82,6 +82,17 @@ pub enum AppendError {
     },
 }
 
+impl AppendError {
+    /// Whether the event itself is at fault, and not the log: another try would end the same way. Nothing was recorded then.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Event(_) | Self::IdConflict { .. } | Self::AttachmentMissing { .. } | Self::AttachmentSize { .. }
+        )
+    }
+}
+
 /// Why a log could not be created, opened, read or checkpointed.
 #[derive(Debug, Error)]
 #[non_exhaustive]

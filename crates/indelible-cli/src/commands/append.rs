@@ -53,17 +53,6 @@ pub(crate) fn run(places: &Places, json: bool, args: &AppendArgs) -> Result<Exit
     Ok(ExitCode::from(exit::REJECTED))
 }
 
-/// Whether it is the event that is at fault, and not the log.
-pub(crate) fn is_rejection(error: &AppendError) -> bool {
-    matches!(
-        error,
-        AppendError::Event(_)
-            | AppendError::IdConflict { .. }
-            | AppendError::AttachmentMissing { .. }
-            | AppendError::AttachmentSize { .. }
-    )
-}
-
 /// Why an event was rejected, in one line, with the pointer where there is one.
 pub(crate) fn reason(error: &AppendError) -> (String, Option<&str>) {
     match error {
@@ -114,7 +103,7 @@ impl Run<'_> {
                 Ok(receipt) => self.receipt(&receipt)?,
                 Err(error) => {
                     self.rejects.keep(text)?;
-                    if is_rejection(&error) {
+                    if error.is_refusal() {
                         let (why, pointer) = reason(&error);
                         self.reject(number, &why, pointer);
                     } else {

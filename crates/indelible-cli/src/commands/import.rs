@@ -18,7 +18,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::{
-    append::{is_rejection, reason},
+    append::reason,
     rejects::Rejects,
 };
 use crate::{
@@ -239,7 +239,7 @@ impl Run<'_> {
                 Ok(_) => self.summary.recorded += 1,
                 Err(error) => {
                     self.rejects.keep(&record.source)?;
-                    if is_rejection(&error) {
+                    if error.is_refusal() {
                         self.reject(file, record.place, &reason(&error).0);
                     } else {
                         failed.get_or_insert((record.place, error));

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::atomic::AtomicBool, time::Duration};
 
 use indelible::{Location, Log, Options};
-use indelible_service::{Relay, RelayError, Relayed};
+use indelible_service::{Relay, RelayError, Relayed, Told};
 use indelible_store_postgres::{
     Database, Lag, Settings,
     connect::{
@@ -218,22 +218,29 @@ pub(crate) fn relay(places: &Places, json: bool, args: &RelayArgs) -> Result<Exi
     let options = Options::default();
     let log = Log::open_in(&*place.driver(&options)?, &places.ring()?, options).map_err(RelayError::from)?;
     let relay = Relay::new(&database, &log);
-    let told = |moved: Relayed| output::note(&told(moved));
     if args.once {
         let moved = relay.drain();
         let closed = log.close();
-        told(moved?);
+        tell(Told::Moved(moved?));
         closed?;
         return Ok(ExitCode::SUCCESS);
     }
-    relay.run(&AtomicBool::new(false), EVERY, &told)?;
+    relay.run(&AtomicBool::new(false), EVERY, &tell)?;
     log.close()?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn told(moved: Relayed) -> String {
-    let Relayed { recorded, duplicates, refused } = moved;
-    format!("{recorded} recorded ({duplicates} of them before), {refused} refused")
+fn tell(told: Told<'_>) {
+    match told {
+        Told::Moved(Relayed { recorded, duplicates, refused }) => {
+            output::note(&format!("{recorded} recorded ({duplicates} of them before), {refused} refused"));
+        }
+        Told::Away(error) => {
+            let why = output::safe(&indelible::error::chain(error)).into_owned();
+            output::note(&format!("{WARN}warning:{WARN:#} nothing can be moved now, and it is tried again: {why}"));
+        }
+        Told::Back => output::note("events are moved again"),
+    }
 }
 
 fn status(lags: &[Lag], json: bool) -> Result<ExitCode, Failure> {

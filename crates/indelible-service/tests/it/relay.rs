@@ -1,10 +1,17 @@
 //! From an application's own transaction into the log, once.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
 
 use indelible::{KeyRing, Log, Options, manage, verify::Verdict};
 use indelible_core::{entry::EntryRef, note::NoteSigner as _, tree::LeafIndex};
-use indelible_service::{Relay, RelayError, Relayed};
+use indelible_service::{Relay, RelayError, Relayed, Told};
 use indelible_store::driver::Driver as _;
 use indelible_store_postgres::{Database, PostgresDriver, Settings};
 use indelible_test_postgres::{Options as Server, TestServer};
@@ -213,6 +220,39 @@ fn what_the_log_refuses_is_set_aside_and_said() {
     assert_eq!(world.database.outbox_lag().unwrap()[0].refused, 1);
     log.close().unwrap();
     assert_eq!(world.verify(), Verdict::Intact);
+}
+
+#[test]
+fn a_database_that_is_away_is_told_once_and_so_is_its_return() {
+    let Some((world, log)) = World::new() else { return };
+    let (tell, heard) = mpsc::channel();
+    let next = || heard.recv_timeout(Duration::from_secs(60)).unwrap();
+    let stop = AtomicBool::new(false);
+    let relay = Relay::new(&world.database, &log);
+    thread::scope(|scope| {
+        let told = move |told: Told<'_>| {
+            let text = match told {
+                Told::Moved(moved) => format!("moved {}", moved.recorded),
+                Told::Away(error) => format!("away: {}", indelible::error::chain(error)),
+                Told::Back => "back".to_owned(),
+            };
+            tell.send(text).unwrap();
+        };
+        let stop = &stop;
+        let running = scope.spawn(move || relay.run(stop, Duration::from_millis(20), &told));
+        let record = r#"select indelible.record('{"action":"a.b","actor":{"type":"user","id":"m"}}')"#;
+        world.app(record).unwrap();
+        assert_eq!(next(), "moved 1");
+        world.server.stop();
+        assert!(next().starts_with("away: "));
+        world.server.start_again();
+        assert_eq!(next(), "back");
+        world.app(record).unwrap();
+        assert_eq!(next(), "moved 1");
+        stop.store(true, Ordering::Release);
+        running.join().unwrap().unwrap();
+    });
+    assert_eq!(heard.try_iter().count(), 0, "nothing is told twice");
 }
 
 #[test]
