@@ -77,7 +77,7 @@ impl Database {
         let pool = std::sync::Arc::clone(&self.pool);
         self.run(async move {
             let place = pool.place.clone();
-            let told = |fault: Fault| fault.told(&place, "migrate the schema", 0);
+            let told = |fault: Fault| fault.told(&place, "migrate the schema");
             let mut session = pool.session().await.map_err(told)?;
             let migrated = migrate(&mut session, &place).await;
             let end = if dry_run || migrated.is_err() { "rollback" } else { "commit" };
@@ -96,7 +96,7 @@ impl Database {
         let step = "list the logs";
         let rows = self.read(step, Call::new("select origin from indelible.logs order by number", Vec::new()))?;
         let origins: Result<_, tokio_postgres::Error> = rows.iter().map(|row| row.try_get(0)).collect();
-        origins.map_err(|error| Fault::from(error).told(self.place(), step, 0))
+        origins.map_err(|error| Fault::from(error).told(self.place(), step))
     }
 
     /// Lets a login do what a role of ours may.
@@ -107,7 +107,7 @@ impl Database {
         let pool = std::sync::Arc::clone(&self.pool);
         let sql = format!("grant {role} to \"{}\"", login.replace('"', "\"\""));
         self.run(async move {
-            let told = |fault: Fault| fault.told(&pool.place, "grant a role", 0);
+            let told = |fault: Fault| fault.told(&pool.place, "grant a role");
             let mut session = pool.session().await.map_err(told)?;
             session.batch(&sql).await.map_err(told)
         })
@@ -123,12 +123,12 @@ impl Database {
             let config = &pool.config;
             let (client, connected) = connect(config)
                 .await
-                .map_err(|error| Fault::Unreached(Box::new(error)).told(&pool.place, "look at the server", 0))?;
+                .map_err(|error| Fault::Unreached(Box::new(error)).told(&pool.place, "look at the server"))?;
             let pinned = "begin read only; set local search_path = pg_catalog, pg_temp";
             client
                 .batch_execute(pinned)
                 .await
-                .map_err(|error| Fault::from(error).told(&pool.place, "look at the server", 0))?;
+                .map_err(|error| Fault::from(error).told(&pool.place, "look at the server"))?;
             check::check(&client, config, &connected, &expected(), std::time::SystemTime::now()).await.map_err(
                 |error| StoreError::Database {
                     step: "look at the server",
@@ -149,7 +149,7 @@ impl Database {
 }
 
 async fn migrate(session: &mut Session, place: &str) -> Result<Vec<Migration>, StoreError> {
-    let told = |fault: Fault| fault.told(place, "migrate the schema", 0);
+    let told = |fault: Fault| fault.told(place, "migrate the schema");
     session.begin(&Call::new(ALONE, Vec::new())).await.map_err(told)?;
     let member = session.query(&Call::new(MEMBER, Vec::new())).await.map_err(told)?;
     let member = member.first().and_then(|row| row.try_get::<_, Option<bool>>(0).ok().flatten()).unwrap_or(false);
@@ -230,7 +230,7 @@ pub(crate) fn check(database: &Database) -> Result<(), StoreError> {
 /// Everything in the schema that is not as it was made.
 pub(crate) fn guards(database: &Database) -> Result<Vec<GuardFault>, StoreError> {
     let step = "check the schema's guards";
-    let broken = |error: tokio_postgres::Error| Fault::from(error).told(database.place(), step, 0);
+    let broken = |error: tokio_postgres::Error| Fault::from(error).told(database.place(), step);
     let mut faults = Vec::new();
     for row in database.read(step, Call::new(CHECK_GUARDS, Vec::new()))? {
         faults.push(GuardFault { place: row.try_get(0).map_err(broken)?, detail: row.try_get(1).map_err(broken)? });

@@ -82,7 +82,7 @@ impl Turn {
         let Self { session, _permit: permit, .. } = self;
         match session.commit(&sent.calls).await {
             Committed::Yes => Ok(()),
-            Committed::No(fault) => Err(fault.told(&pool.place, "append", sent.first)),
+            Committed::No(fault) => Err(fault.told_at(&pool.place, "append", sent.first)),
             Committed::Unclear(fault) => {
                 drop(permit);
                 resolve(pool, &sent, fault).await

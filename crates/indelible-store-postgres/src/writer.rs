@@ -85,7 +85,7 @@ impl PostgresWriter {
     fn begin_turn(&self) -> Result<Turn, StoreError> {
         let (pool, log) = (Arc::clone(&self.database().pool), self.reader.log);
         self.database().run(async move {
-            Turn::take(&pool, log).await.map_err(|fault| fault.told(&pool.place, "take the turn", 0))
+            Turn::take(&pool, log).await.map_err(|fault| fault.told(&pool.place, "take the turn"))
         })
     }
 
@@ -303,7 +303,7 @@ impl Writer for PostgresWriter {
             Some(mut turn) => {
                 let pool = Arc::clone(&self.database().pool);
                 let (rows, turn) = self.database().run(async move {
-                    let rows = turn.query(&call).await.map_err(|fault| fault.told(&pool.place, step, 0))?;
+                    let rows = turn.query(&call).await.map_err(|fault| fault.told(&pool.place, step))?;
                     Ok((rows, turn))
                 })?;
                 *lock(&self.turn) = Some(turn);

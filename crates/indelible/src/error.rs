@@ -169,6 +169,16 @@ pub enum LogError {
         /// What was found.
         detail: String,
     },
+    /// A log that is being copied, or its copy, contradicts itself or the other.
+    #[error(
+        "entry {index}: {detail}; what was copied stays and is not to be used: run `indelible verify` on the source, and copy to another place"
+    )]
+    Copy {
+        /// First index concerned.
+        index: u64,
+        /// What was found.
+        detail: String,
+    },
     /// An earlier failure ended writing.
     #[error("the log cannot be written to: {why}; mend the cause and open the log again")]
     Failed {

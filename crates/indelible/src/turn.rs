@@ -135,7 +135,7 @@ impl Inner {
         let mut kept = None;
         if let Some(end) = end {
             let found = self.check_end(sequencer, &end).and_then(|()| match end.unnamed {
-                Some(number) => self.kept_head(number).map(Some),
+                Some(number) => self.kept_head(number, end.size.0).map(Some),
                 None => Ok(None),
             });
             kept = found.map_err(|error| {
@@ -163,11 +163,11 @@ impl Inner {
         Ok(())
     }
 
-    /// A kept checkpoint by its number, verified: an entry that names a false one would be a false alarm for good.
-    fn kept_head(&self, number: u64) -> Result<KeptHead, LogError> {
+    /// The kept checkpoint that entry `index` is to name, verified: an entry that names a false one would be a false alarm for good.
+    fn kept_head(&self, number: u64, index: u64) -> Result<KeptHead, LogError> {
         let note = self.store.kept(number)?.ok_or_else(|| {
-            let detail = format!("the store says that checkpoint {number} was kept, and does not have it");
-            LogError::Evidence { index: 0, detail }
+            let detail = format!("it is to name checkpoint {number}, which the store says was kept, and does not have");
+            LogError::Evidence { index, detail }
         })?;
         let head = Checkpoint::open(&note, self.signer.verifying_key())?.head;
         Ok(KeptHead { number, root: head.root, size: head.size })
