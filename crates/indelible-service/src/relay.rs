@@ -54,14 +54,21 @@ impl From<LogError> for RelayError {
 impl RelayError {
     /// Whether the same may go well soon: the database was away.
     fn is_passing(&self) -> bool {
-        let store = match self {
-            Self::Store(error) | Self::Log(LogError::Store(error)) => error,
-            Self::Append(AppendError::Store(error)) => error,
-            Self::Log(LogError::Append(AppendError::Store(error))) => error,
-            Self::Log(_) | Self::Append(_) | Self::Frozen { .. } => return false,
-        };
-        matches!(store, StoreError::TryAgain { .. } | StoreError::Database { .. })
+        match self {
+            Self::Store(error) => is_away(error),
+            Self::Log(LogError::Store(error)) => is_away(error),
+            Self::Append(error) | Self::Log(LogError::Append(error)) => match error {
+                AppendError::Store(error) => is_away(error),
+                AppendError::Unknown { source, .. } => matches!(&**source, LogError::Store(error) if is_away(error)),
+                _ => false,
+            },
+            Self::Log(_) | Self::Frozen { .. } => false,
+        }
     }
+}
+
+fn is_away(error: &StoreError) -> bool {
+    matches!(error, StoreError::TryAgain { .. } | StoreError::Database { .. })
 }
 
 /// What a relay has moved.

@@ -22,7 +22,7 @@ use indelible_store::store::{End, Fingerprint, StoreError};
 
 use crate::{
     error::{AppendError, LogError, chain},
-    log::{Inner, Led, get},
+    log::{Inner, Led},
     open::rolled_back,
     queue::{Batched, Outcome, Prepared, lock},
     sequencer::{Draft, Known, Sequencer},
@@ -183,18 +183,25 @@ impl Inner {
         let chosen: Vec<Fingerprint> = events.iter().filter(|e| e.chosen.is_some()).map(|e| e.fingerprint).collect();
         let mut found: HashMap<Fingerprint, Vec<LeafIndex>> = HashMap::new();
         if !chosen.is_empty() {
-            let indices = self.store.lookup_many(&chosen).map_err(|error| AppendError::Store(Arc::new(error)))?;
+            let indices = self.store.lookup_many(&chosen).map_err(|error| AppendError::unknown(named(events), error))?;
             found.extend(chosen.into_iter().zip(indices).filter(|(_, indices)| !indices.is_empty()));
         }
         let end = draft.batch.first;
         Ok(sequencer.add(draft, events, &self.signing, kept, |event| {
             for index in found.get(&event.fingerprint).into_iter().flatten().filter(|index| index.0 < end) {
-                let stored = get(&*self.store, *index).map_err(|error| AppendError::Failed { why: chain(&error) })?;
-                if let Some(known) = self.compare(&stored, event)? {
+                if let Some(known) = self.compare_with(*index, event)? {
                     return Ok(known);
                 }
             }
             Ok(Known::New)
         }))
+    }
+}
+
+/// Events that are looked up together, for a message.
+fn named(events: &[Prepared]) -> String {
+    match events {
+        [event] => format!("`{}`", event.id),
+        events => format!("any of {} events", events.len()),
     }
 }

@@ -98,9 +98,14 @@ impl Run<'_> {
         }
         let results = self.log.append_all(&texts);
         let mut failed = None;
+        let last = numbers.last().copied().unwrap_or(0);
+        let mut received = 0;
         for ((number, text), result) in numbers.into_iter().zip(&texts).zip(results) {
             match result {
-                Ok(receipt) => self.receipt(&receipt)?,
+                Ok(receipt) => {
+                    self.receipt(&receipt)?;
+                    received = number;
+                }
                 Err(error) => {
                     self.rejects.keep(text)?;
                     if error.is_refusal() {
@@ -115,10 +120,14 @@ impl Run<'_> {
         self.out.flush()?;
         match failed {
             None => Ok(()),
-            Some((number, error)) => Err(Failure::text(format!(
-                "line {number} has no receipt, nor has any line behind it: {}",
-                chain(&error)
-            ))),
+            Some((number, error)) => {
+                let others = if received > number {
+                    format!("lines behind it may have one, none behind line {last} has")
+                } else {
+                    "nor has any line behind it".to_owned()
+                };
+                Err(Failure::text(format!("line {number} has no receipt, {others}: {}", chain(&error))))
+            }
         }
     }
 

@@ -232,8 +232,9 @@ impl Run<'_> {
     fn group(&mut self, file: &Path, group: &[Record]) -> Result<(), Failure> {
         let events: Vec<&[u8]> = group.iter().map(|record| record.event.as_slice()).collect();
         let results = self.log.append_all(&events);
-        let mut failed = None;
+        let (mut failed, mut more) = (None, false);
         for (record, result) in group.iter().zip(results) {
+            more |= failed.is_some() && result.is_ok();
             match result {
                 Ok(receipt) if receipt.duplicate => self.summary.duplicates += 1,
                 Ok(_) => self.summary.recorded += 1,
@@ -252,10 +253,9 @@ impl Run<'_> {
             None => Ok(()),
             Some((place, error)) => {
                 let file = file.display();
-                Err(Failure::text(format!(
-                    "`{file}`: {place} is not known to be recorded, nor is what follows: {}",
-                    chain(&error)
-                )))
+                let others = if more { "though some of what follows is" } else { "nor is what follows" };
+                let why = chain(&error);
+                Err(Failure::text(format!("`{file}`: {place} is not known to be recorded, {others}: {why}")))
             }
         }
     }

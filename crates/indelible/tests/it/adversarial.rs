@@ -729,6 +729,30 @@ fn a27_what_cannot_be_read_is_not_absent() {
 }
 
 #[test]
+fn a_duplicate_that_cannot_be_compared_is_not_said_to_be_recorded_nor_the_log_to_be_broken() {
+    let world = World::with_events(20, 2, options());
+    // The signature of entry 5, which has the id `event-4`.
+    world.edit_line(5, |line| {
+        let mut line = line.to_vec();
+        let at = line.len() - 4;
+        line[at] = if line[at] == b'0' { b'1' } else { b'0' };
+        line
+    });
+    let log = world.open();
+    let before = log.size().unwrap();
+    let results = log.append_all(&[event(4), event(100)]);
+    let error = results[0].as_ref().unwrap_err();
+    assert!(matches!(error, AppendError::Unknown { .. }) && !error.is_refusal(), "{error:?}");
+    let text = indelible::error::chain(error);
+    for words in ["`event-4`", "nothing was recorded", "entry 5", "its signature is wrong", "indelible verify"] {
+        assert!(text.contains(words), "`{words}` is not in: {text}");
+    }
+    assert!(!text.contains("cannot be written to") && !text.contains("durable"), "{text}");
+    results[1].as_ref().unwrap();
+    assert_eq!(log.size().unwrap(), before + 1);
+}
+
+#[test]
 fn a28_every_member_of_an_entry_is_covered() {
     let world = SimWorld::new(1, sim_settings());
     let log = world.create();
