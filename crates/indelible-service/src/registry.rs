@@ -381,17 +381,11 @@ impl Registry {
         let signer = keys.checkpoint_signer(&reader.info().origin).map_err(LogError::from)?;
         let key: VerifyingKey = signer.verifying_key().clone();
         let request = Request {
-            key,
             ring: Some(keys),
             heads: Some(&*heads),
             head_required: true,
             checkpoint,
-            receipts: Vec::new(),
-            from: None,
-            strict: false,
-            threads: 0,
-            progress: None,
-            now: self.options.clock.now(),
+            ..Request::new(key, self.options.clock.now())
         };
         Ok(verify(&*reader, &request)?)
     }

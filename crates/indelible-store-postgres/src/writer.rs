@@ -84,9 +84,8 @@ impl PostgresWriter {
 
     fn begin_turn(&self) -> Result<Turn, StoreError> {
         let (pool, log) = (Arc::clone(&self.database().pool), self.reader.log);
-        self.database().run(async move {
-            Turn::take(&pool, log).await.map_err(|fault| fault.told(&pool.place, "take the turn"))
-        })
+        self.database()
+            .run(async move { Turn::take(&pool, log).await.map_err(|fault| fault.told(&pool.place, "take the turn")) })
     }
 
     /// Partitions are made ahead; where that does not work now, rows go where all rows go that have no month.

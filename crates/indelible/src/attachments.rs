@@ -41,7 +41,8 @@ pub(crate) fn check(store: &(impl Reader + ?Sized), id: &str, body: &[u8]) -> Re
     }
     for (digest, said) in named(body) {
         let Some(hash) = parse_digest(&digest) else { continue };
-        let unknown = |error: StoreError| AppendError::unknown(format!("the attachment `{digest}` of event `{id}`"), error);
+        let unknown =
+            |error: StoreError| AppendError::unknown(format!("the attachment `{digest}` of event `{id}`"), error);
         let stored = store.attachment_size(&hash).map_err(unknown)?;
         match stored {
             Some(stored) if stored == said => {}

@@ -49,7 +49,9 @@ pub enum AppendError {
         stored: u64,
     },
     /// Reading failed, or gave what is wrong, where the event had to be compared with what is stored. Nothing was recorded.
-    #[error("whether {what} is stored could not be told, and nothing was recorded now: send it once more with the same id")]
+    #[error(
+        "whether {what} is stored could not be told, and nothing was recorded now: send it once more with the same id"
+    )]
     Unknown {
         /// The event by its id, or what it names.
         what: String,

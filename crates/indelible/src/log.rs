@@ -608,7 +608,8 @@ impl Inner {
             Some((Vec::new(), 0))
         } else {
             let token = self.store.id_token();
-            let found = self.store.lookup(fingerprint).map_err(|error| AppendError::unknown(format!("`{id}`"), error))?;
+            let found =
+                self.store.lookup(fingerprint).map_err(|error| AppendError::unknown(format!("`{id}`"), error))?;
             Some((found.into_iter().map(|index| index.0).collect(), token))
         };
         Ok(Prepared { start, id, fingerprint, chosen })

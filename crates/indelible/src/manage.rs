@@ -111,17 +111,11 @@ pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<V
     let heads = options.heads_for(keys);
     let origin = reader.info().origin.clone();
     let request = Request {
-        key: keys.checkpoint_signer(&origin)?.verifying_key().clone(),
         ring: Some(keys),
         heads: Some(&*heads),
         head_required: true,
-        checkpoint: None,
-        receipts: Vec::new(),
-        from: None,
         strict: true,
-        threads: 0,
-        progress: None,
-        now: options.clock.now(),
+        ..Request::new(keys.checkpoint_signer(&origin)?.verifying_key().clone(), options.clock.now())
     };
     let report = verify(&*reader, &request).map_err(|error| LogError::Refused(chain(&error)))?;
     match report.status {

@@ -183,7 +183,8 @@ impl Inner {
         let chosen: Vec<Fingerprint> = events.iter().filter(|e| e.chosen.is_some()).map(|e| e.fingerprint).collect();
         let mut found: HashMap<Fingerprint, Vec<LeafIndex>> = HashMap::new();
         if !chosen.is_empty() {
-            let indices = self.store.lookup_many(&chosen).map_err(|error| AppendError::unknown(named(events), error))?;
+            let indices =
+                self.store.lookup_many(&chosen).map_err(|error| AppendError::unknown(named(events), error))?;
             found.extend(chosen.into_iter().zip(indices).filter(|(_, indices)| !indices.is_empty()));
         }
         let end = draft.batch.first;

@@ -17,10 +17,7 @@ use indelible_import::{
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{
-    append::reason,
-    rejects::Rejects,
-};
+use super::{append::reason, rejects::Rejects};
 use crate::{
     cli::{ImportArgs, ImportFormat, OldArgs},
     exit,

@@ -16,7 +16,7 @@ use crate::{
     exit,
     failure::Failure,
     output::{self, BAD, GOOD},
-    places::{Places, now},
+    places::Places,
 };
 
 /// Looks after many logs.
@@ -63,7 +63,7 @@ fn ring(places: &Places, root: &Root) -> Result<KeyRing, Failure> {
     if let Some(path) = root.path() {
         check_apart(&keys, path)?;
     }
-    Ok(KeyRing::load_or_create(&keys, &now().to_string())?)
+    Ok(KeyRing::load_or_create(&keys)?)
 }
 
 fn told(json: bool, value: &Value, text: impl FnOnce() -> String) -> Result<ExitCode, Failure> {

@@ -52,7 +52,6 @@ pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<Exit
         bar.set_position(done);
     };
     let request = Request {
-        key: rests_on.key.clone(),
         ring: rests_on.ring.as_ref(),
         heads: Some(&rests_on.heads.store),
         head_required: rests_on.ring.is_some(),
@@ -60,9 +59,8 @@ pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<Exit
         receipts: args.receipts.as_deref().map(read_receipts).transpose()?.unwrap_or_default(),
         from: from_path.as_deref().map(|path| read_verified(path, &*reader)).transpose()?.flatten(),
         strict: args.strict,
-        threads: 0,
         progress: Some(&progress),
-        now: now(),
+        ..Request::new(rests_on.key.clone(), now())
     };
     let report = verify(&*reader, &request).map_err(|error| match (&error, &rests_on.ring) {
         (VerifyError::HeadMissing { .. }, Some(ring)) => {

@@ -27,7 +27,7 @@ fn options() -> Options {
 impl World {
     fn new() -> (Self, Registry) {
         let dir = tempfile::tempdir().unwrap();
-        let keys = KeyRing::load_or_create(&dir.path().join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
+        let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
         let world = Self { dir, keys };
         let registry = Registry::create(world.root(), "example.com/registry", &world.keys, options()).unwrap();
         (world, registry)
@@ -106,7 +106,7 @@ fn another_log_in_its_place_is_noticed() {
     world.log(&registry, "example.com/one");
     let path = only(&world.path().join("logs"));
     std::fs::remove_dir_all(&path).unwrap();
-    let other = KeyRing::load_or_create(&world.dir.path().join("other"), "2026-01-01T00:00:00.000000Z").unwrap();
+    let other = KeyRing::load_or_create(&world.dir.path().join("other")).unwrap();
     indelible::Log::create(&path, "example.com/one", &other, options()).unwrap().close().unwrap();
     assert_eq!(states(&registry.list().unwrap()), [("example.com/one", State::Replaced, Some(1))]);
 }
@@ -197,7 +197,7 @@ fn a_log_from_before_is_registered_as_it_is() {
 #[test]
 fn heads_that_are_kept_elsewhere_are_those_that_count() {
     let dir = tempfile::tempdir().unwrap();
-    let keys = KeyRing::load_or_create(&dir.path().join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
+    let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
     let heads = dir.path().join("elsewhere");
     let elsewhere = Options { heads: Some(Arc::new(FileHeads::new(OsDisk::shared(), &heads))), ..options() };
     let root = Root::directory(dir.path().join("root"));

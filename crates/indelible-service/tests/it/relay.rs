@@ -35,7 +35,7 @@ impl World {
         database.migrate(false).unwrap();
         server.sql_in("audit", "create role app login; grant audit_source to app; create role relay login; grant audit_relay to relay; create table accounts (id int primary key, owner text, balance numeric, secret text); alter table accounts owner to app");
         let dir = tempfile::tempdir().unwrap();
-        let keys = KeyRing::load_or_create(&dir.path().join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
+        let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
         let world = Self { database: open(&server, "relay"), server, dir, keys };
         let log = Log::create_in(&world.driver(), ORIGIN, &world.keys, Options::default()).unwrap();
         Some((world, log))
@@ -63,17 +63,15 @@ impl World {
         let heads =
             indelible_store::heads::FileHeads::new(indelible_store::disk::OsDisk::shared(), &self.keys.heads_dir());
         let request = indelible::verify::Request {
-            key: self.keys.checkpoint_signer(ORIGIN).unwrap().verifying_key().clone(),
             ring: Some(&self.keys),
             heads: Some(&heads),
             head_required: true,
-            checkpoint: None,
-            receipts: Vec::new(),
-            from: None,
             strict: true,
             threads: 2,
-            progress: None,
-            now: indelible::clock::Clock::now(&indelible::clock::SystemClock::default()),
+            ..indelible::verify::Request::new(
+                self.keys.checkpoint_signer(ORIGIN).unwrap().verifying_key().clone(),
+                indelible::clock::Clock::now(&indelible::clock::SystemClock::default()),
+            )
         };
         indelible::verify::verify(&*reader, &request).unwrap().status
     }
@@ -225,7 +223,7 @@ fn what_the_log_refuses_is_set_aside_and_said() {
 #[test]
 fn a_database_that_is_away_is_told_once_and_so_is_its_return() {
     let Some((world, log)) = World::new() else { return };
-    let (tell, heard) = mpsc::channel();
+    let (tell, heard) = mpsc::sync_channel(16);
     let next = || heard.recv_timeout(Duration::from_secs(60)).unwrap();
     let stop = AtomicBool::new(false);
     let relay = Relay::new(&world.database, &log);

@@ -205,7 +205,7 @@ fn a08_an_unsigned_log_has_a_verdict_of_its_own_and_never_passes() {
 #[test]
 fn a09_a_wrong_verification_key_is_always_an_error() {
     let world = World::with_events(20, 1, options());
-    let other = KeyRing::load_or_create(&world.dir.path().join("other"), "2026-01-01T00:00:00.000000Z").unwrap();
+    let other = KeyRing::load_or_create(&world.dir.path().join("other")).unwrap();
     let wrong = other.checkpoint_signer(ORIGIN).unwrap().verifying_key().clone();
     let renamed = world.keys.checkpoint_signer("example.com/other").unwrap().verifying_key().clone();
     for tampered in [false, true] {
@@ -629,7 +629,7 @@ fn a21_the_stored_form_is_the_hashed_form() {
 fn a25_keys_inside_the_log_are_refused() {
     let world = World::new();
     let log = world.log_path();
-    let inside = KeyRing::load_or_create(&log.join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
+    let inside = KeyRing::load_or_create(&log.join("keys")).unwrap();
     assert!(matches!(Log::create(&log, ORIGIN, &inside, options()), Err(LogError::Keys(_))));
     std::fs::remove_dir_all(&log).unwrap();
     world.create(options()).close().unwrap();
