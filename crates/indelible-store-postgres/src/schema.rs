@@ -40,6 +40,7 @@ const APPLIED: &str = "select version, sha256 from indelible.schema_migrations";
 const RECORD: &str = "insert into indelible.schema_migrations (version, name, sha256) values ($1, $2, $3)";
 const MEMBER: &str = "select r.rolsuper or pg_catalog.pg_has_role(r.oid, o.oid, 'member')
     from pg_catalog.pg_roles r left join pg_catalog.pg_roles o on o.rolname = 'indelible_owner' where r.rolname = current_user";
+const IS_ROLE: &str = "select 1 from pg_catalog.pg_roles where rolname = $1::text";
 const VERSION: &str = "select max(version) from indelible.schema_migrations";
 const STORED_FUNCTIONS: &str =
     "select p.proname::text, p.prosrc, pg_catalog.array_to_string(p.proconfig, ';'), p.prosecdef,
@@ -102,8 +103,15 @@ impl Database {
     /// Lets a login do what a role of ours may.
     ///
     /// # Errors
-    /// [`StoreError::Unfit`] where the login that is used may not grant it, [`StoreError::Database`] where there is no such login.
+    /// [`StoreError::Unfit`] where the login that is used may not grant it, or role or login are not there yet.
     pub fn grant(&self, role: &'static str, login: &str) -> Result<(), StoreError> {
+        let remedies = [
+            (role, "the roles are made by `indelible store migrate`: run that first".to_owned()),
+            (login, format!("make the login first, such as `create role \"{login}\" login`, or correct its name")),
+        ];
+        for (name, remedy) in remedies {
+            self.need_role(name, &remedy)?;
+        }
         let pool = std::sync::Arc::clone(&self.pool);
         let sql = format!("grant {role} to \"{}\"", login.replace('"', "\"\""));
         self.run(async move {
@@ -111,6 +119,15 @@ impl Database {
             let mut session = pool.session().await.map_err(told)?;
             session.batch(&sql).await.map_err(told)
         })
+    }
+
+    fn need_role(&self, name: &str, remedy: &str) -> Result<(), StoreError> {
+        let call = Call::new(IS_ROLE, vec![Param::Text(Some(name.to_owned()))]);
+        if self.read("look for a role", call)?.is_empty() {
+            let detail = format!("there is no role `{name}`: {remedy}");
+            return Err(StoreError::Unfit { place: self.place().to_owned(), detail });
+        }
+        Ok(())
     }
 
     /// Looks at the server, the way to it, the login and the guards, and says what is unsafe.

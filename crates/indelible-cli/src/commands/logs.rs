@@ -16,7 +16,7 @@ use crate::{
     exit,
     failure::Failure,
     output::{self, BAD, GOOD},
-    places::Places,
+    places::{Places, known_head, writers_heads},
 };
 
 /// Looks after many logs.
@@ -150,7 +150,10 @@ fn verify(registry: &Registry, ring: &KeyRing, json: bool) -> Result<ExitCode, F
         let Some(known) = &log.registered else { continue };
         // What could not be looked at may still be verified, which says what is wrong with it.
         if !matches!(log.state, State::Present | State::Unreadable) {
-            rows.push((log.origin.clone(), log.state.verdict(), log.state.as_str().to_owned(), log.size.unwrap_or(0)));
+            let known = known_head(&writers_heads(ring).store, &log.origin).filter(|_| log.state == State::Missing);
+            let detail = known.map_or_else(String::new, |known| format!(": {known}"));
+            let detail = format!("{}{detail}", log.state.as_str());
+            rows.push((log.origin.clone(), log.state.verdict(), detail, log.size.unwrap_or(0)));
             continue;
         }
         let report = match registry.verify_log(known, ring) {

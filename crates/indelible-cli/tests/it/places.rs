@@ -107,6 +107,7 @@ fn a03_a_registered_log_that_vanishes_is_told() {
     assert!(logs(&["list"]).ok().out.contains("frozen: case 7"));
     std::fs::remove_dir_all(&place).unwrap();
     assert!(logs(&["list"]).code(10).out.contains("missing"));
-    assert!(logs(&["verify"]).code(10).out.contains("missing"));
+    let told = logs(&["verify"]).code(10).out;
+    assert!(told.contains("missing: the head store knows `test.example/a` with 6 entries"), "{told}");
     logs(&["info", "test.example/none"]).refused(1, &["no log `test.example/none` is registered"]);
 }

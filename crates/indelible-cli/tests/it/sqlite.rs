@@ -38,6 +38,26 @@ fn where_a_file_holds_several_logs_one_is_named() {
     world.run(&["verify"]).refused(1, &["no log `test.example/third`"]);
 }
 
+#[test]
+fn a_log_that_was_deleted_is_told_by_the_head_store() {
+    let mut world = world("sqlite", "");
+    let file = format!("sqlite:{}", world.path("audit.db"));
+    world.init(&[]).ok();
+    world.feed(&["append"], world.samples(3)).ok();
+    let key = world.public_key();
+    world.run(&["verify", "--public-key", &key]).ok();
+    for name in ["audit.db", "audit.db-wal", "audit.db-shm"] {
+        drop(std::fs::remove_file(world.at(name)));
+    }
+    world.run(&["init", &file, "--origin", "test.example/other"]).ok();
+    world.log = PathBuf::from(format!("{file}#test.example/audit"));
+    let words = ["knows `test.example/audit` with 4 entries", "was deleted"];
+    world.run(&["verify"]).refused(10, &words);
+    world.run(&["verify", "--public-key", &key]).refused(10, &words);
+    world.log = PathBuf::from(format!("{file}#test.example/never"));
+    world.run(&["verify"]).refused(1, &["no log `test.example/never`"]);
+}
+
 #[cfg(not(feature = "sqlcipher"))]
 #[test]
 fn encryption_that_was_not_built_in_is_said() {

@@ -505,11 +505,14 @@ fn a19_a_full_queue_refuses_clearly_or_waits_and_a_gap_is_an_entry() {
     let settled: BTreeSet<u64> = accepted.into_iter().map(|promise| promise.settle().unwrap().index.0).collect();
     assert_eq!((settled.len(), log.size().unwrap()), (count, count as u64 + 2), "accepted = stored");
     log.append_json(&event(999_999)).unwrap();
+    log.record_gap(1, "once more", None).unwrap();
     log.close().unwrap();
     drop(log);
     let report = world.verify();
     check(&report, Verdict::Intact, None, None);
     assert!(report.remarks.iter().any(|r| r.kind == "gap" && r.index == Some(gap)), "{:?}", report.remarks);
+    let told = |words: &str| report.remarks.iter().any(|remark| remark.detail.starts_with(words));
+    assert!(told("a caller dropped 2 events: ") && told("a caller dropped 1 event: "), "{:?}", report.remarks);
     println!("a19: {count} events fit the queue; the next was refused");
 }
 
