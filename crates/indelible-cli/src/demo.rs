@@ -10,10 +10,16 @@
 //! | `hands` | a copy of the log in the attacker's hands: segments taken apart and put together |
 //! | `attacks` | what is done to the copies, and what verification has to say of it |
 //! | `table` | the same events in an SQL table with the usual triggers |
+//! | `outbox` | an application's own table, whose changes become entries |
+//! | `postgres` | the server for that |
 //! | `show` | what is printed |
 
 mod attacks;
 mod hands;
+#[cfg(feature = "postgres")]
+mod outbox;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod show;
 mod stage;
 mod table;
@@ -82,6 +88,8 @@ fn play(dir: &Path, kept: Option<&Path>, out: &mut dyn Write) -> anyhow::Result<
     show.note("The last line is no error. An old copy is genuine, and only what was kept outside of it can tell:")?;
     show.note("the head store, a receipt, a checkpoint that was handed on.")?;
     compare_with_table(&stage, &mut show)?;
+    #[cfg(feature = "postgres")]
+    record_changes(&stage, &mut show)?;
     show.end(begun.elapsed(), &stage, kept)
 }
 
@@ -161,6 +169,39 @@ fn compare_with_table(stage: &Stage, show: &mut Show<'_>) -> anyhow::Result<()> 
         expected: table.is_silent(),
     })?;
     show.outcome(&attacks::same_change().carry_out(stage)?)
+}
+
+#[cfg(feature = "postgres")]
+fn record_changes(stage: &Stage, show: &mut Show<'_>) -> anyhow::Result<()> {
+    use outbox::Outbox;
+
+    show.section("6", "Record what an application changes", "a table in PostgreSQL, changed by psql alone")?;
+    let Some(outbox) = outbox::play(&stage.keys)? else {
+        return show.fact("SKIPPED: PostgreSQL is not installed here (on Debian: apt-get install postgresql).");
+    };
+    show.fact(&format!("{};", outbox::BULK_UPDATE))?;
+    let rows = Outbox::ROWS;
+    show.verdict(
+        outbox.complete,
+        &format!("{rows} rows changed, {rows} entries, by way of trigger, outbox and relay; the first:"),
+    )?;
+    show.fact(&outbox.first)?;
+    let answer =
+        |report: &indelible::verify::Report| format!("{} ({})", report.status.as_str(), report.status.exit_code());
+    show.outcome(&Outcome {
+        what: "verify".to_owned(),
+        verdict: answer(&outbox.whole),
+        detail: format!("{} entries", outbox.whole.entries_verified),
+        expected: outbox.whole.status == indelible::verify::Verdict::Intact,
+    })?;
+    let found = outbox.tampered.findings.first();
+    show.outcome(&Outcome {
+        what: "a superuser blames somebody else".to_owned(),
+        verdict: answer(&outbox.tampered),
+        detail: found.and_then(|found| found.index).map_or_else(String::new, |index| format!("entry {index}")),
+        expected: outbox.tampered.status == indelible::verify::Verdict::Tampered
+            && found.is_some_and(|found| found.index == Some(outbox.changed)),
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::{env, path::PathBuf, sync::Arc};
 
 use indelible::{
-    KeyRing, Location, Log, LogError, Options,
+    Databases, KeyRing, Location, Log, LogError, Options,
     clock::{Clock as _, SystemClock},
     location::sqlcipher_key,
 };
@@ -33,6 +33,7 @@ use crate::{cli::PlaceArgs, failure::Failure, output};
 pub(crate) struct Places {
     log: Option<Location>,
     keys: Option<PathBuf>,
+    databases: Databases,
 }
 
 /// A head store and how to name things in it.
@@ -52,7 +53,7 @@ impl Heads {
 
 impl Places {
     pub(crate) fn new(args: PlaceArgs) -> Self {
-        Self { log: args.log, keys: args.keys }
+        Self { log: args.log, keys: args.keys, databases: Databases::default() }
     }
 
     /// Where the log is.
@@ -68,13 +69,18 @@ impl Places {
         Ok(log.driver(&self.options_for(log)?)?)
     }
 
-    /// What is usual, and the key of a file that is encrypted.
+    /// What is usual, with the databases that this process has reached.
+    pub(crate) fn options(&self) -> Options {
+        Options { databases: self.databases.clone(), ..Options::default() }
+    }
+
+    /// The same with the key of a file that is encrypted.
     pub(crate) fn options_for(&self, log: &Location) -> Result<Options, Failure> {
         let sqlcipher_key = match log {
             Location::Sqlite { encrypted: true, .. } => sqlcipher_key(&self.keys()?)?,
             _ => None,
         };
-        Ok(Options { sqlcipher_key, ..Options::default() })
+        Ok(Options { sqlcipher_key, ..self.options() })
     }
 
     /// The keys directory.
@@ -113,7 +119,7 @@ impl Places {
         if let Some(path) = self.log()?.path() {
             check_apart(ring.dir(), path)?;
         }
-        Log::open_in(&*self.driver()?, &ring, Options::default()).map_err(|error| match error {
+        Log::open_in(&*self.driver()?, &ring, self.options()).map_err(|error| match error {
             LogError::HeadMissing { .. } => keys_of_another_log(&*reader, &ring).unwrap_or_else(|| error.into()),
             error => error.into(),
         })

@@ -22,7 +22,9 @@ pub const MAX_FRAMES: usize = 1 << 22;
 /// Magic, header, one block with one byte in it, checksum: no frame of lines is smaller.
 const MIN_COMPRESSED: u64 = 4 + 2 + 3 + 1 + 4;
 
-const LEVEL: i32 = 3;
+/// In frames of 64 KiB level 3 gains nothing over level 1 (sample events 4.56 against 4.63 times smaller, a Kubernetes trail 7.11 against 7.14, CloudTrail 7.73
+/// against 7.66) and takes a third more time.
+const LEVEL: i32 = 1;
 const SKIPPABLE: u32 = 0x184D_2A5E;
 const SEEKABLE: u32 = 0x8F92_EAB1;
 

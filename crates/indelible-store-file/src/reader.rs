@@ -162,7 +162,7 @@ impl FileReader {
         let mut end = Durable { size: 0, bytes: 0, done: false };
         let segments = self.segments(true)?;
         for (n, segment) in segments.iter().enumerate() {
-            let open = OpenSegment::open(&self.disk, &self.layout, *segment, Trust::Table)?;
+            let open = self.open_segment(*segment, Trust::Table)?;
             if n + 1 < segments.len() {
                 end.bytes += open.len()?;
                 continue;
@@ -205,6 +205,17 @@ impl FileReader {
         Ok(list.clone())
     }
 
+    /// Opens a segment of a list that may be old: a live writer may have compressed it since, and taken its plain form away.
+    fn open_segment(&self, segment: Segment, trust: Trust) -> Result<OpenSegment, StoreError> {
+        match OpenSegment::open(&self.disk, &self.layout, segment, trust) {
+            Err(error) if segment.kind == Kind::Plain && is_missing(&error) => {
+                let closed = Segment { kind: Kind::Closed, ..segment };
+                OpenSegment::open(&self.disk, &self.layout, closed, trust)
+            }
+            result => result,
+        }
+    }
+
     /// The segment with entry `index` and the offset of its line there. A segment that changed its form, or that is newer
     /// than the list at hand, is looked for again under a fresh list.
     fn locate(&self, index: u64, position: u64) -> Result<(Arc<OpenSegment>, u64), StoreError> {
@@ -234,10 +245,11 @@ impl FileReader {
         let at = segments.partition_point(|s| s.first <= index);
         let segment = at.checked_sub(1).and_then(|at| segments.get(at)).ok_or(StoreError::Absent { index })?;
         let mut open = lock(&self.open);
-        if let Some(found) = open.iter().find(|o| o.segment == *segment) {
+        let is_it = |o: &Segment| o == segment || (o.first == segment.first && o.kind == Kind::Closed);
+        if let Some(found) = open.iter().find(|o| is_it(&o.segment)) {
             return Ok(Arc::clone(found));
         }
-        let opened = Arc::new(OpenSegment::open(&self.disk, &self.layout, *segment, Trust::Table)?);
+        let opened = Arc::new(self.open_segment(*segment, Trust::Table)?);
         if open.len() >= OPEN_SEGMENTS {
             open.remove(0);
         }
@@ -257,7 +269,7 @@ impl FileReader {
         let segments = self.segments(true)?;
         let at = segments.partition_point(|s| s.first < first);
         let Some(before) = at.checked_sub(1).and_then(|at| segments.get(at)) else { return Ok(0) };
-        let open = OpenSegment::open(&self.disk, &self.layout, *before, Trust::Table)?;
+        let open = self.open_segment(*before, Trust::Table)?;
         let base = self.base_of(before.first)? + open.len()?;
         lock(&self.known).insert(first, base);
         Ok(base)
@@ -530,36 +542,30 @@ impl FileReader {
         let mut runs = Vec::new();
         let mut position = 0;
         for (n, segment) in segments.iter().enumerate() {
-            let mut segment = *segment;
-            let mut open = OpenSegment::open(&self.disk, &self.layout, segment, Trust::Table);
-            if segment.kind == Kind::Plain && open.as_ref().is_err_and(is_missing) {
-                // Compressed by a live writer since the list was made.
-                segment.kind = Kind::Closed;
-                open = OpenSegment::open(&self.disk, &self.layout, segment, Trust::Table);
-            }
-            let open = match open {
-                Err(StoreError::Damaged { .. }) => OpenSegment::open(&self.disk, &self.layout, segment, Trust::Walk)?,
+            let open = match self.open_segment(*segment, Trust::Table) {
+                Err(StoreError::Damaged { .. }) => self.open_segment(*segment, Trust::Walk)?,
                 // Who reads its pieces is told.
                 Err(StoreError::Evidence { .. }) => {
                     let place = segment.path(&self.layout).display().to_string();
-                    runs.push(Run { first: segment.first, place, bytes: 0, beyond: 0, closed: true });
+                    runs.push(Run { first: segment.first, place, bytes: 0, beyond: 0, closed: true, end: None });
                     continue;
                 }
                 open => open?,
             };
             let mut bytes = open.len()?;
-            let beyond = match segment.kind {
+            let kind = open.segment.kind;
+            let beyond = match kind {
                 Kind::Plain => bytes.saturating_sub(MAX_PLAIN_BYTES),
                 Kind::Closed => 0,
             };
             bytes -= beyond;
-            let closed = segment.kind == Kind::Closed || n + 1 < segments.len();
+            let closed = kind == Kind::Closed || n + 1 < segments.len();
             // Beside a live writer the newest segment is read only as far as it is known to be synced.
             if let (false, Some(durable)) = (closed, durable) {
                 bytes = bytes.min(durable.bytes.saturating_sub(position));
             }
             position += bytes;
-            runs.push(Run { first: segment.first, place: open.place(), bytes, beyond, closed });
+            runs.push(Run { first: segment.first, place: open.place(), bytes, beyond, closed, end: None });
         }
         Ok(runs)
     }
@@ -588,14 +594,7 @@ impl FileReader {
         open.retain(|o| o.segment.first != run.first);
         let kind = if run.place.ends_with(".zst") { Kind::Closed } else { Kind::Plain };
         let segment = Segment { first: run.first, kind };
-        let opened = match OpenSegment::open(&self.disk, &self.layout, segment, Trust::Walk) {
-            Err(error) if kind == Kind::Plain && is_missing(&error) => {
-                let closed = Segment { kind: Kind::Closed, ..segment };
-                OpenSegment::open(&self.disk, &self.layout, closed, Trust::Walk)?
-            }
-            result => result?,
-        };
-        let opened = Arc::new(opened);
+        let opened = Arc::new(self.open_segment(segment, Trust::Walk)?);
         if open.len() >= OPEN_SEGMENTS {
             open.remove(0);
         }

@@ -9,11 +9,12 @@
 use indelible_core::{
     entry::{Line, MAX_LINE_BYTES},
     time::Micros,
-    tree::{Frontier, Hash, leaf_hash},
+    tree::{Frontier, Hash},
 };
 use indelible_store::{
     disk::{Open, SharedDisk, replace_small},
     driver::{Cut, Recovered, TailCheck},
+    follow::Follower,
     store::{self, MAX_BATCH_BYTES, StoreError},
 };
 use sha2::{Digest as _, Sha256};
@@ -46,11 +47,16 @@ pub(crate) struct Anchor {
 const WINDOW: usize = 1 << 20;
 
 struct Tail {
-    index: u64,
     position: u64,
-    leaf: Hash,
-    batch: Option<u64>,
+    follower: Follower,
     recorded_at: Option<Micros>,
+}
+
+impl Tail {
+    /// Index of the line that is expected.
+    fn index(&self) -> u64 {
+        self.follower.next()
+    }
 }
 
 pub(crate) fn recover(
@@ -62,11 +68,11 @@ pub(crate) fn recover(
     let durable = Durable::read(&**disk, layout)?;
     let bounded = disk.meta(&layout.at("bounded")).map_err(StoreError::io("read", &layout.at("bounded")))?.is_some();
     let list = segments::list(&**disk, layout)?;
+    let size = anchor.frontier.size().0;
     let mut tail = Tail {
-        index: anchor.frontier.size().0,
         position: anchor.position,
-        leaf: anchor.last_leaf,
-        batch: anchor.last_batch,
+        // Where there is no batch before, the next line begins one.
+        follower: Follower::new(size, Some(anchor.last_leaf), Some(anchor.last_batch.unwrap_or(size))),
         recorded_at: anchor.last_recorded_at,
     };
     let mut base = anchor.base;
@@ -74,8 +80,8 @@ pub(crate) fn recover(
     let from = list.partition_point(|s| s.first < anchor.segment);
     let mut last = None;
     for (n, segment) in list.iter().enumerate().skip(from) {
-        if segment.first > anchor.segment && segment.first != tail.index {
-            return Err(evidence(tail.index, &format!("the next segment begins with entry {}", segment.first)));
+        if segment.first > anchor.segment && segment.first != tail.index() {
+            return Err(evidence(tail.index(), &format!("the next segment begins with entry {}", segment.first)));
         }
         let open = OpenSegment::open(disk, layout, *segment, Trust::Table)?;
         if segment.first > anchor.segment {
@@ -86,25 +92,31 @@ pub(crate) fn recover(
         let len = tail.position - base;
         if let Some(why) = bad {
             if n + 1 < list.len() {
-                return Err(evidence(tail.index, &why));
+                return Err(evidence(tail.index(), &why));
             }
-            let bytes = torn(&open, len, tail.index, tail.position, durable, &why)?;
+            let bytes = torn(&open, len, tail.index(), tail.position, durable, &why)?;
             cut = Some(set_aside(disk, layout, &open, &tail, len, &bytes)?);
         }
         last = Some(Active { segment: *segment, base, len, begun });
     }
-    if let Some(durable) = durable.filter(|durable| durable.size > tail.index) {
+    if let Some(durable) = durable.filter(|durable| durable.size > tail.index()) {
         let why = format!("the log ends here, but {} entries were synced: it was cut at its end", durable.size);
-        return Err(evidence(tail.index, &why));
+        return Err(evidence(tail.index(), &why));
     }
-    let clean = cut.is_none() && durable.is_some_and(|durable| durable.done && durable.size == tail.index);
-    let recovered =
-        Recovered { size: tail.index, last_leaf: tail.leaf, last_recorded_at: tail.recorded_at, clean, cut, bounded };
+    let clean = cut.is_none() && durable.is_some_and(|durable| durable.done && durable.size == tail.index());
+    let recovered = Recovered {
+        size: tail.index(),
+        last_leaf: tail.follower.leaf().unwrap_or(anchor.last_leaf),
+        last_recorded_at: tail.recorded_at,
+        clean,
+        cut,
+        bounded,
+    };
     let active = match last {
         Some(active) if active.segment.kind == Kind::Plain => active,
         // The last segment was closed and compressed: the next batch begins a new one.
         _ => {
-            let segment = Segment { first: tail.index, kind: Kind::Plain };
+            let segment = Segment { first: tail.index(), kind: Kind::Plain };
             Active { segment, base: tail.position, len: 0, begun: None }
         }
     };
@@ -169,7 +181,7 @@ fn read_tail(
         for line in store::lines(&bytes) {
             let Some(text) = line.strip_suffix(b"\n") else { break };
             match next_line(text, tail, check) {
-                Ok(next) => *tail = Tail { position: tail.position + line.len() as u64, ..next },
+                Ok(()) => tail.position += line.len() as u64,
                 Err(why) => return Ok(Some(why)),
             }
         }
@@ -177,29 +189,16 @@ fn read_tail(
     Ok(None)
 }
 
-fn next_line(text: &[u8], tail: &Tail, check: &dyn TailCheck) -> Result<Tail, String> {
+/// Takes a line; its position stays for the caller to move.
+fn next_line(text: &[u8], tail: &mut Tail, check: &dyn TailCheck) -> Result<(), String> {
     let line = Line::parse(text).map_err(|error| error.to_string())?;
-    let leaf = leaf_hash(line.entry.bytes);
-    if line.entry.index.0 != tail.index {
-        return Err(format!("it says that it is entry {}", line.entry.index));
-    }
-    if line.entry.prev != tail.leaf {
-        return Err("it does not continue the chain".to_owned());
-    }
-    let own = line.batch.0 == tail.index;
-    if !own && tail.batch != Some(line.batch.0) {
-        return Err("its batch is neither its own nor that of the line before".to_owned());
-    }
+    let leaf = tail.follower.check(&line)?;
     if let Some(fault) = check.fault(&line, &leaf) {
         return Err(fault);
     }
-    Ok(Tail {
-        index: tail.index + 1,
-        position: tail.position,
-        leaf,
-        batch: Some(line.batch.0),
-        recorded_at: line.entry.recorded(),
-    })
+    tail.follower.advance(&line, leaf);
+    tail.recorded_at = line.entry.recorded();
+    Ok(())
 }
 
 /// The bytes from the first bad line on, if they can be a torn write.
@@ -247,7 +246,7 @@ fn set_aside(
     let dir = layout.at("aside");
     let mut serial = 0;
     let aside = loop {
-        let name = format!("{:020}-{serial:04}.torn", tail.index);
+        let name = format!("{:020}-{serial:04}.torn", tail.index());
         if disk.meta(&dir.join(&name)).map_err(StoreError::io("read", &dir))?.is_none() {
             break name;
         }

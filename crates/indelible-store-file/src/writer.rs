@@ -21,8 +21,8 @@ use indelible_store::{
     disk::{DiskFile, Lease, Open, Protection, SharedDisk, create_dirs, read_small, replace_small},
     driver::{Recovered, TailCheck},
     store::{
-        Appended, Batch, Chunk, DerivedFault, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Piece,
-        Reader, Run, Scanned, StoreError, StoredTree, Writer,
+        Appended, Batch, Chunk, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Reader, ReadsThrough,
+        StoreError, StoredTree, Writer,
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -526,54 +526,13 @@ fn open_durable(disk: &SharedDisk, layout: &Layout) -> Result<Box<dyn DiskFile>,
     disk.open(&path, Open::Write).map_err(StoreError::io("open", &path))
 }
 
-impl Reader for FileWriter {
-    fn info(&self) -> &LogInfo {
-        self.reader.info()
+impl ReadsThrough for FileWriter {
+    fn reader(&self) -> &dyn Reader {
+        &self.reader
     }
-    fn size(&self) -> Result<TreeSize, StoreError> {
-        self.reader.size()
-    }
-    fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
-        self.reader.read(from, max_bytes)
-    }
-    fn runs(&self) -> Result<Vec<Run>, StoreError> {
-        self.reader.runs()
-    }
-    fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
-        self.reader.pieces(run)
-    }
-    fn read_piece(&self, run: &Run, piece: &Piece) -> Result<Vec<u8>, StoreError> {
-        self.reader.read_piece(run, piece)
-    }
-    fn tree_size(&self) -> Result<TreeSize, StoreError> {
+
+    fn writers_tree_size(&self) -> Result<TreeSize, StoreError> {
         Ok(lock(&self.tree).size())
-    }
-    fn hashes(&self, level: u8, first: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
-        self.reader.hashes(level, first, count)
-    }
-    fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reader.checkpoint()
-    }
-    fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reader.kept(number)
-    }
-    fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
-        self.reader.lookup(id)
-    }
-    fn positions(&self, first: u64, count: usize) -> Result<Option<Vec<u64>>, StoreError> {
-        self.reader.positions(first, count)
-    }
-    fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError> {
-        self.reader.check_derived(scanned)
-    }
-    fn has_writer(&self) -> Result<bool, StoreError> {
-        Ok(true)
-    }
-    fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reader.attachment(digest)
-    }
-    fn attachment_size(&self, digest: &[u8; 32]) -> Result<Option<u64>, StoreError> {
-        self.reader.attachment_size(digest)
     }
 }
 

@@ -4,13 +4,14 @@
 //! A connection goes back to the pool only outside a transaction; one that is dropped within is closed, and the server rolls back.
 
 use std::{
-    future::Future,
-    io,
+    future::{Future, poll_fn},
+    io, slice,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, maybe_done};
 use indelible_postgres_connect::{Config, Environment, Warning, connect};
 use indelible_store::store::StoreError;
 use tokio::{
@@ -314,11 +315,50 @@ async fn within<T>(
     }
 }
 
+/// Statements that are sent one behind the other, without waiting for answers between them. What is sent next after the first poll goes behind all of them.
+async fn in_flight(client: &Client, calls: &[Call]) -> Vec<Result<Vec<Row>, tokio_postgres::Error>> {
+    let mut flights: Vec<_> = calls.iter().map(|call| Box::pin(maybe_done(call.query(client)))).collect();
+    // A statement is sent when it is first polled, and here that is in order, however many there are.
+    poll_fn(|context| {
+        for flight in &mut flights {
+            let _ = flight.as_mut().poll(context);
+        }
+        Poll::Ready(())
+    })
+    .await;
+    let mut answers = Vec::with_capacity(flights.len());
+    for mut flight in flights {
+        flight.as_mut().await;
+        answers.extend(flight.as_mut().take_output());
+    }
+    answers
+}
+
+/// The answers of statements, or the place of the first that failed.
+fn all_answers(answers: Vec<Result<Vec<Row>, tokio_postgres::Error>>) -> Result<Vec<Vec<Row>>, Failed> {
+    let numbered = answers.into_iter().enumerate();
+    numbered.map(|(at, answer)| answer.map_err(|error| Failed { at: Some(at), fault: error.into() })).collect()
+}
+
+/// What failed of several statements.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// The place of the statement that failed; `None` where it was not one of them.
+    pub(crate) at: Option<usize>,
+    pub(crate) fault: Fault,
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self { at: None, fault }
+    }
+}
+
 /// How a commit ended.
 pub(crate) enum Committed {
     Yes,
     /// The server refused a statement before the commit: nothing happened.
-    No(Fault),
+    No(Failed),
     /// No answer says whether it happened.
     Unclear(Fault),
 }
@@ -340,36 +380,47 @@ impl Session {
         result
     }
 
+    /// Several statements within the transaction, in one round trip.
+    pub(crate) async fn query_all(&mut self, calls: &[Call]) -> Result<Vec<Vec<Row>>, Failed> {
+        let limit = self.limit();
+        let answers = timeout(limit, in_flight(self.client()?, calls)).await.map_err(|_| Fault::Silence(limit));
+        self.fit &= answers.is_ok();
+        all_answers(answers?)
+    }
+
     /// Begins a transaction with one statement, in one round trip.
     pub(crate) async fn begin(&mut self, call: &Call) -> Result<Vec<Row>, Fault> {
+        let begun = self.begin_all(slice::from_ref(call)).await;
+        begun.map(|mut rows| rows.pop().unwrap_or_default()).map_err(|failed| failed.fault)
+    }
+
+    /// Begins a transaction with several statements, in one round trip.
+    pub(crate) async fn begin_all(&mut self, calls: &[Call]) -> Result<Vec<Vec<Row>>, Failed> {
         self.fit = false;
+        let limit = self.limit();
         let client = self.client()?;
-        let flight = async {
-            let (begun, rows) = join(client.batch_execute(&self.pool.begin), call.query(client)).await;
-            begun.and(rows)
-        };
-        within(self.limit(), flight).await
+        let flight = join(client.batch_execute(&self.pool.begin), in_flight(client, calls));
+        let (begun, answers) = timeout(limit, flight).await.map_err(|_| Fault::Silence(limit))?;
+        begun.map_err(Fault::from)?;
+        all_answers(answers)
     }
 
     /// Statements and the commit in one round trip. What is sent behind a statement that fails is skipped by the server, and its COMMIT rolls back.
     pub(crate) async fn commit(mut self, calls: &[Call]) -> Committed {
         let flight = async {
             let Ok(client) = self.client() else { return (Vec::new(), Ok(())) };
-            let statements = join_all(calls.iter().map(|call| call.query(client)));
-            join(statements, client.batch_execute("commit")).await
+            join(in_flight(client, calls), client.batch_execute("commit")).await
         };
         let Ok((answers, end)) = timeout(self.limit(), flight).await else {
             return Committed::Unclear(Fault::Silence(self.limit()));
         };
-        for answer in answers {
-            match answer.map_err(Fault::from) {
-                Ok(_) => {}
-                Err(fault) if fault.is_refusal() => {
-                    self.fit = end.is_ok();
-                    return Committed::No(fault);
-                }
-                Err(fault) => return Committed::Unclear(fault),
+        match all_answers(answers) {
+            Ok(_) => {}
+            Err(failed) if failed.fault.is_refusal() => {
+                self.fit = end.is_ok();
+                return Committed::No(failed);
             }
+            Err(failed) => return Committed::Unclear(failed.fault),
         }
         match end {
             Ok(()) => {

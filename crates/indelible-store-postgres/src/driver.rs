@@ -10,6 +10,7 @@ use indelible_core::{
 };
 use indelible_store::{
     driver::{Driver, Leased, Recovered, TailCheck},
+    follow::Follower,
     store::{LogInfo, Reader, StoreError, Writer, parse_line},
 };
 use tokio_postgres::Row;
@@ -214,26 +215,19 @@ impl Leased for Shared {
 impl Shared {
     /// Reads what no checkpoint covers yet, from the last entry that one covers on. Returns the last leaf hash.
     fn check_tail(&self, anchored: TreeSize, end: TreeSize, check: &dyn TailCheck) -> Result<Option<Hash>, StoreError> {
-        let mut last = if anchored.0 == 0 { Some(leaf_hash(b"")) } else { None };
-        let mut next = anchored.0.saturating_sub(1);
-        while next < end.0 {
-            let chunk = self.reader.read(LeafIndex(next), READ_TAIL)?;
-            for line in chunk.lines().take(usize::try_from(end.0 - next).unwrap_or(usize::MAX)) {
-                let line = parse_line(line, next)?;
-                let leaf = leaf_hash(line.entry.bytes);
-                let chained = last.is_none_or(|last| line.entry.prev == last);
-                let fault = if !chained || line.entry.index.0 != next || line.batch.0 > next {
-                    Some("it does not continue the chain".to_owned())
-                } else {
-                    check.fault(&line, &leaf)
-                };
-                if let Some(detail) = fault {
-                    return Err(StoreError::Evidence { index: next, detail });
+        let before = if anchored.0 == 0 { Some(leaf_hash(b"")) } else { None };
+        let mut follower = Follower::new(anchored.0.saturating_sub(1), before, None);
+        while follower.next() < end.0 {
+            let chunk = self.reader.read(LeafIndex(follower.next()), READ_TAIL)?;
+            for (index, line) in (chunk.first..end.0).zip(chunk.lines()) {
+                let line = parse_line(line, index)?;
+                let evidence = |detail| StoreError::Evidence { index, detail };
+                let leaf = follower.take(&line).map_err(evidence)?;
+                if let Some(fault) = check.fault(&line, &leaf) {
+                    return Err(evidence(fault));
                 }
-                last = Some(leaf);
-                next += 1;
             }
         }
-        Ok(last)
+        Ok(follower.leaf())
     }
 }

@@ -18,6 +18,7 @@ mod reader;
 mod rebuild;
 mod schema;
 mod turn;
+mod turns;
 mod writer;
 
 pub use indelible_postgres_connect as connect;

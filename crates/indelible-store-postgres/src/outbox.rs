@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 
 use crate::{
     call::{Call, Param, bigs},
-    database::{Committed, Database, Session},
+    database::{Committed, Database, Failed, Session},
     fault::Fault,
 };
 
@@ -129,7 +129,9 @@ impl Taken {
         database.run(async move {
             match session.commit(&calls).await {
                 Committed::Yes => Ok(()),
-                Committed::No(fault) | Committed::Unclear(fault) => Err(fault.told(&pool.place, "empty the outbox")),
+                Committed::No(Failed { fault, .. }) | Committed::Unclear(fault) => {
+                    Err(fault.told(&pool.place, "empty the outbox"))
+                }
             }
         })
     }

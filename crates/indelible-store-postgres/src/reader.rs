@@ -3,10 +3,7 @@
 //! A scan for verification reads every row of the log by index and trusts no count: rows behind the head are read with the others, and rows
 //! that are gone are gone from the scan too. What is put together from a row is the line that a segment file would hold, byte for byte.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
 
 use indelible_core::{
     entry::EntryRef,
@@ -20,7 +17,7 @@ use indelible_store::store::{
 use tokio_postgres::Row;
 
 use crate::{
-    call::{Call, Param, byteas},
+    call::{Call, Param, bigs, byteas},
     database::Database,
     fault::Fault,
     schema,
@@ -50,8 +47,9 @@ const CHECKPOINT: &str = "select note from indelible.published where log = $1";
 const KEPT: &str = "select note from indelible.checkpoints where log = $1 and number = $2";
 const NEWEST_KEPT: &str = "select max(number) from indelible.checkpoints where log = $1";
 const LOOKUP: &str = "select idx from indelible.ids where log = $1 and fingerprint = $2 order by idx";
-pub(crate) const LOOKUP_MANY: &str =
-    "select fingerprint, idx from indelible.ids where log = $1 and fingerprint = any($2) order by idx";
+/// `offset 0` keeps the planner from joining in another way than by the index, row after row.
+const LOOKUP_MANY: &str = "select u.n, i.idx from unnest($1, $2) with ordinality u(log, fingerprint, n)
+    cross join lateral (select k.idx from indelible.ids k where k.log = u.log and k.fingerprint = u.fingerprint offset 0) i order by u.n, i.idx";
 // Parts are written from the last to the first: without the first it is not whole.
 const ATTACHMENT: &str = "select a.content from indelible.attachments a where a.log = $1 and a.digest = $2
     and exists (select from indelible.attachments b where b.log = $1 and b.digest = $2 and b.part = 0) order by a.part";
@@ -82,17 +80,12 @@ const USUAL_BYTES: usize = 256;
 const ID_ROWS: i64 = 20_000;
 /// What stands around an entry in its line.
 const AROUND: usize = "{\"batch\":,\"entry\":,\"mac\":\"\"}\n".len() + 20 + 64;
-/// Scans whose ends are remembered.
-const MAX_RUNS: usize = 64;
-
 /// A log for reading.
 pub struct PostgresReader {
     pub(crate) database: Database,
     pub(crate) log: i64,
     pub(crate) info: LogInfo,
     place: String,
-    /// Where the runs ended that were told, by their length: a scan goes on over what it began with.
-    ends: Mutex<BTreeMap<u64, u64>>,
 }
 
 /// A row of entries.
@@ -135,7 +128,7 @@ impl<'a> Stored<'a> {
 impl PostgresReader {
     pub(crate) fn new(database: Database, log: i64, info: LogInfo) -> Self {
         let place = format!("{}#{}", database.place(), info.origin);
-        Self { database, log, info, place, ends: Mutex::default() }
+        Self { database, log, info, place }
     }
 
     pub(crate) fn place(&self) -> &str {
@@ -190,10 +183,6 @@ impl PostgresReader {
         let last = get(1)?;
         let end = u64::try_from(last).map_or(0, |last| last.saturating_add(1));
         Ok((unsigned(get(0)?), end, unsigned(get(2)?) / MIN_ROW_BYTES))
-    }
-
-    fn ends(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, u64>> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the piece ends that begins at `from`, in a log whose rows stand far apart.
@@ -324,6 +313,10 @@ impl Reader for PostgresReader {
         size.map(TreeSize).ok_or_else(|| self.head_missing())
     }
 
+    fn end(&self) -> Result<Option<End>, StoreError> {
+        self.head().map(Some)
+    }
+
     fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
         let step = "read entries";
         let rows = (max_bytes / USUAL_BYTES).clamp(1, MAX_READ_ROWS);
@@ -355,24 +348,19 @@ impl Reader for PostgresReader {
 
     fn runs(&self) -> Result<Vec<Run>, StoreError> {
         let (bytes, end, _) = self.extent()?;
-        let mut ends = self.ends();
-        ends.insert(bytes, end);
-        while ends.len() > MAX_RUNS {
-            ends.pop_first();
-        }
-        Ok(vec![Run { first: 0, place: self.place.clone(), bytes, beyond: 0, closed: false }])
+        Ok(vec![Run { first: 0, place: self.place.clone(), bytes, beyond: 0, closed: false, end: Some(end) }])
     }
 
     fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
         let (_, now, most) = self.extent()?;
-        let end = self.ends().get(&run.bytes).copied().unwrap_or(now);
+        let end = run.end.unwrap_or(now);
         let mut pieces = Vec::new();
         let mut from = 0;
         // An index far beyond what the tables can hold was put there by somebody: then the rows are asked where they are.
         let dense = end <= most.saturating_mul(2) + PIECE_ROWS;
         while from < end {
             let to = if dense { (from + PIECE_ROWS).min(end) } else { self.boundary(from, end)? };
-            pieces.push(Piece { offset: from, bytes: to - from, unit: from, units: to - from });
+            pieces.push(Piece { offset: from, bytes: 0, unit: from, units: to - from });
             from = to;
         }
         Ok(pieces)
@@ -486,8 +474,8 @@ impl Reader for PostgresReader {
     }
 }
 
-/// The parameters of [`LOOKUP_MANY`].
-pub(crate) fn lookup_many(log: i64, ids: &[Fingerprint]) -> Call {
+/// Looks ids up, each in the log with its number. The answer's rows are a place among `ids`, counted from 1, and an index.
+pub(crate) fn lookup_many(logs: &[i64], ids: &[Fingerprint]) -> Call {
     let ids = byteas(ids.iter().map(|id| Some(&id.0[..])), ids.len() * 16);
-    Call::new(LOOKUP_MANY, vec![Param::Big(log), ids])
+    Call::new(LOOKUP_MANY, vec![bigs(logs), ids])
 }

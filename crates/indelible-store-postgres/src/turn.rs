@@ -1,8 +1,9 @@
-//! A log's turn: its head row locked by an open transaction, until a batch is committed or the turn is given back.
+//! The turn of one log or of several: their head rows locked by an open transaction, until batches are committed or the turn is given back.
 //!
-//! Round trips while the row is locked: one to take the turn, one for rows and commit, and one between them where ids have to be looked up.
-//! INVARIANT(clear): the answer to a commit is never guessed. Where none came, the head row is locked again (which waits until the lost
-//! transaction has ended one way or the other) and the batch's last entry is looked for.
+//! Round trips while rows are locked, however many logs there are: one to take the turn, one for rows and commit, and one between them where ids have to be looked up.
+//! INVARIANT(lock-order): heads are locked in ascending order of the logs' numbers, so that no two turns wait for each other.
+//! INVARIANT(clear): the answer to a commit is never guessed. Where none came, the head rows are locked again (which waits until the lost
+//! transaction has ended one way or the other) and the last entries of all batches are looked for.
 
 use std::{
     sync::Arc,
@@ -14,13 +15,13 @@ use indelible_core::{
     time::Micros,
     tree::{Hash, TreeSize, leaf_hash},
 };
-use indelible_store::store::{Batch, BatchEntry, End, StoreError};
+use indelible_store::store::{Batch, BatchEntry, End, StoreError, TurnError};
 use tokio::{sync::OwnedSemaphorePermit, time::sleep};
 use tokio_postgres::Row;
 
 use crate::{
     call::{Call, Param, byteas},
-    database::{Committed, Pool, Session},
+    database::{Committed, Failed, Pool, Session},
     fault::Fault,
 };
 
@@ -37,7 +38,8 @@ const WAITS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 
 pub(crate) struct Turn {
     session: Session,
-    pub(crate) end: End,
+    /// Where the logs end, in the order in which they were locked.
+    pub(crate) ends: Vec<End>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -51,21 +53,23 @@ pub(crate) struct Sent {
 }
 
 impl Turn {
-    pub(crate) async fn take(pool: &Arc<Pool>, log: i64) -> Result<Self, Fault> {
+    /// Locks the heads of `logs`, whose numbers ascend.
+    pub(crate) async fn take(pool: &Arc<Pool>, logs: &[i64]) -> Result<Self, Failed> {
         let permit = pool.turn_permit().await?;
         let mut session = pool.session().await?;
-        let rows = session.begin(&Call::new(BEGIN, vec![Param::Big(log)])).await;
-        let rows = match rows {
+        let calls: Vec<Call> = logs.iter().map(|log| Call::new(BEGIN, vec![Param::Big(*log)])).collect();
+        let rows = match session.begin_all(&calls).await {
             Ok(rows) => rows,
-            Err(fault) => {
-                if fault.is_refusal() {
+            Err(failed) => {
+                if failed.fault.is_refusal() {
                     session.roll_back().await;
                 }
-                return Err(fault);
+                return Err(failed);
             }
         };
-        let end = rows.first().ok_or(Fault::Silence(Duration::ZERO)).and_then(|row| Ok(end_of(row)?))?;
-        Ok(Self { session, end, _permit: permit })
+        let end = |rows: &Vec<Row>| rows.first().ok_or(Fault::Silence(Duration::ZERO)).and_then(|row| Ok(end_of(row)?));
+        let ends = rows.iter().map(end).collect::<Result<_, Fault>>()?;
+        Ok(Self { session, ends, _permit: permit })
     }
 
     /// Reads within the turn, on its connection.
@@ -77,15 +81,28 @@ impl Turn {
         self.session.roll_back().await;
     }
 
-    /// Writes the rows, moves the head and commits. [`StoreError::TryAgain`] where surely nothing of it is there.
-    pub(crate) async fn commit(self, pool: &Arc<Pool>, sent: Sent) -> Result<(), StoreError> {
+    /// Writes the rows of all batches, moves the heads and commits. What is known after an error is what [`TurnError`] says; its log is a place in `sent`.
+    pub(crate) async fn commit(self, pool: &Arc<Pool>, mut sent: Vec<Sent>) -> Result<(), TurnError> {
         let Self { session, _permit: permit, .. } = self;
-        match session.commit(&sent.calls).await {
+        let mut calls = Vec::new();
+        let mut whose = Vec::new();
+        for (place, batch) in sent.iter_mut().enumerate() {
+            whose.resize(whose.len() + batch.calls.len(), (place, batch.first));
+            calls.append(&mut batch.calls);
+        }
+        match session.commit(&calls).await {
             Committed::Yes => Ok(()),
-            Committed::No(fault) => Err(fault.told_at(&pool.place, "append", sent.first)),
+            Committed::No(Failed { at, fault }) => {
+                let whose = at.and_then(|at| whose.get(at));
+                let error = match whose {
+                    Some((_, first)) => fault.told_at(&pool.place, "append", *first),
+                    None => fault.told(&pool.place, "append"),
+                };
+                Err(TurnError { log: whose.map(|(place, _)| *place), error })
+            }
             Committed::Unclear(fault) => {
                 drop(permit);
-                resolve(pool, &sent, fault).await
+                Ok(resolve(pool, &sent, fault).await?)
             }
         }
     }
@@ -160,17 +177,13 @@ fn part(log: i64, batch: &Batch, from: usize, count: usize) -> Option<Call> {
     Some(Call::new(APPEND, params))
 }
 
-/// Asks the database whether a batch is there whose commit was not answered.
-async fn resolve(pool: &Arc<Pool>, sent: &Sent, cause: Fault) -> Result<(), StoreError> {
+/// Asks the database whether batches are there whose commit was not answered.
+async fn resolve(pool: &Arc<Pool>, sent: &[Sent], cause: Fault) -> Result<(), StoreError> {
     let begun = Instant::now();
     let mut wait = WAITS.0;
     loop {
-        match is_there(pool, sent).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => {
-                let why = format!("the connection was lost in mid-commit, and the batch is not there: {cause}");
-                return Err(StoreError::TryAgain { place: pool.place.clone(), why });
-            }
+        match are_there(pool, sent).await {
+            Ok(there) => return judged(pool, sent, &there, &cause),
             Err(fault) if fault.is_passing() && begun.elapsed() + wait < pool.settings.patience => {
                 sleep(wait).await;
                 wait = (wait * 2).min(WAITS.1);
@@ -183,19 +196,38 @@ async fn resolve(pool: &Arc<Pool>, sent: &Sent, cause: Fault) -> Result<(), Stor
     }
 }
 
-async fn is_there(pool: &Arc<Pool>, sent: &Sent) -> Result<bool, Fault> {
-    let mut turn = Turn::take(pool, sent.log).await?;
-    if turn.end.size.0 < sent.end {
-        turn.give_back().await;
-        return Ok(false);
-    }
-    let call = Call::new(ENTRY, vec![Param::Big(sent.log), Param::Big(signed(sent.end - 1))]);
-    let rows = turn.query(&call).await?;
-    turn.give_back().await;
-    for row in &rows {
-        if leaf_hash(row.try_get(0)?) == sent.last_leaf {
-            return Ok(true);
+/// What it means which of the batches are there. They were one transaction, so a part of them is no answer that an honest database gives.
+fn judged(pool: &Pool, sent: &[Sent], there: &[bool], cause: &Fault) -> Result<(), StoreError> {
+    let missing = sent.iter().zip(there).find(|(_, there)| !**there).map(|(batch, _)| batch);
+    match missing {
+        None => Ok(()),
+        Some(_) if !there.contains(&true) => {
+            let why = format!("the connection was lost in mid-commit, and the batch is not there: {cause}");
+            Err(StoreError::TryAgain { place: pool.place.clone(), why })
+        }
+        Some(batch) => {
+            let detail = "a transaction over several logs is there in part: in this log it is not".to_owned();
+            Err(StoreError::Evidence { index: batch.first, detail })
         }
     }
-    Ok(false)
+}
+
+/// For each batch, whether its last entry is there.
+async fn are_there(pool: &Arc<Pool>, sent: &[Sent]) -> Result<Vec<bool>, Fault> {
+    let logs: Vec<i64> = sent.iter().map(|batch| batch.log).collect();
+    let mut turn = Turn::take(pool, &logs).await.map_err(|failed| failed.fault)?;
+    let reached: Vec<bool> = turn.ends.iter().zip(sent).map(|(end, batch)| end.size.0 >= batch.end).collect();
+    let last = |batch: &Sent| Call::new(ENTRY, vec![Param::Big(batch.log), Param::Big(signed(batch.end - 1))]);
+    let calls: Vec<Call> = sent.iter().map(last).collect();
+    let rows = turn.session.query_all(&calls).await.map_err(|failed| failed.fault)?;
+    turn.give_back().await;
+    let mut there = Vec::with_capacity(sent.len());
+    for ((batch, reached), rows) in sent.iter().zip(reached).zip(&rows) {
+        let mut found = false;
+        for row in rows {
+            found |= leaf_hash(row.try_get(0)?) == batch.last_leaf;
+        }
+        there.push(reached && found);
+    }
+    Ok(there)
 }

@@ -1,7 +1,6 @@
 //! Writing a log beside other processes: turns, the stored tree, checkpoints, attachments, marks.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -9,25 +8,27 @@ use std::{
 use bytes::Bytes;
 use indelible_core::{
     tile::WIDTH,
-    tree::{Hash, LeafIndex, TreeSize, range_root},
+    tree::{Hash, TreeSize, range_root},
 };
 use indelible_store::store::{
-    Appended, Batch, Chunk, DerivedFault, End, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Piece,
-    Reader, Run, Scanned, StoreError, Writer,
+    Appended, Batch, Chunk, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Reader, ReadsThrough, StoreError, Turn, TurnError,
+    Writer,
 };
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     call::{Call, Param, bigs, byteas, smalls},
     database::{Database, How},
-    reader::{PostgresReader, cut_runs, lookup_many},
-    turn::{Sent, Turn, signed, unsigned},
+    reader::{PostgresReader, cut_runs},
+    turn::signed,
+    turns::Turns,
 };
 
 const EXTEND: &str = "select indelible.extend_tree($1, $2, $3, $4, $5, $6)";
 const PUBLISH: &str = "select indelible.publish($1, $2, $3, $4)";
 const PUT: &str = "select indelible.put_attachment($1, $2, $3, $4)";
 const MARK: &str = "select indelible.mark_bounded($1, $2, $3)";
+const RENEW: &str = "select indelible.renew_mark($1, $2, $3)";
 const ADOPT: &str = "select indelible.adopt_marks($1, $2, $3)";
 const CLEAR: &str = "select indelible.clear_marks($1, $2)";
 const OWNER: &str = "select pg_catalog.uuid_send(pg_catalog.gen_random_uuid())";
@@ -42,13 +43,10 @@ const PREPARE_EVERY: Duration = Duration::from_secs(3600);
 /// A log for writing.
 pub struct PostgresWriter {
     reader: PostgresReader,
-    turn: Mutex<Option<Turn>>,
-    /// Ids that were claimed and whose batch is not committed yet.
-    claims: Mutex<HashMap<Fingerprint, Vec<u64>>>,
     /// Who this writer is among the marks of bounded acknowledgements.
     owner: [u8; 16],
-    /// Ends the renewal of this writer's mark when it goes.
-    mark: Mutex<Option<Arc<()>>>,
+    /// When this writer's mark was made or renewed. Its renewal ends when this goes.
+    mark: Mutex<Option<Arc<Mutex<Instant>>>>,
     prepared: Mutex<Option<Instant>>,
 }
 
@@ -62,30 +60,32 @@ impl PostgresWriter {
         let rows = reader.database.read(step, Call::new(OWNER, Vec::new()))?;
         let owner: &[u8] = rows.first().map_or(Ok(&[][..]), |row| row.try_get(0)).map_err(reader.broken(step))?;
         let owner = owner.try_into().unwrap_or_default();
-        let writer = Self {
-            reader,
-            turn: Mutex::default(),
-            claims: Mutex::default(),
-            owner,
-            mark: Mutex::default(),
-            prepared: Mutex::default(),
-        };
+        let writer = Self { reader, owner, mark: Mutex::default(), prepared: Mutex::default() };
         writer.prepare_partitions()?;
         Ok(writer)
     }
 
-    fn database(&self) -> &Database {
+    pub(crate) fn database(&self) -> &Database {
         &self.reader.database
+    }
+
+    /// The log's number in its database.
+    pub(crate) fn number(&self) -> i64 {
+        self.reader.log
+    }
+
+    /// Whether the other log is reached by the same handle, so that one transaction can hold both.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.database().pool, &other.database().pool)
+    }
+
+    /// What a broken answer means.
+    pub(crate) fn broken(&self, step: &'static str) -> impl Fn(tokio_postgres::Error) -> StoreError + '_ {
+        self.reader.broken(step)
     }
 
     fn mine(&self) -> Param {
         Param::Big(self.reader.log)
-    }
-
-    fn begin_turn(&self) -> Result<Turn, StoreError> {
-        let (pool, log) = (Arc::clone(&self.database().pool), self.reader.log);
-        self.database()
-            .run(async move { Turn::take(&pool, log).await.map_err(|fault| fault.told(&pool.place, "take the turn")) })
     }
 
     /// Partitions are made ahead; where that does not work now, rows go where all rows go that have no month.
@@ -104,11 +104,11 @@ impl PostgresWriter {
 
     /// Whether processes that died left marks; these are this writer's from now on.
     pub(crate) fn adopt_marks(&self) -> Result<bool, StoreError> {
-        let step = "look for marks of bounded acknowledgements";
+        let (step, at) = ("look for marks of bounded acknowledgements", Instant::now());
         let rows = self.database().write(step, self.mark_call(ADOPT))?;
         let found = rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(self.reader.broken(step))?;
         if found {
-            self.keep_mark();
+            self.keep_mark(at);
         }
         Ok(found)
     }
@@ -118,37 +118,38 @@ impl PostgresWriter {
         Call::new(sql, vec![self.mine(), Param::Uuid(self.owner), Param::Double(seconds)])
     }
 
-    /// Renews the mark for as long as this writer lives and does not close.
-    fn keep_mark(&self) {
+    /// Renews the mark, which was made at `at`, for as long as this writer lives and does not close.
+    fn keep_mark(&self, at: Instant) {
         let every = self.database().pool.settings.bounded_mark / 3;
-        let mut mark = lock(&self.mark);
-        if mark.is_some() || every.is_zero() {
+        if every.is_zero() {
             return;
         }
-        let alive = Arc::new(());
-        let watched = Arc::downgrade(&alive);
-        *mark = Some(alive);
-        let (pool, call) = (Arc::clone(&self.database().pool), self.mark_call(MARK));
+        let mut mark = lock(&self.mark);
+        if let Some(renewed) = &*mark {
+            *lock(renewed) = at;
+            return;
+        }
+        let renewed = Arc::new(Mutex::new(at));
+        let watched = Arc::downgrade(&renewed);
+        *mark = Some(renewed);
+        let (pool, call) = (Arc::clone(&self.database().pool), self.mark_call(RENEW));
         self.database().spawn(async move {
             loop {
                 tokio::time::sleep(every).await;
-                if watched.upgrade().is_none() {
-                    return;
+                let (at, Some(renewed)) = (Instant::now(), watched.upgrade()) else { return };
+                if let Ok(rows) = pool.once(How::Write, &call).await
+                    && rows.first().is_some_and(|row| row.try_get(0).unwrap_or(false))
+                {
+                    *lock(&renewed) = at;
                 }
-                // A mark that could not be renewed runs out: then a gap is said that was none.
-                let _ = pool.once(How::Write, &call).await;
             }
         });
     }
 
-    fn forget_claims(&self, end: u64) {
-        let mut claims = lock(&self.claims);
-        if !claims.is_empty() {
-            claims.retain(|_, indices| {
-                indices.retain(|index| *index >= end);
-                !indices.is_empty()
-            });
-        }
+    /// Whether the mark holds for a while yet. One that could not be renewed is made again.
+    fn is_marked(&self) -> bool {
+        let holds = self.database().pool.settings.bounded_mark / 2;
+        lock(&self.mark).as_ref().is_some_and(|renewed| lock(renewed).elapsed() < holds)
     }
 
     /// The hashes that `leaves` add to every level of a tree of `size` leaves.
@@ -172,74 +173,9 @@ impl PostgresWriter {
     }
 }
 
-impl Reader for PostgresWriter {
-    fn info(&self) -> &LogInfo {
-        self.reader.info()
-    }
-
-    fn size(&self) -> Result<TreeSize, StoreError> {
-        self.reader.size()
-    }
-
-    fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
-        self.reader.read(from, max_bytes)
-    }
-
-    fn runs(&self) -> Result<Vec<Run>, StoreError> {
-        self.reader.runs()
-    }
-
-    fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
-        self.reader.pieces(run)
-    }
-
-    fn read_piece(&self, run: &Run, piece: &Piece) -> Result<Vec<u8>, StoreError> {
-        self.reader.read_piece(run, piece)
-    }
-
-    fn tree_size(&self) -> Result<TreeSize, StoreError> {
-        self.reader.tree_size()
-    }
-
-    fn hashes(&self, level: u8, first: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
-        self.reader.hashes(level, first, count)
-    }
-
-    fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reader.checkpoint()
-    }
-
-    fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reader.kept(number)
-    }
-
-    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
-        self.reader.newest_kept()
-    }
-
-    fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
-        let mut found = self.reader.lookup(id)?;
-        let claimed = lock(&self.claims).get(&id).cloned().unwrap_or_default();
-        found.extend(claimed.into_iter().map(LeafIndex));
-        found.sort_unstable();
-        found.dedup();
-        Ok(found)
-    }
-
-    fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError> {
-        self.reader.check_derived(scanned)
-    }
-
-    fn has_writer(&self) -> Result<bool, StoreError> {
-        self.reader.has_writer()
-    }
-
-    fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reader.attachment(digest)
-    }
-
-    fn attachment_size(&self, digest: &[u8; 32]) -> Result<Option<u64>, StoreError> {
-        self.reader.attachment_size(digest)
+impl ReadsThrough for PostgresWriter {
+    fn reader(&self) -> &dyn Reader {
+        &self.reader
     }
 }
 
@@ -248,90 +184,17 @@ impl Writer for PostgresWriter {
         true
     }
 
-    fn take_turn(&self) -> Result<Option<End>, StoreError> {
-        let turn = self.begin_turn()?;
-        let end = turn.end;
-        // A turn that was forgotten is closed with its connection.
-        *lock(&self.turn) = Some(turn);
-        Ok(Some(end))
-    }
-
-    fn give_back(&self) {
-        if let Some(turn) = lock(&self.turn).take() {
-            self.database().spawn(turn.give_back());
-        }
-    }
-
-    fn end(&self) -> Result<Option<End>, StoreError> {
-        self.reader.head().map(Some)
+    fn take_turn<'a>(&'a self, others: &[&'a (dyn Writer + 'static)]) -> Result<Box<dyn Turn + 'a>, TurnError> {
+        Ok(Box::new(Turns::take(self, others)?))
     }
 
     fn append(&self, batch: &Batch) -> Result<Appended, StoreError> {
         if batch.bytes.len() > MAX_BATCH_BYTES {
-            self.give_back();
             let (bytes, limit) = (batch.bytes.len() as u64, MAX_BATCH_BYTES as u64);
             return Err(StoreError::Limit { what: "a batch", bytes, limit });
         }
-        if batch.entries.is_empty() {
-            self.give_back();
-            return Ok(Appended::default());
-        }
-        let held = lock(&self.turn).take();
-        let turn = match held {
-            Some(turn) => turn,
-            None => self.begin_turn()?,
-        };
-        if turn.end.size.0 != batch.first {
-            let (index, detail) = (turn.end.size.0, format!("the batch begins with entry {}", batch.first));
-            self.database().spawn(turn.give_back());
-            return Err(StoreError::Evidence { index, detail });
-        }
-        let sent = Sent::of(self.reader.log, batch);
-        let pool = Arc::clone(&self.database().pool);
-        self.database().run(async move { turn.commit(&pool, sent).await })?;
-        self.forget_claims(batch.first + batch.entries.len() as u64);
-        Ok(Appended::default())
-    }
-
-    fn lookup_many(&self, ids: &[Fingerprint]) -> Result<Vec<Vec<LeafIndex>>, StoreError> {
-        let step = "look ids up";
-        let call = lookup_many(self.reader.log, ids);
-        let held = lock(&self.turn).take();
-        let rows = match held {
-            None => self.database().read(step, call)?,
-            Some(mut turn) => {
-                let pool = Arc::clone(&self.database().pool);
-                let (rows, turn) = self.database().run(async move {
-                    let rows = turn.query(&call).await.map_err(|fault| fault.told(&pool.place, step))?;
-                    Ok((rows, turn))
-                })?;
-                *lock(&self.turn) = Some(turn);
-                rows
-            }
-        };
-        let mut found: HashMap<Fingerprint, Vec<LeafIndex>> = HashMap::new();
-        for row in &rows {
-            let broken = self.reader.broken(step);
-            let id: &[u8] = row.try_get(0).map_err(&broken)?;
-            let index = LeafIndex(unsigned(row.try_get(1).map_err(&broken)?));
-            found.entry(Fingerprint(id.try_into().unwrap_or_default())).or_default().push(index);
-        }
-        Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or_default()).collect())
-    }
-
-    fn claim(&self, ids: &[(Fingerprint, u64)], _end: u64) {
-        let mut claims = lock(&self.claims);
-        for (id, index) in ids {
-            claims.entry(*id).or_default().push(*index);
-        }
-    }
-
-    fn id_token(&self) -> u64 {
-        0
-    }
-
-    fn lookup_recent(&self, id: Fingerprint, _token: u64) -> Result<Vec<LeafIndex>, StoreError> {
-        self.lookup(id)
+        let appended = self.take_turn(&[]).and_then(|turn| turn.append(&[batch]));
+        appended.map(|()| Appended::default()).map_err(|error| error.error)
     }
 
     fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError> {
@@ -405,8 +268,11 @@ impl Writer for PostgresWriter {
     }
 
     fn mark_bounded(&self) -> Result<(), StoreError> {
-        self.database().write("mark bounded acknowledgements", self.mark_call(MARK))?;
-        self.keep_mark();
+        if !self.is_marked() {
+            let at = Instant::now();
+            self.database().write("mark bounded acknowledgements", self.mark_call(MARK))?;
+            self.keep_mark(at);
+        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use indelible_core::{
 };
 use indelible_store::{
     driver::{Driver, Leased, Recovered, TailCheck},
+    follow::Follower,
     store::{End, LogInfo, Reader, StoreError, StoredTree, Writer},
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -419,36 +420,25 @@ fn check_anchored(reader: &SqliteReader, conn: &Connection, head: &TreeHead) -> 
 
 /// Reads what stands behind the head: every entry continues the chain and is the log's own.
 fn check_tail(reader: &SqliteReader, head: &TreeHead, end: &End, check: &dyn TailCheck) -> Result<(), StoreError> {
-    let mut next = head.size.0;
-    let mut leaf = match next.checked_sub(1) {
+    let leaf = match head.size.0.checked_sub(1) {
         Some(last) => reader.hashes(0, last, 1)?.first().copied().unwrap_or(head.root),
         None => leaf_hash(b""),
     };
-    let mut batch = None;
+    let mut follower = Follower::new(head.size.0, Some(leaf), None);
     let mut time: Option<Micros> = None;
-    while next < end.size.0 {
-        let chunk = reader.read(LeafIndex(next), WINDOW)?;
-        for line in chunk.lines().take(usize::try_from(end.size.0 - next).unwrap_or(usize::MAX)) {
-            let evidence = |detail: String| StoreError::Evidence { index: next, detail };
+    while follower.next() < end.size.0 {
+        let chunk = reader.read(LeafIndex(follower.next()), WINDOW)?;
+        for (index, line) in (chunk.first..end.size.0).zip(chunk.lines()) {
+            let evidence = |detail: String| StoreError::Evidence { index, detail };
             let line = Line::parse(line).map_err(|error| evidence(error.to_string()))?;
-            let own = leaf_hash(line.entry.bytes);
-            let fault = if line.entry.index.0 != next {
-                Some(format!("it says that it is entry {}", line.entry.index))
-            } else if line.entry.prev != leaf {
-                Some("it does not continue the chain".to_owned())
-            } else if line.batch.0 > next || line.batch.0 != next && batch.is_some_and(|batch| batch != line.batch.0) {
-                Some("its batch is neither its own nor that of the line before".to_owned())
-            } else {
-                check.fault(&line, &own)
-            };
-            if let Some(fault) = fault {
-                return Err(evidence(fault));
+            let leaf = follower.take(&line).map_err(evidence)?;
+            if let Some(fault) = check.fault(&line, &leaf) {
+                return Err(StoreError::Evidence { index, detail: fault });
             }
-            (leaf, batch, time) = (own, Some(line.batch.0), line.entry.recorded());
-            next += 1;
+            time = line.entry.recorded();
         }
     }
-    if leaf != end.last_leaf || time.is_some_and(|time| Some(time) != end.recorded_at) {
+    if follower.leaf() != Some(end.last_leaf) || time.is_some_and(|time| Some(time) != end.recorded_at) {
         let detail = "the row of this log does not say what its last entry is".to_owned();
         return Err(reader.damaged("table `logs`", detail));
     }

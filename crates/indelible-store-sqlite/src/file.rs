@@ -57,6 +57,12 @@ impl File {
         self.path.display().to_string()
     }
 
+    /// Whether the other names the same file.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let real = |file: &Self| fs::canonicalize(&file.path).ok();
+        self.path == other.path || real(self).is_some_and(|path| real(other) == Some(path))
+    }
+
     /// The directory that the file is in.
     pub(crate) fn parent(&self) -> &Path {
         self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))

@@ -3,10 +3,7 @@
 //! Each call is one statement or one snapshot, so that what it gives belongs together. A scan ([`Reader::runs`]) goes over all rows that the log has, also those
 //! that the head row does not know of; what is missing between them shows as missing lines.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
-};
+use std::sync::Arc;
 
 use indelible_core::tree::{Hash, LeafIndex, TreeSize};
 use indelible_store::store::{Chunk, DerivedFault, Fingerprint, LogInfo, Piece, Reader, Run, Scanned, StoreError};
@@ -14,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
     check,
-    file::{File, is_corrupt, is_missing, lock},
+    file::{File, is_corrupt, is_missing},
     presence::Presence,
     rows::{Head, LINE_FRAME, blob, integer, push_line, signed, unsigned},
 };
@@ -25,8 +22,6 @@ const PIECE_ROWS: u64 = 1024;
 const MIN_PIECE_ROWS: u64 = 16;
 /// About so many bytes of lines make a piece.
 const PIECE_BYTES: u64 = 1 << 20;
-/// Ends of runs that are remembered, for scans that began before the log grew.
-const MAX_ENDS: usize = 16;
 
 const READ: &str = "SELECT idx, batch, entry, mac FROM signed_audit_log WHERE log = ?1 AND idx >= ?2 \
     AND idx < (SELECT size FROM logs WHERE number = ?1) ORDER BY idx";
@@ -40,20 +35,11 @@ pub struct SqliteReader {
     pub(crate) file: Arc<File>,
     pub(crate) number: i64,
     info: LogInfo,
-    /// Where runs ended that were given out, by their length in bytes.
-    ends: Mutex<VecDeque<End>>,
-}
-
-/// The rows of a run.
-#[derive(Clone, Copy)]
-struct End {
-    bytes: u64,
-    last: i64,
 }
 
 impl SqliteReader {
     pub(crate) fn new(file: Arc<File>, number: i64, info: LogInfo) -> Self {
-        Self { file, number, info, ends: Mutex::default() }
+        Self { file, number, info }
     }
 
     /// The place, with the log in it.
@@ -99,9 +85,8 @@ impl SqliteReader {
         }
     }
 
-    fn piece_rows(run: &Run, last: i64) -> u64 {
-        let rows = unsigned(last).saturating_add(1);
-        (PIECE_BYTES / (run.bytes / rows).max(1)).clamp(MIN_PIECE_ROWS, PIECE_ROWS)
+    fn piece_rows(run: &Run, end: u64) -> u64 {
+        (PIECE_BYTES / (run.bytes / end.max(1)).max(1)).clamp(MIN_PIECE_ROWS, PIECE_ROWS)
     }
 }
 
@@ -120,6 +105,11 @@ fn or_nothing_readable<T: Default>(result: rusqlite::Result<T>) -> rusqlite::Res
 }
 
 /// The largest index that has a row; `None` where there is none.
+/// The last index below `end`; somebody may have put a row at the largest that there is.
+fn row_before(end: u64) -> i64 {
+    end.checked_sub(1).map_or(-1, signed)
+}
+
 pub(crate) fn last_row(conn: &Connection, log: i64) -> rusqlite::Result<Option<i64>> {
     conn.prepare_cached("SELECT max(idx) FROM signed_audit_log WHERE log = ?1")?.query_row([log], |row| row.get(0))
 }
@@ -165,6 +155,10 @@ impl Reader for SqliteReader {
         Ok(self.head()?.end.size)
     }
 
+    fn end(&self) -> Result<Option<indelible_store::store::End>, StoreError> {
+        Ok(Some(self.head()?.end))
+    }
+
     fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
         let bytes = self.read_rows(from.0, |conn| {
             let mut statement = conn.prepare_cached(READ)?;
@@ -195,7 +189,7 @@ impl Reader for SqliteReader {
     }
 
     fn runs(&self) -> Result<Vec<Run>, StoreError> {
-        let (last, head) = self.file.snapshot("look for entries", |conn| {
+        let (last, bytes) = self.file.snapshot("look for entries", |conn| {
             let head = or_nothing_readable(Head::read(conn, self.number))?;
             let last = or_nothing_readable(last_row(conn, self.number))?;
             let known = head.filter(|head| last.map_or(0, |last| unsigned(last) + 1) == head.end.size.0);
@@ -207,25 +201,16 @@ impl Reader for SqliteReader {
             };
             Ok((last, bytes))
         })?;
-        if let Some(last) = last {
-            let mut ends = lock(&self.ends);
-            ends.retain(|end| end.bytes != head);
-            ends.push_front(End { bytes: head, last });
-            ends.truncate(MAX_ENDS);
-        }
-        Ok(vec![Run { first: 0, place: self.place(), bytes: head, beyond: 0, closed: false }])
+        let end = last.map(|last| u64::try_from(last).map_or(0, |last| last + 1));
+        Ok(vec![Run { first: 0, place: self.place(), bytes, beyond: 0, closed: false, end }])
     }
 
     /// Of each, `unit` is the first index and `units` how many there may be; how many bytes it has shows only when it is read.
     fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
-        let known = lock(&self.ends).iter().find(|end| end.bytes == run.bytes).map(|end| end.last);
+        let Some(end) = run.end else { return Ok(Vec::new()) };
         self.read_rows(0, |conn| {
-            let last = match known {
-                Some(last) => Some(last),
-                None => last_row(conn, self.number)?,
-            };
-            let Some(last) = last else { return Ok(Vec::new()) };
-            let units = Self::piece_rows(run, last);
+            let last = row_before(end);
+            let units = Self::piece_rows(run, end);
             let mut next =
                 conn.prepare_cached("SELECT min(idx) FROM signed_audit_log WHERE log = ?1 AND idx BETWEEN ?2 AND ?3")?;
             let mut pieces = vec![Piece { offset: 0, bytes: 0, unit: 0, units }];
@@ -235,10 +220,10 @@ impl Reader for SqliteReader {
                 next.query_row(params![self.number, signed(at), last], |row| row.get::<_, Option<i64>>(0))?
             {
                 let unit = unsigned(first);
-                let units = units.min(unsigned(last).saturating_sub(unit) + 1);
+                let units = units.min(end.saturating_sub(unit));
                 pieces.push(Piece { offset: unit, bytes: 0, unit, units });
                 at = unit.max(at).saturating_add(units);
-                if at > unsigned(last) {
+                if at >= end {
                     break;
                 }
             }
@@ -247,13 +232,12 @@ impl Reader for SqliteReader {
     }
 
     fn read_piece(&self, run: &Run, piece: &Piece) -> Result<Vec<u8>, StoreError> {
-        let known = lock(&self.ends).iter().find(|end| end.bytes == run.bytes).map(|end| end.last);
         // The first piece takes whatever stands before index 0.
         let from = if piece.unit == 0 { i64::MIN } else { signed(piece.unit) };
-        let to = signed(piece.unit.saturating_add(piece.units).saturating_sub(1)).min(known.unwrap_or(i64::MAX));
+        let to = piece.unit.saturating_add(piece.units).min(run.end.unwrap_or(u64::MAX));
         self.read_rows(piece.unit, |conn| {
             let mut statement = conn.prepare_cached(READ_PIECE)?;
-            let mut rows = statement.query(params![self.number, from, to])?;
+            let mut rows = statement.query(params![self.number, from, row_before(to)])?;
             let mut bytes = Vec::new();
             while let Some(row) = rows.next()? {
                 push_line(row, 0, &mut bytes);

@@ -4,7 +4,7 @@
 //! made, so that its holder knows where the log ends and nobody else moves that. Other writes of the same handle wait for it.
 
 use std::{
-    collections::HashMap,
+    any::Any,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, ThreadId},
     time::{Duration, Instant},
@@ -17,8 +17,8 @@ use indelible_core::{
     tree::{Frontier, Hash, LeafIndex, TreeSize},
 };
 use indelible_store::store::{
-    Appended, Batch, Chunk, DerivedFault, End, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Piece,
-    Reader, Run, Scanned, StoreError, StoredTree, Writer,
+    Appended, Batch, Chunk, End, Fingerprint, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Reader, ReadsThrough, StoreError,
+    StoredTree, Turn, TurnError, Writer,
 };
 use rusqlite::{Connection, ErrorCode, params};
 use sha2::{Digest as _, Sha256};
@@ -53,8 +53,6 @@ pub struct SqliteWriter {
     name: String,
     state: Mutex<State>,
     free: Condvar,
-    /// Ids of entries that are not durable yet.
-    claimed: Mutex<HashMap<Fingerprint, Vec<u64>>>,
     marked: Mutex<Option<Instant>>,
     _presence: Presence,
 }
@@ -82,7 +80,6 @@ impl SqliteWriter {
             name,
             state: Mutex::new(State { conn, turn: None, frontier: Frontier::new(), poisoned: None }),
             free: Condvar::new(),
-            claimed: Mutex::default(),
             marked: Mutex::default(),
             _presence: presence,
         }
@@ -123,23 +120,23 @@ impl SqliteWriter {
         move |error| self.reader.file.failed(step, error)
     }
 
-    /// Begins a turn on an idle connection.
-    fn begin(&self, state: &mut State) -> Result<End, StoreError> {
+    /// Begins a turn on an idle connection. It locks the whole file, so the order of the logs in it does not matter.
+    fn begin(&self, state: &mut State, logs: &[&Self]) -> Result<Vec<End>, TurnError> {
         if let Some(why) = &state.poisoned {
-            return Err(StoreError::Poisoned { why: why.clone() });
+            return Err(StoreError::Poisoned { why: why.clone() }.into());
         }
-        let failed = self.failed("take a turn");
-        state.conn.execute_batch("BEGIN IMMEDIATE").map_err(&failed)?;
-        match Head::read(&state.conn, self.log()).map_err(failed).and_then(|head| self.registered(head)) {
-            Ok(head) => {
-                state.turn = Some(thread::current().id());
-                Ok(head.end)
-            }
-            Err(error) => {
-                drop(state.conn.execute_batch("ROLLBACK"));
-                Err(error)
-            }
+        state.conn.execute_batch("BEGIN IMMEDIATE").map_err(self.failed("take a turn"))?;
+        let end = |(at, log): (usize, &&Self)| {
+            let head = Head::read(&state.conn, log.log()).map_err(log.failed("take a turn"));
+            let head = head.and_then(|head| log.registered(head));
+            head.map(|head| head.end).map_err(|error| TurnError { log: Some(at), error })
+        };
+        let ends: Result<Vec<End>, TurnError> = logs.iter().enumerate().map(end).collect();
+        match &ends {
+            Ok(_) => state.turn = Some(thread::current().id()),
+            Err(_) => drop(state.conn.execute_batch("ROLLBACK")),
         }
+        ends
     }
 
     fn registered(&self, head: Option<Head>) -> Result<Head, StoreError> {
@@ -156,19 +153,21 @@ impl SqliteWriter {
         self.free.notify_all();
     }
 
-    fn append_in_turn(&self, state: &mut State, batch: &Batch) -> Result<(), StoreError> {
-        self.insert(&state.conn, batch)?;
+    fn append_in_turn(&self, state: &mut State, logs: &[&Self], batches: &[&Batch]) -> Result<(), TurnError> {
+        for (at, (log, batch)) in logs.iter().zip(batches).enumerate() {
+            log.insert(&state.conn, batch).map_err(|error| TurnError { log: Some(at), error })?;
+        }
         let Err(error) = state.conn.execute_batch("COMMIT") else { return Ok(()) };
         let full = code(&error) == Some(ErrorCode::DiskFull);
         let text = error.to_string();
         self.end_turn(state);
-        match self.committed(state, batch) {
+        match committed(state, logs, batches) {
             Committed::Yes => Ok(()),
-            // A sync that failed may still leave the batch for whoever opens the file after a crash.
-            Committed::No if full || code(&error) == Some(ErrorCode::DatabaseBusy) => Err(self.try_again(text)),
+            // A sync that failed may still leave the batches for whoever opens the file after a crash.
+            Committed::No if full || code(&error) == Some(ErrorCode::DatabaseBusy) => Err(self.try_again(text).into()),
             Committed::No | Committed::Unknown => {
                 state.poisoned = Some(text);
-                Err(self.failed("commit entries")(error))
+                Err(self.failed("commit entries")(error).into())
             }
         }
     }
@@ -235,29 +234,15 @@ impl SqliteWriter {
         for (index, entry) in (batch.first..).map(signed).zip(&batch.entries) {
             let bytes = batch.bytes.get(entry.entry.clone()).unwrap_or_default();
             insert.execute(params![log, index, signed(entry.batch), entry.recorded_at.0, bytes, entry.mac])?;
-            if let Some(id) = entry.id {
-                insert_id.execute(params![log, id.0, index])?;
-            }
+        }
+        let ids = (batch.first..).map(signed).zip(&batch.entries).filter_map(|(index, entry)| Some((entry.id?, index)));
+        let mut ids: Vec<(Fingerprint, i64)> = ids.collect();
+        // In the order of their keys: each page of the table is visited once, not once for each row.
+        ids.sort_unstable();
+        for (id, index) in ids {
+            insert_id.execute(params![log, id.0, index])?;
         }
         Ok(())
-    }
-
-    fn forget_claims(&self, batch: &Batch) {
-        let mut claimed = lock(&self.claimed);
-        if !claimed.is_empty() {
-            let end = batch.first + batch.entries.len() as u64;
-            claimed.retain(|_, indices| {
-                indices.retain(|index| *index >= end);
-                !indices.is_empty()
-            });
-        }
-    }
-
-    fn with_claims(&self, id: Fingerprint, mut found: Vec<LeafIndex>) -> Vec<LeafIndex> {
-        found.extend(lock(&self.claimed).get(&id).into_iter().flatten().copied().map(LeafIndex));
-        found.sort_unstable();
-        found.dedup();
-        found
     }
 
     /// Inserts the hashes of one level that follow what is stored, never across a multiple of 256 so that a tile is few rows.
@@ -273,6 +258,71 @@ impl SqliteWriter {
             rest = after;
         }
         Ok(())
+    }
+}
+
+/// What became of the batches of one transaction: all are there, or none, or nobody can tell.
+fn committed(state: &State, logs: &[&SqliteWriter], batches: &[&Batch]) -> Committed {
+    let written = logs.iter().zip(batches).filter(|(_, batch)| !batch.entries.is_empty());
+    let (mut there, mut missing) = (false, false);
+    for (log, batch) in written {
+        match log.committed(state, batch) {
+            Committed::Yes => there = true,
+            Committed::No => missing = true,
+            Committed::Unknown => return Committed::Unknown,
+        }
+    }
+    match (there, missing) {
+        (_, false) => Committed::Yes,
+        (false, true) => Committed::No,
+        (true, true) => Committed::Unknown,
+    }
+}
+
+/// The turns of logs in one file: a transaction on the connection of the first.
+struct Turns<'a> {
+    first: &'a SqliteWriter,
+    /// All of them.
+    logs: Vec<&'a SqliteWriter>,
+    ends: Vec<End>,
+}
+
+impl Turn for Turns<'_> {
+    fn ends(&self) -> &[End] {
+        &self.ends
+    }
+
+    fn lookup(&mut self, ids: &[(usize, Fingerprint)]) -> Result<Vec<Vec<LeafIndex>>, TurnError> {
+        let state = lock(&self.first.state);
+        let mut found = Vec::with_capacity(ids.len());
+        for (at, id) in ids {
+            let Some(log) = self.logs.get(*at) else { continue };
+            found.push(reader::lookup(&state.conn, log.log(), *id).map_err(self.first.failed("look ids up"))?);
+        }
+        Ok(found)
+    }
+
+    fn append(self: Box<Self>, batches: &[&Batch]) -> Result<(), TurnError> {
+        let bytes: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
+        if bytes > MAX_BATCH_BYTES {
+            let (bytes, limit) = (bytes as u64, MAX_BATCH_BYTES as u64);
+            return Err(StoreError::Limit { what: "a batch", bytes, limit }.into());
+        }
+        if batches.iter().all(|batch| batch.entries.is_empty()) {
+            return Ok(());
+        }
+        let mut state = lock(&self.first.state);
+        self.first.append_in_turn(&mut state, &self.logs, batches)
+    }
+}
+
+impl Drop for Turns<'_> {
+    /// What was not committed is rolled back. A turn that ended already may be another thread's by now.
+    fn drop(&mut self) {
+        let mut state = lock(&self.first.state);
+        if state.turn == Some(thread::current().id()) {
+            self.first.end_turn(&mut state);
+        }
     }
 }
 
@@ -309,54 +359,9 @@ fn size_of(checkpoint: &[u8]) -> Option<i64> {
     Checkpoint::parse(note.text()).ok().map(|checkpoint| signed(checkpoint.head.size.0))
 }
 
-impl Reader for SqliteWriter {
-    fn info(&self) -> &LogInfo {
-        self.reader.info()
-    }
-    fn size(&self) -> Result<TreeSize, StoreError> {
-        self.reader.size()
-    }
-    fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
-        self.reader.read(from, max_bytes)
-    }
-    fn runs(&self) -> Result<Vec<Run>, StoreError> {
-        self.reader.runs()
-    }
-    fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
-        self.reader.pieces(run)
-    }
-    fn read_piece(&self, run: &Run, piece: &Piece) -> Result<Vec<u8>, StoreError> {
-        self.reader.read_piece(run, piece)
-    }
-    fn tree_size(&self) -> Result<TreeSize, StoreError> {
-        self.reader.tree_size()
-    }
-    fn hashes(&self, level: u8, first: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
-        self.reader.hashes(level, first, count)
-    }
-    fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reader.checkpoint()
-    }
-    fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reader.kept(number)
-    }
-    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
-        self.reader.newest_kept()
-    }
-    fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
-        Ok(self.with_claims(id, self.reader.lookup(id)?))
-    }
-    fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError> {
-        self.reader.check_derived(scanned)
-    }
-    fn has_writer(&self) -> Result<bool, StoreError> {
-        Ok(true)
-    }
-    fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reader.attachment(digest)
-    }
-    fn attachment_size(&self, digest: &[u8; 32]) -> Result<Option<u64>, StoreError> {
-        self.reader.attachment_size(digest)
+impl ReadsThrough for SqliteWriter {
+    fn reader(&self) -> &dyn Reader {
+        &self.reader
     }
 }
 
@@ -365,66 +370,23 @@ impl Writer for SqliteWriter {
         true
     }
 
-    fn take_turn(&self) -> Result<Option<End>, StoreError> {
-        let mut state = self.idle()?;
-        self.begin(&mut state).map(Some)
-    }
-
-    fn give_back(&self) {
-        let mut state = lock(&self.state);
-        if state.turn == Some(thread::current().id()) {
-            self.end_turn(&mut state);
+    fn take_turn<'a>(&'a self, others: &[&'a (dyn Writer + 'static)]) -> Result<Box<dyn Turn + 'a>, TurnError> {
+        let mut logs = vec![self];
+        for (other, at) in others.iter().zip(1..) {
+            let beside = (*other as &dyn Any).downcast_ref::<Self>();
+            let beside = beside.filter(|other| self.reader.file.is_same(&other.reader.file));
+            let apart = || StoreError::Apart { origin: other.info().origin.clone() };
+            logs.push(beside.ok_or_else(|| TurnError { log: Some(at), error: apart() })?);
         }
-    }
-
-    fn end(&self) -> Result<Option<End>, StoreError> {
-        Ok(Some(self.reader.head()?.end))
+        let mut state = self.idle()?;
+        let ends = self.begin(&mut state, &logs)?;
+        drop(state);
+        Ok(Box::new(Turns { first: self, logs, ends }))
     }
 
     fn append(&self, batch: &Batch) -> Result<Appended, StoreError> {
-        if batch.bytes.len() > MAX_BATCH_BYTES {
-            self.give_back();
-            let (bytes, limit) = (batch.bytes.len() as u64, MAX_BATCH_BYTES as u64);
-            return Err(StoreError::Limit { what: "a batch", bytes, limit });
-        }
-        let mut state = lock(&self.state);
-        if state.turn != Some(thread::current().id()) {
-            drop(state);
-            state = self.idle()?;
-            self.begin(&mut state)?;
-        }
-        let result = self.append_in_turn(&mut state, batch);
-        self.end_turn(&mut state);
-        drop(state);
-        if result.is_ok() {
-            self.forget_claims(batch);
-        }
-        result.map(|()| Appended::default())
-    }
-
-    fn lookup_many(&self, ids: &[Fingerprint]) -> Result<Vec<Vec<LeafIndex>>, StoreError> {
-        let state = lock(&self.state);
-        ids.iter()
-            .map(|id| {
-                let found = reader::lookup(&state.conn, self.log(), *id).map_err(self.failed("look ids up"))?;
-                Ok(self.with_claims(*id, found))
-            })
-            .collect()
-    }
-
-    fn claim(&self, ids: &[(Fingerprint, u64)], _end: u64) {
-        let mut claimed = lock(&self.claimed);
-        for (id, index) in ids {
-            claimed.entry(*id).or_default().push(*index);
-        }
-    }
-
-    fn id_token(&self) -> u64 {
-        0
-    }
-
-    fn lookup_recent(&self, id: Fingerprint, _token: u64) -> Result<Vec<LeafIndex>, StoreError> {
-        self.lookup(id)
+        let appended = self.take_turn(&[]).and_then(|turn| turn.append(&[batch]));
+        appended.map(|()| Appended::default()).map_err(|error| error.error)
     }
 
     fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError> {

@@ -6,6 +6,8 @@
 mod cases;
 mod scribe;
 
+use std::sync::Arc;
+
 use indelible_core::tree::{TreeHead, TreeSize};
 
 pub use self::scribe::{Scribe, fault, id, info, sign};
@@ -38,7 +40,7 @@ pub trait Harness {
     fn reopen(&mut self, head: &TreeHead, leaving: Leaving) -> Found;
 
     /// A reader that shares nothing with the writer but the store.
-    fn reader(&self) -> Box<dyn Reader>;
+    fn reader(&self) -> Arc<dyn Reader>;
 }
 
 /// Runs every case, each on a log of its own that `make` gives.

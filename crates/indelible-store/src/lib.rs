@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`store`] | the seam: [`store::Reader`], [`store::Writer`], batches and chunks |
 //! | [`driver`] | how a log is created and opened, whatever keeps it |
+//! | [`follow`] | whether a line is the one that comes next |
 //! | [`memory`] | a store in memory |
 //! | [`heads`] | the newest head of each log, compare-and-swap |
 //! | [`disk`] | the file system as file-based stores see it |
@@ -17,6 +18,7 @@ pub mod conformance;
 pub mod disk;
 pub mod driver;
 pub mod fault;
+pub mod follow;
 pub mod heads;
 pub mod memory;
 pub mod store;

@@ -111,7 +111,7 @@ impl Reader for MemoryStore {
 
     fn runs(&self) -> Result<Vec<Run>, StoreError> {
         let bytes: usize = Self::read(self).lines.iter().map(|line| line.len()).sum();
-        Ok(vec![Run { first: 0, place: PLACE.to_owned(), bytes: bytes as u64, beyond: 0, closed: false }])
+        Ok(vec![Run { first: 0, place: PLACE.to_owned(), bytes: bytes as u64, beyond: 0, closed: false, end: None }])
     }
 
     fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
@@ -146,6 +146,10 @@ impl Reader for MemoryStore {
 
     fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(Self::read(self).kept.get(&number).cloned())
+    }
+
+    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
+        Ok(Self::read(self).kept.keys().max().copied())
     }
 
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {

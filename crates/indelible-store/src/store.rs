@@ -3,7 +3,7 @@
 //! A store speaks of *lines* (`docs/format.md` section 5): the entry's exact bytes with batch and MAC around them. A store of
 //! another kind keeps the three parts however it likes and gives the same line back.
 
-use std::{io, ops::Range, path::Path};
+use std::{any::Any, io, ops::Range, path::Path};
 
 use indelible_core::{
     entry::{EntryError, Line},
@@ -163,6 +163,14 @@ pub enum StoreError {
         /// Why.
         why: String,
     },
+    /// Logs that do not share a transaction were named for one. Nothing was recorded.
+    #[error(
+        "log `{origin}` cannot be appended to in one transaction with the others: it has to be in the same database, and opened by the same handle on it"
+    )]
+    Apart {
+        /// The log that is elsewhere.
+        origin: String,
+    },
     /// A write or sync failed before: what is durable is not known until the log is opened again.
     #[error("the log was closed to writing by an earlier failure ({why}): mend its cause and open the log again")]
     Poisoned {
@@ -277,16 +285,18 @@ pub struct Run {
     pub beyond: u64,
     /// Whether no more will come.
     pub closed: bool,
+    /// In a store of rows, the index behind the last row when this was told: a scan goes on over what it began with.
+    pub end: Option<u64>,
 }
 
-/// A part of a run.
+/// A part of a run. What it says besides its place is the store's own: only the store reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// Byte offset in the run, uncompressed.
+    /// Where it begins in the run, 0 for the first: a byte offset, uncompressed, or the index of a row.
     pub offset: u64,
-    /// Length in bytes, uncompressed.
+    /// Length in bytes, uncompressed; 0 in a store of rows, which knows it only when they are read.
     pub bytes: u64,
-    /// Ordinal of the store's own unit (a frame) that it begins with.
+    /// Ordinal of the store's own unit (a frame, a row) that it begins with.
     pub unit: u64,
     /// How many units.
     pub units: u64,
@@ -335,12 +345,30 @@ pub fn add_ids(sum: &mut [u64; 4], term: [u64; 4]) {
     }
 }
 
+/// Where a log that several processes write ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Entries that are durable.
+    pub size: TreeSize,
+    /// Leaf hash of the last; that of the empty string where there is none.
+    pub last_leaf: Hash,
+    /// Time of the last.
+    pub recorded_at: Option<Micros>,
+    /// Number of the kept checkpoint that no entry names yet.
+    pub unnamed: Option<u64>,
+}
+
 /// Reading, beside a live writer or without one. Every method may be called from many threads.
 pub trait Reader: Send + Sync {
     /// What log this is, by the store's own word.
     fn info(&self) -> &LogInfo;
     /// How many entries are durable. Never falls while the handle lives.
     fn size(&self) -> Result<TreeSize, StoreError>;
+    /// Where the log ends by a record that moves in one transaction with its entries: beside any writers, no entry below it may be missing. `None` in a store
+    /// that keeps no such record.
+    fn end(&self) -> Result<Option<End>, StoreError> {
+        Ok(None)
+    }
     /// Whole lines from entry `from` on: at least one, then as many as fit into `max_bytes`. Never past [`Reader::size`].
     fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError>;
     /// The stored runs of lines, in order of their names, for a scan that trusts nothing derived.
@@ -358,13 +386,7 @@ pub trait Reader: Send + Sync {
     /// A kept checkpoint.
     fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError>;
     /// The highest number under which a checkpoint is kept.
-    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
-        let mut newest = None;
-        while self.kept(newest.unwrap_or(0) + 1)?.is_some() {
-            newest = Some(newest.unwrap_or(0) + 1);
-        }
-        Ok(newest)
-    }
+    fn newest_kept(&self) -> Result<Option<u64>, StoreError>;
     /// Indices that an id may stand at: exact ones among them, strangers possible, none missing below [`Reader::size`].
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError>;
     /// Stored positions of entries `first .. first + count` with [`BATCH_START`] where a line begins a batch; `None` for a store that keeps none.
@@ -384,49 +406,152 @@ pub trait Reader: Send + Sync {
     }
 }
 
-/// Where a log that several processes write ends, for who has its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
-    /// Entries that are durable.
-    pub size: TreeSize,
-    /// Leaf hash of the last; that of the empty string where there is none.
-    pub last_leaf: Hash,
-    /// Time of the last.
-    pub recorded_at: Option<Micros>,
-    /// Number of the kept checkpoint that no entry names yet.
-    pub unnamed: Option<u64>,
+/// A writer whose reads are those of the reader that it was made with, but for what a writer knows better. It is a [`Reader`] by that.
+pub trait ReadsThrough: Send + Sync {
+    /// Where reads go.
+    fn reader(&self) -> &dyn Reader;
+    /// [`Reader::tree_size`], with what is written and not yet seen by readers.
+    fn writers_tree_size(&self) -> Result<TreeSize, StoreError> {
+        self.reader().tree_size()
+    }
+}
+
+impl<W: ReadsThrough> Reader for W {
+    fn info(&self) -> &LogInfo {
+        self.reader().info()
+    }
+
+    fn size(&self) -> Result<TreeSize, StoreError> {
+        self.reader().size()
+    }
+
+    fn end(&self) -> Result<Option<End>, StoreError> {
+        self.reader().end()
+    }
+
+    fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
+        self.reader().read(from, max_bytes)
+    }
+
+    fn runs(&self) -> Result<Vec<Run>, StoreError> {
+        self.reader().runs()
+    }
+
+    fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
+        self.reader().pieces(run)
+    }
+
+    fn read_piece(&self, run: &Run, piece: &Piece) -> Result<Vec<u8>, StoreError> {
+        self.reader().read_piece(run, piece)
+    }
+
+    fn tree_size(&self) -> Result<TreeSize, StoreError> {
+        self.writers_tree_size()
+    }
+
+    fn hashes(&self, level: u8, first: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        self.reader().hashes(level, first, count)
+    }
+
+    fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader().checkpoint()
+    }
+
+    fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader().kept(number)
+    }
+
+    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
+        self.reader().newest_kept()
+    }
+
+    fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
+        self.reader().lookup(id)
+    }
+
+    fn positions(&self, first: u64, count: usize) -> Result<Option<Vec<u64>>, StoreError> {
+        self.reader().positions(first, count)
+    }
+
+    fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError> {
+        self.reader().check_derived(scanned)
+    }
+
+    fn has_writer(&self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader().attachment(digest)
+    }
+
+    fn attachment_size(&self, digest: &[u8; 32]) -> Result<Option<u64>, StoreError> {
+        self.reader().attachment_size(digest)
+    }
+}
+
+/// A turn: until it goes, nobody else appends to the logs that it was taken for. One that goes without [`Turn::append`] has changed nothing.
+///
+/// Logs are named by their positions, in the order in which they were given when the turn was taken.
+pub trait Turn {
+    /// Where each log ends.
+    fn ends(&self) -> &[End];
+    /// [`Reader::lookup`] for many ids at once, each in the log at its position.
+    fn lookup(&mut self, ids: &[(usize, Fingerprint)]) -> Result<Vec<Vec<LeafIndex>>, TurnError>;
+    /// Appends a batch to each log, to all of them or to none, and ends the turn. A log whose batch has no entries is left as it is. At return all of
+    /// it is durable. What is known after an error, [`TurnError`] says.
+    fn append(self: Box<Self>, batches: &[&Batch]) -> Result<(), TurnError>;
+}
+
+/// Why a turn came to nothing. After [`StoreError::TryAgain`], and where a log is named, surely nothing was recorded in any of the logs. After any other error all of the
+/// handles are poisoned: the batches may be there or not, all of them or none, and opening again tells.
+#[derive(Debug, Error)]
+#[error("a turn came to nothing")]
+pub struct TurnError {
+    /// The log that it is about, by its position; that one's handle is poisoned. `None` where it is about all of them.
+    pub log: Option<usize>,
+    /// What went wrong.
+    #[source]
+    pub error: StoreError,
+}
+
+impl From<StoreError> for TurnError {
+    fn from(error: StoreError) -> Self {
+        Self { log: None, error }
+    }
 }
 
 /// Writing. Where the store is not [`Writer::shared`], one process holds this at a time.
-pub trait Writer: Reader {
+pub trait Writer: Reader + Any {
     /// Whether other processes append to the same log. Then every append needs a turn.
     fn shared(&self) -> bool {
         false
     }
-    /// Takes the log's turn in a shared store: until [`Writer::append`] or [`Writer::give_back`] nobody else appends to it. Waits for others, within limits
-    /// ([`StoreError::TryAgain`]). `None` in a store that is not shared: there the caller's memory is right.
-    fn take_turn(&self) -> Result<Option<End>, StoreError> {
-        Ok(None)
+    /// Takes the turns of this log and of `others` in a shared store, in one transaction. Heads are locked in the store's own order of logs, so that two who want the same
+    /// logs never wait for each other. Waits within limits ([`StoreError::TryAgain`]).
+    ///
+    /// [`StoreError::Apart`] for logs that are not in one database by one handle, or are in a store that is not shared: there the caller's memory is right, and no turn is needed.
+    fn take_turn<'a>(&'a self, others: &[&'a (dyn Writer + 'static)]) -> Result<Box<dyn Turn + 'a>, TurnError> {
+        let _ = others;
+        Err(StoreError::Apart { origin: self.info().origin.clone() }.into())
     }
-    /// Gives a turn back without having appended.
-    fn give_back(&self) {}
-    /// Where a shared log ends, without a turn: others may be appending. `None` in a store that is not shared.
-    fn end(&self) -> Result<Option<End>, StoreError> {
-        Ok(None)
-    }
-    /// Appends a batch and, in a shared store, ends the turn. At return it is durable. After [`StoreError::TryAgain`] it is surely not there; after any other error the
+    /// Appends a batch, in a shared store in a turn of its own. At return it is durable. After [`StoreError::TryAgain`] it is surely not there; after any other error the
     /// handle is poisoned and the batch may be there or not; opening again tells.
     fn append(&self, batch: &Batch) -> Result<Appended, StoreError>;
-    /// [`Reader::lookup`] for many ids at once, in a turn.
-    fn lookup_many(&self, ids: &[Fingerprint]) -> Result<Vec<Vec<LeafIndex>>, StoreError> {
-        ids.iter().map(|id| self.lookup(*id)).collect()
+    /// Makes ids findable from now on, before their entries are durable. Called in the order of the entries; `end` is the index behind the last. A shared store
+    /// has nothing to do: there ids are looked up within the turn, when all that others recorded is durable.
+    fn claim(&self, ids: &[(Fingerprint, u64)], end: u64) {
+        let _ = (ids, end);
     }
-    /// Makes ids findable from now on, before their entries are durable. Called in the order of the entries; `end` is the index behind the last.
-    fn claim(&self, ids: &[(Fingerprint, u64)], end: u64);
     /// A token that changes whenever ids move from memory to where only [`Reader::lookup`] finds them.
-    fn id_token(&self) -> u64;
+    fn id_token(&self) -> u64 {
+        0
+    }
     /// Like [`Reader::lookup`] for ids claimed since an earlier lookup that was made under `token`: cheap where the token still holds.
-    fn lookup_recent(&self, id: Fingerprint, token: u64) -> Result<Vec<LeafIndex>, StoreError>;
+    fn lookup_recent(&self, id: Fingerprint, token: u64) -> Result<Vec<LeafIndex>, StoreError> {
+        let _ = token;
+        self.lookup(id)
+    }
     /// Extends the stored tree by the leaf hashes of `lines` (already verified, starting at [`Reader::tree_size`]), with its derived
     /// offsets. Not yet durable. [`StoreError::TryAgain`] where another process extended it meanwhile.
     fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError>;

@@ -17,6 +17,7 @@ use indelible_core::{
 };
 use indelible_store::{
     driver::{Driver, TailCheck},
+    follow::Follower,
     store::{Batch, BatchEntry, Chunk, Fingerprint, Reader, StoreError, StoredTree, Writer, parse_line},
 };
 
@@ -66,8 +67,14 @@ pub fn copy(from: &dyn Reader, to: &dyn Driver, progress: &dyn Fn(u64, u64)) -> 
         return Err(LogError::Evidence { index: durable, detail });
     }
     let (writer, before) = open(from, to)?;
-    let mut copy =
-        Copy { from, to: &*writer, kept: 0, attachments: HashSet::new(), copied: (0, 0), last: leaf_hash(b"") };
+    let mut copy = Copy {
+        from,
+        to: &*writer,
+        kept: 0,
+        attachments: HashSet::new(),
+        copied: (0, 0),
+        follower: Follower::new(0, Some(leaf_hash(b"")), None),
+    };
     copy.compare(before, progress, size)?;
     copy.bring(before, size, progress)?;
     copy.checkpoints_below(size)?;
@@ -129,7 +136,7 @@ struct Copy<'a> {
     /// Attachments and kept checkpoints that were copied.
     copied: (u64, u64),
     /// Leaf hash of the last entry that was looked at.
-    last: Hash,
+    follower: Follower,
 }
 
 impl Copy<'_> {
@@ -156,7 +163,7 @@ impl Copy<'_> {
                 }
                 let line = parse_line(ours, next)?;
                 self.attach(&line)?;
-                self.last = leaf_hash(line.entry.bytes);
+                self.follower.take(&line).map_err(|why| evidence(next, format!("{why}: verify the source")))?;
                 next += 1;
             }
             progress(next, size);
@@ -190,15 +197,8 @@ impl Copy<'_> {
         let mut batches: Vec<Batch> = Vec::new();
         for (index, text) in (chunk.first..size).zip(chunk.lines()) {
             let line = parse_line(text, index)?;
-            if line.entry.index.0 != index || line.entry.prev != self.last {
-                return Err(evidence(
-                    index,
-                    "the source's entry does not continue the chain: verify the source".to_owned(),
-                ));
-            }
+            let leaf = self.follower.take(&line).map_err(|why| evidence(index, format!("{why}: verify the source")))?;
             self.attach(&line)?;
-            let leaf = leaf_hash(line.entry.bytes);
-            self.last = leaf;
             let names = line.entry.head.map(|head| head.number);
             let recorded_at = line.entry.recorded().unwrap_or(Micros(0));
             if batches.is_empty() || names.is_some() {

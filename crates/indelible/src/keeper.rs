@@ -76,14 +76,20 @@ impl Keeper {
     /// Looks after a log until it has nothing more to do.
     pub(crate) fn watch(&self, log: &Arc<Inner>) {
         let mut state = lock(&self.shared.state);
-        if state.manual || state.logs.iter().any(|known| known.as_ptr() == Arc::as_ptr(log)) {
+        if state.manual {
             return;
         }
-        state.logs.push(Arc::downgrade(log));
+        let known = state.logs.iter().any(|known| known.as_ptr() == Arc::as_ptr(log));
+        if !known {
+            state.logs.push(Arc::downgrade(log));
+        }
         if state.timer {
-            self.shared.work.notify_one();
+            if !known {
+                self.shared.work.notify_one();
+            }
             return;
         }
+        // Where no thread could be had the last time, one may be had now.
         let shared = Arc::clone(&self.shared);
         state.timer = thread::Builder::new().name("indelible-keeper".to_owned()).spawn(move || run(&shared)).is_ok();
     }

@@ -22,6 +22,8 @@
 //! | [`verify`] | [`verify::verify`]: the verdict on a log, from its stored bytes |
 //! | [`bundle`] | proofs that leave the log: bundles and exports |
 //! | [`location`] | where a log is, as people name it |
+//! | [`together`] | events for several logs of one database, all or none |
+//! | [`databases`] | one handle for each database that a process reaches |
 //! | [`copy`] | a log moved between places |
 //! | [`keeper`] | the thread that publishes checkpoints, for any number of logs |
 //! | [`clock`] | clock and randomness, as parameters |
@@ -32,6 +34,7 @@
 pub mod bundle;
 pub mod clock;
 pub mod copy;
+pub mod databases;
 pub mod error;
 pub mod keeper;
 pub mod location;
@@ -39,6 +42,7 @@ pub mod log;
 pub mod manage;
 pub mod options;
 pub mod receipt;
+pub mod together;
 pub mod verify;
 
 mod attachments;
@@ -48,6 +52,7 @@ mod queue;
 mod sequencer;
 mod turn;
 
+pub use databases::Databases;
 pub use error::{AppendError, LogError};
 pub use indelible_core::{
     event::{Actor, Event, Kind, Outcome, Severity, Target},
@@ -69,3 +74,4 @@ pub use location::Location;
 pub use log::{Bounded, Log, Stored};
 pub use options::{OnFull, Options};
 pub use receipt::Receipt;
+pub use together::TogetherError;

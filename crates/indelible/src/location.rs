@@ -218,10 +218,7 @@ impl Location {
         match self {
             Self::Directory(path) => Ok(vec![options.directory(path).reader_of_entry_zero()?.info().origin.clone()]),
             #[cfg(feature = "postgres")]
-            Self::Postgres { url, .. } => {
-                let settings = indelible_store_postgres::Settings::default();
-                indelible_store_postgres::Database::new(url, settings)?.origins()
-            }
+            Self::Postgres { url, .. } => options.databases.postgres(url)?.origins(),
             #[cfg(any(feature = "sqlite", feature = "sqlcipher"))]
             Self::Sqlite { file, encrypted, .. } => {
                 let driver = self.sqlite(file, None, *encrypted, options)?;
@@ -232,7 +229,7 @@ impl Location {
         }
     }
 
-    /// What creates and opens the log there.
+    /// What creates and opens the log there. Logs of one PostgreSQL database share the connections of [`Options::databases`].
     ///
     /// # Errors
     /// [`StoreError::Unfit`] for a kind of store that this program was built without; what the store says of the place.
@@ -241,8 +238,7 @@ impl Location {
             Self::Directory(path) => Ok(Box::new(options.directory(path))),
             #[cfg(feature = "postgres")]
             Self::Postgres { url, origin } => {
-                let settings = indelible_store_postgres::Settings::default();
-                let database = indelible_store_postgres::Database::new(url, settings)?;
+                let database = options.databases.postgres(url)?;
                 Ok(Box::new(indelible_store_postgres::PostgresDriver::new(database, origin.clone())))
             }
             #[cfg(any(feature = "sqlite", feature = "sqlcipher"))]

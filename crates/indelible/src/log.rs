@@ -408,7 +408,7 @@ pub fn id_of(entry: &[u8]) -> Option<&str> {
 
 /// How an event is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ack {
+pub(crate) enum Ack {
     Durable,
     Bounded,
 }
@@ -582,7 +582,7 @@ impl Inner {
     }
 
     /// Keeps the log from being closed while something is written beside the queue.
-    fn writing(&self) -> Result<RwLockReadGuard<'_, ()>, AppendError> {
+    pub(crate) fn writing(&self) -> Result<RwLockReadGuard<'_, ()>, AppendError> {
         let open = self.closing.read().unwrap_or_else(PoisonError::into_inner);
         self.not_closed()?;
         Ok(open)
@@ -594,7 +594,7 @@ impl Inner {
         self.queue.close(AppendError::Failed { why });
     }
 
-    fn prepare(&self, text: &[u8], ack: Ack) -> Result<Prepared, AppendError> {
+    pub(crate) fn prepare(&self, text: &[u8], ack: Ack) -> Result<Prepared, AppendError> {
         let event = event::parse(text, || new_id(self.clock.now(), self.entropy.salt())).map_err(AppendError::Event)?;
         attachments::check(&*self.store, event.id(), event.bytes())?;
         let start = EntryStart::new(BodyKind::Event, event.bytes(), self.entropy.salt());
@@ -666,7 +666,7 @@ impl Inner {
         }
     }
 
-    fn receipt(&self, batched: &Batched, at: usize, id: &str) -> Result<Receipt, AppendError> {
+    pub(crate) fn receipt(&self, batched: &Batched, at: usize, id: &str) -> Result<Receipt, AppendError> {
         match batched.outcomes.get(at) {
             Some(Outcome::Stored { index, leaf, mac }) => Ok(Receipt {
                 id: id.to_owned(),
@@ -840,6 +840,10 @@ impl Inner {
             .and_then(|control| sequencer.add_control(&mut draft, &control, &*self.entropy, &self.signing, &mut kept));
         drop(kept);
         let io = lock(&self.io);
+        // The batch before failed, or a head could not be moved: nothing is written behind it.
+        if let Some(why) = self.failed.get() {
+            return Err(AppendError::Failed { why: why.clone() });
+        }
         drop(sequencer);
         // A clock step may stand in the draft even where the record itself failed.
         let result = if draft.batch.entries.is_empty() { Ok(()) } else { self.commit(&draft) };

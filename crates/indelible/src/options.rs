@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     clock::{Clock, Entropy, SystemClock, SystemEntropy},
+    databases::Databases,
     keeper::Keeper,
 };
 
@@ -36,6 +37,8 @@ pub struct Options {
     pub settings: Settings,
     /// The file system.
     pub disk: SharedDisk,
+    /// The databases that logs are in: options that share this value share their connections.
+    pub databases: Databases,
     /// Where the newest heads are kept; by default `heads/` beside the keys.
     pub heads: Option<Arc<dyn HeadStore>>,
     /// The clock.
@@ -67,6 +70,7 @@ impl Default for Options {
         Self {
             settings: Settings::default(),
             disk: OsDisk::shared(),
+            databases: Databases::default(),
             heads: None,
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy),

@@ -16,6 +16,7 @@ use indelible_core::{
     tree::{Hash, LeafIndex, TreeHead, TreeSize, leaf_hash},
 };
 use indelible_store::{
+    follow::Follower,
     heads::HeadStoreError,
     store::{self, Chunk, StoreError, StoredTree},
 };
@@ -256,32 +257,21 @@ struct Checked {
 }
 
 /// Checks lines that were read back.
-fn check_chunk(chunk: &Chunk, durable: u64, mut last: Hash, signing: &Signing) -> Result<Checked, LogError> {
+fn check_chunk(chunk: &Chunk, durable: u64, last: Hash, signing: &Signing) -> Result<Checked, LogError> {
     let mut leaves = Vec::new();
     let mut named = None;
-    let mut batch = None;
+    let mut follower = Follower::new(chunk.first, Some(last), None);
     for (index, line) in (chunk.first..durable).zip(chunk.lines()) {
         let evidence =
             |detail: &str| LogError::Evidence { index, detail: format!("read back before signing: {detail}") };
         let line = Line::parse(line).map_err(|error| evidence(&error.to_string()))?;
-        let leaf = leaf_hash(line.entry.bytes);
-        if line.entry.index.0 != index {
-            return Err(evidence(&format!("it says that it is entry {}", line.entry.index)));
-        }
-        if line.batch.0 != index && (line.batch.0 > index || batch.is_some_and(|batch| batch != line.batch.0)) {
-            return Err(evidence("its batch is neither its own nor that of the line before"));
-        }
-        batch = Some(line.batch.0);
-        if line.entry.prev != last {
-            return Err(evidence("it does not continue the chain"));
-        }
+        let leaf = follower.take(&line).map_err(|why| evidence(&why))?;
         if line.entry.log != &*signing.origin || line.entry.key != &*signing.key_id {
             return Err(evidence("it names another log or key"));
         }
         if !signing.key.verify(&leaf, &line.mac) {
             return Err(evidence("its signature is wrong: the bytes are not those that were signed"));
         }
-        last = leaf;
         named = line.entry.head.map(|head| head.number).or(named);
         leaves.push(leaf);
     }

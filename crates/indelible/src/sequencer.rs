@@ -26,6 +26,7 @@ use crate::{
 const STEP_US: i64 = 1_000_000;
 
 /// What the next entry builds on.
+#[derive(Clone, Copy)]
 pub(crate) struct Sequencer {
     pub(crate) next: u64,
     pub(crate) prev: Hash,

@@ -1,4 +1,5 @@
-//! Appending to a log that other processes append to as well: every batch is one *turn*, taken from the store.
+//! Appending to logs that other processes append to as well: every batch is one *turn*, taken from the store. A turn may be of several logs, whose batches are
+//! one transaction then ([`crate::together`]); that of one log is nothing else.
 //!
 //! What this process remembers of the log's end is only a lower bound there. INVARIANT(turn): index and chain of a batch come from
 //! the end that the store told within the turn, never from memory; and an end that lies before what this process has seen is evidence
@@ -6,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, MutexGuard},
     thread,
     time::{Duration, Instant},
 };
@@ -18,11 +19,11 @@ use indelible_core::{
     note::NoteSigner as _,
     tree::{LeafIndex, TreeSize},
 };
-use indelible_store::store::{End, Fingerprint, StoreError};
+use indelible_store::store::{Batch, End, Fingerprint, StoreError, Turn, TurnError, Writer};
 
 use crate::{
     error::{AppendError, LogError, chain},
-    log::{Inner, Led},
+    log::{Inner, Led, Panicked},
     open::rolled_back,
     queue::{Batched, Outcome, Prepared, lock},
     sequencer::{Draft, Known, Sequencer},
@@ -33,32 +34,211 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The first and the longest wait between two tries.
 const WAITS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 
-/// What fills a turn's batch.
-type Fill<'a, T> = dyn FnMut(&mut Sequencer, &mut Draft, &mut Option<KeptHead>) -> Result<T, AppendError> + 'a;
+/// A log whose turn is taken, and what its batch builds on.
+pub(crate) struct Seat<'a> {
+    log: &'a Inner,
+    sequencer: MutexGuard<'a, Sequencer>,
+}
+
+/// A batch in the making, with the kept checkpoint that it still has to name.
+pub(crate) struct Making {
+    draft: Draft,
+    kept: Option<KeptHead>,
+}
+
+/// Events that were given their places in a log.
+#[derive(Default)]
+pub(crate) struct Sequenced {
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) recorded_at: Arc<str>,
+}
+
+/// What fills the batches of a turn, one for each log.
+type Fill<'a, T> = dyn FnMut(&mut dyn Turn, &mut [Seat<'_>], &mut [Making]) -> Result<T, Missed> + 'a;
 
 /// Why a turn came to nothing.
-enum Missed {
+pub(crate) enum Missed {
     /// Nothing was recorded; the same may go well soon.
     Again(StoreError),
     /// Told to the callers.
-    Told(AppendError),
+    Told(Told),
+}
+
+/// What callers are told, and of which log; of all of them where none is named. Where one is named, nothing was recorded in any.
+pub(crate) struct Told {
+    pub(crate) at: Option<usize>,
+    pub(crate) error: AppendError,
+}
+
+impl Missed {
+    pub(crate) fn told(at: usize, error: AppendError) -> Self {
+        Self::Told(Told { at: Some(at), error })
+    }
+}
+
+impl From<TurnError> for Missed {
+    fn from(TurnError { log, error }: TurnError) -> Self {
+        match error {
+            error @ StoreError::TryAgain { .. } => Self::Again(error),
+            error => Self::Told(Told { at: log, error: AppendError::Store(Arc::new(error)) }),
+        }
+    }
+}
+
+impl<'a> Seat<'a> {
+    /// Waits until no other thread of this process has the log's turn.
+    pub(crate) fn of(log: &'a Inner) -> Self {
+        Self { log, sequencer: lock(&log.sequencer) }
+    }
+
+    /// Begins a batch where the log ends.
+    fn begin(&mut self, end: &End) -> Result<Making, AppendError> {
+        let log = self.log;
+        let found = log.check_end(&self.sequencer, end).and_then(|()| match end.unnamed {
+            Some(number) => log.kept_head(number, end.size.0).map(Some),
+            None => Ok(None),
+        });
+        let mut kept = found.map_err(|error| {
+            log.fail(&error);
+            AppendError::Failed { why: chain(&error) }
+        })?;
+        (self.sequencer.next, self.sequencer.prev) = (end.size.0, end.last_leaf);
+        self.sequencer.clock.behind(end.recorded_at, &*log.clock);
+        let draft = self.sequencer.begin(&*log.clock, &*log.entropy, &log.signing, &mut kept)?;
+        Ok(Making { draft, kept })
+    }
+}
+
+impl Drop for Seat<'_> {
+    /// What the sequencer says after a panic may be of entries that were never recorded.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.log.fail(&Panicked);
+        }
+    }
+}
+
+/// Takes the turns of logs in one transaction, has their batches filled and appends them, until that is done or cannot be.
+pub(crate) fn in_turn<T>(seats: &mut [Seat<'_>], fill: &mut Fill<'_, T>) -> Result<T, Told> {
+    let begun = Instant::now();
+    let mut wait = WAITS.0;
+    loop {
+        for (at, seat) in seats.iter().enumerate() {
+            if let Some(why) = seat.log.failed.get() {
+                return Err(Told { at: Some(at), error: AppendError::Failed { why: why.clone() } });
+            }
+        }
+        let seen: Vec<Sequencer> = seats.iter().map(|seat| *seat.sequencer).collect();
+        let missed = match try_turn(seats, fill) {
+            Ok(done) => return Ok(done),
+            Err(missed) => missed,
+        };
+        // Nothing was recorded, or the log failed: a batch builds on what was seen before.
+        seats.iter_mut().zip(seen).for_each(|(seat, seen)| *seat.sequencer = seen);
+        match missed {
+            Missed::Told(told) => return Err(told),
+            Missed::Again(error) if begun.elapsed() + wait > PATIENCE => {
+                return Err(Told { at: None, error: AppendError::Store(Arc::new(error)) });
+            }
+            Missed::Again(_) => {
+                thread::sleep(wait);
+                wait = (wait * 2).min(WAITS.1);
+            }
+        }
+    }
+}
+
+fn try_turn<T>(seats: &mut [Seat<'_>], fill: &mut Fill<'_, T>) -> Result<T, Missed> {
+    let logs: Vec<&Inner> = seats.iter().map(|seat| seat.log).collect();
+    let stores: Vec<&dyn Writer> = logs.iter().map(|log| &*log.store).collect();
+    let Some((first, others)) = stores.split_first() else {
+        return Err(Missed::told(0, AppendError::Closed));
+    };
+    let mut turn = first.take_turn(others)?;
+    let mut makings = Vec::with_capacity(seats.len());
+    for (at, (seat, end)) in seats.iter_mut().zip(turn.ends()).enumerate() {
+        makings.push(seat.begin(end).map_err(|error| Missed::told(at, error))?);
+    }
+    let value = fill(&mut *turn, seats, &mut makings)?;
+    let batches: Vec<&Batch> = makings.iter().map(|making| &making.draft.batch).collect();
+    let written: Vec<&Inner> =
+        logs.iter().zip(&batches).filter(|(_, batch)| !batch.entries.is_empty()).map(|(log, _)| *log).collect();
+    if written.is_empty() {
+        return Ok(value);
+    }
+    turn.append(&batches).map_err(|error| fail(&logs, error))?;
+    written.iter().for_each(|log| log.note_unpublished());
+    Ok(value)
+}
+
+/// Ends writing to the log that an append failed for; to all of them, where it is not known what was recorded.
+fn fail(logs: &[&Inner], TurnError { log, error }: TurnError) -> Missed {
+    if !matches!(error, StoreError::TryAgain { .. }) {
+        let failed = logs.iter().enumerate().filter(|(at, _)| log.is_none_or(|log| log == *at));
+        failed.for_each(|(_, log)| log.fail(&error));
+    }
+    TurnError { log, error }.into()
+}
+
+/// Gives events their places, each list in its log. All ids that callers chose are looked up in one question.
+pub(crate) fn sequence(
+    turn: &mut dyn Turn,
+    seats: &mut [Seat<'_>],
+    makings: &mut [Making],
+    events: &[&[Prepared]],
+) -> Result<Vec<Sequenced>, Missed> {
+    let chosen = |(at, events): (usize, &&[Prepared])| {
+        let chosen = events.iter().filter(|event| event.chosen.is_some());
+        chosen.map(|event| (at, event.fingerprint)).collect::<Vec<_>>()
+    };
+    let ids: Vec<(usize, Fingerprint)> = events.iter().enumerate().flat_map(chosen).collect();
+    let mut found: HashMap<(usize, Fingerprint), Vec<LeafIndex>> = HashMap::new();
+    if !ids.is_empty() {
+        let indices = turn.lookup(&ids).map_err(|error| unknown(events, error))?;
+        found.extend(ids.into_iter().zip(indices).filter(|(_, indices)| !indices.is_empty()));
+    }
+    let logs = seats.iter_mut().zip(makings).zip(events).enumerate();
+    let sequenced = logs.map(|(at, ((seat, Making { draft, kept }), events))| {
+        let (log, end) = (seat.log, draft.batch.first);
+        let outcomes = seat.sequencer.add(draft, events, &log.signing, kept, |event| {
+            log.known_in_turn(found.get(&(at, event.fingerprint)), end, event)
+        });
+        Sequenced { outcomes, recorded_at: Arc::clone(&draft.recorded_at) }
+    });
+    Ok(sequenced.collect())
+}
+
+/// Ids could not be looked up: nothing was recorded of any of the events.
+fn unknown(events: &[&[Prepared]], TurnError { log, error }: TurnError) -> Missed {
+    if matches!(error, StoreError::TryAgain { .. }) {
+        return Missed::Again(error);
+    }
+    let what = match events {
+        [[event]] => format!("`{}`", event.id),
+        logs => format!("any of {} events", logs.iter().map(|events| events.len()).sum::<usize>()),
+    };
+    Missed::Told(Told { at: log, error: AppendError::unknown(what, error) })
 }
 
 impl Inner {
     /// One commit as leader, in a turn. Who comes while the turn is waited for comes along.
     pub(crate) fn lead_in_turn(&self, led: &Led<'_>) {
-        let mut sequencer = lock(&self.sequencer);
+        let mut seats = [Seat::of(self)];
         let mut drained = None;
-        let result = self.in_turn(&mut sequencer, &mut |sequencer, draft, kept| {
+        let result = in_turn(&mut seats, &mut |turn, seats, makings| {
             let (events, _) = drained.get_or_insert_with(|| led.drain(true));
-            self.sequence_in_turn(sequencer, draft, events, kept)
+            sequence(turn, seats, makings, &[events])
         });
-        drop(sequencer);
+        drop(seats);
         let durable_at = Instant::now();
         let (events, cell) = drained.unwrap_or_else(|| led.drain(true));
-        if !events.is_empty() {
-            cell.set(result.map(|(outcomes, draft)| Batched { outcomes, recorded_at: draft.recorded_at, durable_at }));
+        if events.is_empty() {
+            return;
         }
+        let batched = result
+            .map(|mut logs| logs.pop().unwrap_or_default())
+            .map(|Sequenced { outcomes, recorded_at }| Batched { outcomes, recorded_at, durable_at });
+        cell.set(batched.map_err(|told| told.error));
     }
 
     /// Appends a control record that is made for its index, in a turn.
@@ -66,88 +246,17 @@ impl Inner {
         &self,
         make: &dyn Fn(LeafIndex) -> Result<Control, AppendError>,
     ) -> Result<u64, AppendError> {
-        let mut sequencer = lock(&self.sequencer);
-        let (index, _) = self.in_turn(&mut sequencer, &mut |sequencer, draft, kept| {
-            let control = make(LeafIndex(sequencer.next))?;
-            sequencer.add_control(draft, &control, &*self.entropy, &self.signing, kept)
-        })?;
-        Ok(index)
-    }
-
-    fn in_turn<T>(&self, sequencer: &mut Sequencer, fill: &mut Fill<'_, T>) -> Result<(T, Draft), AppendError> {
-        let begun = Instant::now();
-        let mut wait = WAITS.0;
-        loop {
-            if let Some(why) = self.failed.get() {
-                return Err(AppendError::Failed { why: why.clone() });
+        let index = in_turn(&mut [Seat::of(self)], &mut |_, seats, makings| {
+            let mut index = 0;
+            for (at, (seat, Making { draft, kept })) in seats.iter_mut().zip(makings).enumerate() {
+                let added = make(LeafIndex(seat.sequencer.next)).and_then(|control| {
+                    seat.sequencer.add_control(draft, &control, &*self.entropy, &self.signing, kept)
+                });
+                index = added.map_err(|error| Missed::told(at, error))?;
             }
-            match self.try_turn(sequencer, fill) {
-                Ok(done) => return Ok(done),
-                Err(Missed::Told(error)) => return Err(error),
-                Err(Missed::Again(error)) if begun.elapsed() + wait > PATIENCE => {
-                    return Err(AppendError::Store(Arc::new(error)));
-                }
-                Err(Missed::Again(_)) => {
-                    thread::sleep(wait);
-                    wait = (wait * 2).min(WAITS.1);
-                }
-            }
-        }
-    }
-
-    fn try_turn<T>(&self, sequencer: &mut Sequencer, fill: &mut Fill<'_, T>) -> Result<(T, Draft), Missed> {
-        let end = match self.store.take_turn() {
-            Ok(end) => end,
-            Err(error @ StoreError::TryAgain { .. }) => return Err(Missed::Again(error)),
-            Err(error) => return Err(Missed::Told(AppendError::Store(Arc::new(error)))),
-        };
-        let seen = (sequencer.next, sequencer.prev, sequencer.clock);
-        let result = self.filled(sequencer, end, fill);
-        let (value, draft) = match result {
-            Ok((value, draft)) if !draft.batch.entries.is_empty() => (value, draft),
-            result => {
-                self.store.give_back();
-                return result.map_err(Missed::Told);
-            }
-        };
-        match self.store.append(&draft.batch) {
-            Ok(_) => {
-                self.note_unpublished();
-                Ok((value, draft))
-            }
-            Err(error @ StoreError::TryAgain { .. }) => {
-                (sequencer.next, sequencer.prev, sequencer.clock) = seen;
-                Err(Missed::Again(error))
-            }
-            Err(error) => {
-                self.fail(&error);
-                Err(Missed::Told(AppendError::Store(Arc::new(error))))
-            }
-        }
-    }
-
-    fn filled<T>(
-        &self,
-        sequencer: &mut Sequencer,
-        end: Option<End>,
-        fill: &mut Fill<'_, T>,
-    ) -> Result<(T, Draft), AppendError> {
-        let mut kept = None;
-        if let Some(end) = end {
-            let found = self.check_end(sequencer, &end).and_then(|()| match end.unnamed {
-                Some(number) => self.kept_head(number, end.size.0).map(Some),
-                None => Ok(None),
-            });
-            kept = found.map_err(|error| {
-                self.fail(&error);
-                AppendError::Failed { why: chain(&error) }
-            })?;
-            (sequencer.next, sequencer.prev) = (end.size.0, end.last_leaf);
-            sequencer.clock.behind(end.recorded_at, &*self.clock);
-        }
-        let mut draft = sequencer.begin(&*self.clock, &*self.entropy, &self.signing, &mut kept)?;
-        let value = fill(sequencer, &mut draft, &mut kept)?;
-        Ok((value, draft))
+            Ok(index)
+        });
+        index.map_err(|told| told.error)
     }
 
     /// Compares the log's end with what this process has seen of it.
@@ -165,6 +274,11 @@ impl Inner {
 
     /// The kept checkpoint that entry `index` is to name, verified: an entry that names a false one would be a false alarm for good.
     fn kept_head(&self, number: u64, index: u64) -> Result<KeptHead, LogError> {
+        // One that this process published, or took over, is in its head: nothing has to be read while the log is locked. Whoever publishes now may need that lock.
+        let known = self.publisher.try_lock().ok().map(|publisher| publisher.head.kept);
+        if let Some(kept) = known.filter(|kept| kept.number == number) {
+            return Ok(kept);
+        }
         let note = self.store.kept(number)?.ok_or_else(|| {
             let detail = format!("it is to name checkpoint {number}, which the store says was kept, and does not have");
             LogError::Evidence { index, detail }
@@ -173,36 +287,13 @@ impl Inner {
         Ok(KeptHead { number, root: head.root, size: head.size })
     }
 
-    fn sequence_in_turn(
-        &self,
-        sequencer: &mut Sequencer,
-        draft: &mut Draft,
-        events: &[Prepared],
-        kept: &mut Option<KeptHead>,
-    ) -> Result<Vec<Outcome>, AppendError> {
-        let chosen: Vec<Fingerprint> = events.iter().filter(|e| e.chosen.is_some()).map(|e| e.fingerprint).collect();
-        let mut found: HashMap<Fingerprint, Vec<LeafIndex>> = HashMap::new();
-        if !chosen.is_empty() {
-            let indices =
-                self.store.lookup_many(&chosen).map_err(|error| AppendError::unknown(named(events), error))?;
-            found.extend(chosen.into_iter().zip(indices).filter(|(_, indices)| !indices.is_empty()));
-        }
-        let end = draft.batch.first;
-        Ok(sequencer.add(draft, events, &self.signing, kept, |event| {
-            for index in found.get(&event.fingerprint).into_iter().flatten().filter(|index| index.0 < end) {
-                if let Some(known) = self.compare_with(*index, event)? {
-                    return Ok(known);
-                }
+    /// How an id that a caller chose stands to what is recorded below `end`, where `found` is what has its fingerprint.
+    fn known_in_turn(&self, found: Option<&Vec<LeafIndex>>, end: u64, event: &Prepared) -> Result<Known, AppendError> {
+        for index in found.into_iter().flatten().filter(|index| index.0 < end) {
+            if let Some(known) = self.compare_with(*index, event)? {
+                return Ok(known);
             }
-            Ok(Known::New)
-        }))
-    }
-}
-
-/// Events that are looked up together, for a message.
-fn named(events: &[Prepared]) -> String {
-    match events {
-        [event] => format!("`{}`", event.id),
-        events => format!("any of {} events", events.len()),
+        }
+        Ok(Known::New)
     }
 }

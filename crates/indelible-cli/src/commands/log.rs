@@ -28,7 +28,7 @@ pub(crate) fn run(places: &Places, json: bool, command: &LogCommand) -> Result<(
 
 /// Rebuilds what derives from the entries.
 fn repair(places: &Places, json: bool) -> Result<(), Failure> {
-    let rebuilt = manage::repair(&*places.driver()?, &places.ring()?, &Options::default())?;
+    let rebuilt = manage::repair(&*places.driver()?, &places.ring()?, &places.options())?;
     if json {
         return output::json(&json!({ "rebuilt": rebuilt }));
     }

@@ -2,10 +2,10 @@
 
 use std::{process::ExitCode, sync::atomic::AtomicBool, time::Duration};
 
-use indelible::{Location, Log, Options};
+use indelible::{Location, Log};
 use indelible_service::{Relay, RelayError, Relayed, Told};
 use indelible_store_postgres::{
-    Database, Lag, Settings,
+    Database, Lag,
     connect::{
         check::{Report, Severity},
         hba::{self, Network},
@@ -27,31 +27,31 @@ const EVERY: Duration = Duration::from_millis(250);
 /// Looks after a database.
 pub(crate) fn run(places: &Places, json: bool, command: &StoreCommand) -> Result<ExitCode, Failure> {
     match command {
-        StoreCommand::Check { place } => check(&database(place)?, json),
+        StoreCommand::Check { place } => check(&database(places, place)?, json),
         #[cfg(feature = "sqlite")]
         StoreCommand::Migrate { place: place @ Location::Sqlite { .. }, dry_run } => {
             migrate_sqlite(places, place, *dry_run, json)
         }
-        StoreCommand::Migrate { place, dry_run } => migrate(&database(place)?, *dry_run, json),
+        StoreCommand::Migrate { place, dry_run } => migrate(&database(places, place)?, *dry_run, json),
         #[cfg(feature = "sqlcipher")]
         StoreCommand::Rekey { place, new_key } => rekey(places, place, new_key),
-        StoreCommand::Grant { role, login, apply } => grant(*role, login, apply.as_ref()),
+        StoreCommand::Grant { role, login, apply } => grant(places, *role, login, apply.as_ref()),
         StoreCommand::Hba { networks, database, roles } => {
             let networks: Vec<Network> = networks.iter().map(|network| network.parse()).collect::<Result<_, _>>()?;
             let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
             output::text(hba::lines(&networks, database, &roles)?.trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
-        StoreCommand::Triggers(command) => triggers(command),
+        StoreCommand::Triggers(command) => triggers(places, command),
     }
 }
 
 /// The database that a place names.
-fn database(place: &Location) -> Result<Database, Failure> {
+fn database(places: &Places, place: &Location) -> Result<Database, Failure> {
     let Location::Postgres { url, .. } = place else {
         return Err(Failure::Usage(format!("`{place}` is no PostgreSQL database: give `postgres://…`")));
     };
-    let database = Database::new(url, Settings::default())?;
+    let database = places.options().databases.postgres(url)?;
     for warning in database.warnings() {
         output::note(&format!("{WARN}warning:{WARN:#} {}", output::safe(&warning.to_string())));
     }
@@ -177,31 +177,36 @@ fn rekey(places: &Places, place: &Location, file: &std::path::Path) -> Result<Ex
 }
 
 /// What lets a login in. Printed, so that it can be read first; or run.
-fn grant(role: crate::cli::StoreRole, login: &str, apply: Option<&Location>) -> Result<ExitCode, Failure> {
+fn grant(
+    places: &Places,
+    role: crate::cli::StoreRole,
+    login: &str,
+    apply: Option<&Location>,
+) -> Result<ExitCode, Failure> {
     let (Some(place), statement) = (apply, role.grant(login)) else {
         output::text(&format!("{};", role.grant(login)))?;
         return Ok(ExitCode::SUCCESS);
     };
-    database(place)?.grant(role.name(), login)?;
+    database(places, place)?.grant(role.name(), login)?;
     output::text(&format!("done: {statement}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn triggers(command: &TriggersCommand) -> Result<ExitCode, Failure> {
+fn triggers(places: &Places, command: &TriggersCommand) -> Result<ExitCode, Failure> {
     match command {
         TriggersCommand::Install { place, table, except } => {
             let origin = match place {
                 Location::Postgres { origin, .. } => origin.as_deref(),
                 _ => None,
             };
-            database(place)?.install_triggers(table, origin, except)?;
+            database(places, place)?.install_triggers(table, origin, except)?;
             output::text(&format!(
                 "every change of `{}` is an event in the outbox now; `indelible relay` moves it into the log",
                 output::safe(table)
             ))?;
         }
         TriggersCommand::Remove { place, table } => {
-            database(place)?.remove_triggers(table)?;
+            database(places, place)?.remove_triggers(table)?;
             output::text(&format!("changes of `{}` are no longer recorded", output::safe(table)))?;
         }
     }
@@ -211,11 +216,11 @@ fn triggers(command: &TriggersCommand) -> Result<ExitCode, Failure> {
 /// Moves events from the outbox into the log.
 pub(crate) fn relay(places: &Places, json: bool, args: &RelayArgs) -> Result<ExitCode, Failure> {
     let place = places.log()?;
-    let database = database(place)?;
+    let database = database(places, place)?;
     if args.status {
         return status(&database.outbox_lag()?, json);
     }
-    let options = Options::default();
+    let options = places.options();
     let log = Log::open_in(&*place.driver(&options)?, &places.ring()?, options).map_err(RelayError::from)?;
     let relay = Relay::new(&database, &log);
     if args.once {

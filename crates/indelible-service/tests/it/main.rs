@@ -1,6 +1,9 @@
 //! What registry and relay promise, tested from outside.
 
 #[cfg(test)]
+#[cfg(feature = "postgres")]
+mod pool;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 #[cfg(feature = "postgres")]

@@ -55,8 +55,8 @@ impl Harness for Directory {
         self.open(head)
     }
 
-    fn reader(&self) -> Box<dyn Reader> {
-        Box::new(FileReader::open(Arc::clone(&self.disk), &self.root).unwrap())
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::new(FileReader::open(Arc::clone(&self.disk), &self.root).unwrap())
     }
 }
 

@@ -134,11 +134,19 @@ create or replace function indelible.adopt_marks(p_log bigint, p_owner uuid, p_s
 language plpgsql security definer set search_path = pg_catalog, indelible, pg_temp as $$
 begin
     delete from indelible.bounded b where b.log = p_log and b.until <= clock_timestamp();
-    if not found then
-        return false;
+    if found then
+        perform indelible.mark_bounded(p_log, p_owner, p_seconds);
     end if;
-    perform indelible.mark_bounded(p_log, p_owner, p_seconds);
-    return true;
+    -- Asked a second time, because the answer was lost with its connection, it says the same.
+    return exists (select from indelible.bounded b where b.log = p_log and b.owner = p_owner);
+end $$;
+
+-- For who renews beside the one who clears: what was cleared stays away.
+create or replace function indelible.renew_mark(p_log bigint, p_owner uuid, p_seconds double precision) returns boolean
+language plpgsql security definer set search_path = pg_catalog, indelible, pg_temp as $$
+begin
+    update indelible.bounded b set until = clock_timestamp() + p_seconds * interval '1 second' where b.log = p_log and b.owner = p_owner;
+    return found;
 end $$;
 
 create or replace function indelible.mark_bounded(p_log bigint, p_owner uuid, p_seconds double precision) returns void
@@ -167,7 +175,8 @@ begin
         v_name := 'entries_' || to_char(v_month, 'YYYY_MM');
         continue when to_regclass('indelible.' || v_name) is not null;
         perform pg_advisory_xact_lock(hashtext('indelible.prepare_partitions'));
-        continue when to_regclass('indelible.' || v_name) is not null;
+        -- Who had the lock before may have made it. `to_regclass` answers from a cache that this lock does not refresh; a query sees what is committed.
+        continue when exists (select from pg_class c where c.relname = v_name and c.relnamespace = 'indelible'::regnamespace);
         begin
             execute format('create table indelible.%I (like indelible.entries including constraints including storage)', v_name);
             execute format('alter table indelible.entries attach partition indelible.%I for values from (%L) to (%L)', v_name,
@@ -186,4 +195,4 @@ grant usage on schema indelible to audit_reader, audit_writer, audit_retention;
 grant select on indelible.logs, indelible.heads, indelible.trees, indelible.published, indelible.entries, indelible.ids, indelible.tree_hashes,
     indelible.checkpoints, indelible.attachments, indelible.bounded, indelible.schema_migrations to audit_reader;
 grant execute on function indelible.create_log, indelible.append_begin, indelible.append_commit, indelible.extend_tree, indelible.publish,
-    indelible.put_attachment, indelible.adopt_marks, indelible.mark_bounded, indelible.clear_marks, indelible.prepare_partitions to audit_writer;
+    indelible.put_attachment, indelible.adopt_marks, indelible.mark_bounded, indelible.renew_mark, indelible.clear_marks, indelible.prepare_partitions to audit_writer;

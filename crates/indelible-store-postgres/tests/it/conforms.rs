@@ -57,43 +57,9 @@ impl Harness for InDatabase {
         found
     }
 
-    fn reader(&self) -> Box<dyn Reader> {
-        Box::new(Shared(self.driver("reader").reader().unwrap()))
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.driver("reader").reader().unwrap()
     }
-}
-
-/// The driver's reader as a value of its own.
-struct Shared(Arc<dyn Reader>);
-
-macro_rules! pass_on {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
-        impl Reader for Shared {
-            fn info(&self) -> &indelible_store::store::LogInfo {
-                self.0.info()
-            }
-            $(fn $name(&self, $($arg: $type),*) -> Result<$result, StoreError> {
-                self.0.$name($($arg),*)
-            })*
-        }
-    };
-}
-
-pass_on! {
-    size() -> indelible_core::tree::TreeSize;
-    read(from: indelible_core::tree::LeafIndex, max_bytes: usize) -> indelible_store::store::Chunk;
-    runs() -> Vec<indelible_store::store::Run>;
-    pieces(run: &indelible_store::store::Run) -> Vec<indelible_store::store::Piece>;
-    read_piece(run: &indelible_store::store::Run, piece: &indelible_store::store::Piece) -> Vec<u8>;
-    tree_size() -> indelible_core::tree::TreeSize;
-    hashes(level: u8, first: u64, count: usize) -> Vec<Hash>;
-    checkpoint() -> Option<Vec<u8>>;
-    kept(number: u64) -> Option<Vec<u8>>;
-    newest_kept() -> Option<u64>;
-    lookup(id: indelible_store::store::Fingerprint) -> Vec<indelible_core::tree::LeafIndex>;
-    check_derived(scanned: &indelible_store::store::Scanned<'_>) -> Vec<indelible_store::store::DerivedFault>;
-    has_writer() -> bool;
-    attachment(digest: &[u8; 32]) -> Option<Vec<u8>>;
-    attachment_size(digest: &[u8; 32]) -> Option<u64>;
 }
 
 #[test]

@@ -212,6 +212,26 @@ fn a_superuser_is_refused_too_until_the_guard_is_gone_and_then_verification_tell
 }
 
 #[test]
+fn entries_cut_off_behind_the_newest_checkpoint_are_told() {
+    let Some(server) = Server::start() else { return };
+    let world = filled(&server);
+    let driver = PostgresDriver::new(server.open("writer", DATABASE, settings()), None);
+    let options = indelible::Options { keeper: Some(indelible::Keeper::manual()), ..options() };
+    let log = Log::open_in(&driver, &world.keys, options).unwrap();
+    let first = log.append_json(&event(900)).unwrap().index.0;
+    log.append_json(&event(901)).unwrap();
+    world.expect(&server, ORIGIN, Verdict::Intact);
+    let cut =
+        format!("delete from indelible.entries where idx > {first}; delete from indelible.ids where idx > {first}");
+    server.psql(DATABASE, &format!("alter table indelible.entries disable trigger user; alter table indelible.ids disable trigger user; {cut}")).unwrap();
+    let report = world.verify(&server, ORIGIN);
+    assert_eq!(report.status, Verdict::Tampered, "{:#?}", report.findings);
+    let truncated =
+        |f: &indelible::verify::Finding| f.kind == indelible::verify::Kind::Truncated && f.index == Some(first + 1);
+    assert!(report.findings.iter().any(truncated), "{:#?}", report.findings);
+}
+
+#[test]
 fn a_guard_that_is_gone_is_told_when_opening_and_comes_back_by_migrating() {
     let Some(server) = Server::start() else { return };
     let world = filled(&server);

@@ -64,8 +64,8 @@ impl Harness for Sqlite {
         Found { size: TreeSize(recovered.size), bounded: recovered.bounded }
     }
 
-    fn reader(&self) -> Box<dyn Reader> {
-        Box::new(at(&self.path).open_reader().unwrap())
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::new(at(&self.path).open_reader().unwrap())
     }
 }
 

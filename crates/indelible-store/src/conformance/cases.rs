@@ -4,7 +4,10 @@
 #![expect(clippy::indexing_slicing, reason = "a test suite")]
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -19,7 +22,7 @@ use crate::store::{Batch, Chunk, Fingerprint, MAX_BATCH_BYTES, Reader, StoreErro
 
 type Case = fn(&mut dyn Harness);
 
-pub(super) const ALL: [(&str, Case); 14] = [
+pub(super) const ALL: [(&str, Case); 15] = [
     ("an empty log", an_empty_log),
     ("every entry is read as it was appended", every_entry_is_read_as_it_was_appended),
     ("chunks keep their limit", chunks_keep_their_limit),
@@ -34,6 +37,7 @@ pub(super) const ALL: [(&str, Case); 14] = [
     ("a log goes on where it ended", a_log_goes_on_where_it_ended),
     ("many read while one appends", many_read_while_one_appends),
     ("a batch too large is refused", a_batch_too_large_is_refused),
+    ("a turn ends with its batch, or leaves nothing", a_turn_ends_with_its_batch_or_leaves_nothing),
 ];
 
 /// Batches of every kind: single and many, of the smallest events and the largest, 5000 at once.
@@ -190,6 +194,7 @@ fn an_empty_log(harness: &mut dyn Harness) {
             assert_eq!(reader.tree_size().unwrap(), TreeSize(0));
             assert_eq!(frontier_at(&StoredTree(reader), TreeSize(0)).unwrap().head(), none.head(0));
             assert_eq!((reader.checkpoint().unwrap(), reader.kept(1).unwrap()), (None, None));
+            assert_eq!(reader.newest_kept().unwrap(), None);
             assert!(reader.has_writer().unwrap());
         });
     }
@@ -310,6 +315,7 @@ fn checkpoints_are_published_and_kept(harness: &mut dyn Harness) {
         sides(harness, |reader| {
             let kept = [0, 1, 2, 3].map(|number| reader.kept(number).unwrap());
             assert_eq!(kept, [None, Some(b"two".to_vec()), Some(b"four".to_vec()), None]);
+            assert_eq!(reader.newest_kept().unwrap(), Some(2));
             assert_eq!(reader.checkpoint().unwrap().as_deref(), Some(&b"four"[..]));
         });
         harness.reopen(&Scribe::default().head(0), leaving);
@@ -327,10 +333,13 @@ fn ids_are_found_from_their_claim_on(harness: &mut dyn Harness) {
         }
         harness.writer().claim(&claims, scribe.size());
         let writer = harness.writer();
-        (0..scribe.size()).for_each(|at| check_id(writer, at));
-        check_ids(writer, &scribe);
-        for (id, at) in &claims {
-            assert!(writer.lookup_recent(*id, token).unwrap().contains(&LeafIndex(*at)));
+        // Where others append too, an id is found when its entry is durable.
+        if !writer.shared() {
+            (0..scribe.size()).for_each(|at| check_id(writer, at));
+            check_ids(writer, &scribe);
+            for (id, at) in &claims {
+                assert!(writer.lookup_recent(*id, token).unwrap().contains(&LeafIndex(*at)));
+            }
         }
         writer.append(&batch).unwrap();
         sides(harness, |reader| check_ids(reader, &scribe));
@@ -459,7 +468,7 @@ fn many_read_while_one_appends(harness: &mut dyn Harness) {
     let batches: Vec<Batch> = (0..ROUNDS).map(|round| scribe.batch(&vec![20 + round * 10; 1 + round % 40])).collect();
     let done = AtomicBool::new(false);
     let (mine, scribe, done) = (harness.writer(), &scribe, &done);
-    let beside: Vec<Box<dyn Reader>> = (0..4).map(|_| harness.reader()).collect();
+    let beside: Vec<Arc<dyn Reader>> = (0..4).map(|_| harness.reader()).collect();
     thread::scope(|scope| {
         let own: Vec<&dyn Reader> = (0..4).map(|_| mine as &dyn Reader).collect();
         for (seed, reader) in beside.iter().map(|reader| &**reader).chain(own).enumerate() {
@@ -524,6 +533,32 @@ fn a_batch_too_large_is_refused(harness: &mut dyn Harness) {
         Batch { first: 3, recorded_at: indelible_core::time::Micros(0), names: None, bytes, entries: Vec::new() };
     assert!(matches!(harness.writer().append(&batch), Err(StoreError::Limit { .. })));
     // That was the caller's mistake, and the log goes on.
+    append(harness, &mut scribe, &[20]);
+    sides(harness, |reader| check_all(reader, &scribe));
+}
+
+fn a_turn_ends_with_its_batch_or_leaves_nothing(harness: &mut dyn Harness) {
+    let mut scribe = fill(harness, &[vec![20; 3]]);
+    let writer = harness.writer();
+    if !writer.shared() {
+        assert!(matches!(writer.take_turn(&[]), Err(error) if matches!(error.error, StoreError::Apart { .. })));
+        return;
+    }
+    let mut turn = writer.take_turn(&[]).unwrap();
+    let ends: Vec<_> = turn.ends().iter().map(|end| (end.size, end.last_leaf)).collect();
+    assert_eq!(ends, [(TreeSize(3), scribe.leaves[2])]);
+    let found = turn.lookup(&[(0, id(2)), (0, id(100)), (0, id(0))]).unwrap();
+    assert_eq!(found, [vec![LeafIndex(2)], vec![], vec![LeafIndex(0)]]);
+    // Given back by going, and nothing is there that was not before.
+    drop(turn);
+    let nothing = Batch { bytes: Vec::new(), entries: Vec::new(), ..scribe.clone().batch(&[20]) };
+    writer.take_turn(&[]).unwrap().append(&[&nothing]).unwrap();
+    // Out of its place: that is evidence, about this log, and the log goes on.
+    let mut ahead = scribe.clone();
+    ahead.batch(&[20]);
+    let error = writer.take_turn(&[]).unwrap().append(&[&ahead.batch(&[20])]).unwrap_err();
+    assert!(matches!((error.log, &error.error), (Some(0), StoreError::Evidence { index: 3, .. })), "{error:?}");
+    writer.take_turn(&[]).unwrap().append(&[&scribe.batch(&[20, 3000])]).unwrap();
     append(harness, &mut scribe, &[20]);
     sides(harness, |reader| check_all(reader, &scribe));
 }

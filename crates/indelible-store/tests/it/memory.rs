@@ -1,5 +1,7 @@
 //! The store in memory passes the suite.
 
+use std::sync::Arc;
+
 use indelible_core::tree::{TreeHead, TreeSize};
 use indelible_store::{
     conformance::{Found, Harness, Leaving, info, suite},
@@ -23,8 +25,8 @@ impl Harness for Memory {
         Found { size: TreeSize(size.0), bounded: self.0.bounded() }
     }
 
-    fn reader(&self) -> Box<dyn Reader> {
-        Box::new(self.0.clone())
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::new(self.0.clone())
     }
 }
 

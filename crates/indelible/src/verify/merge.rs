@@ -20,102 +20,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     anchors::{Anchors, Source, finding, short, wrong_type},
+    loose::{Loose, Named, Torn},
     piece::{Notable, Seen, SeenEntry, SeenPiece},
     report::{Finding, Kind, Remark, Report, Verdict},
+    window::{WINDOW, Window},
 };
-
-/// Hashes that are read from the stored tree at a time.
-const WINDOW: u64 = 4096;
-
-/// Lines of unknown place that are told one by one; the others are counted.
-const MAX_LOOSE: usize = 4096;
-
-/// Lines of unknown place since the last entry that was placed.
-#[derive(Default)]
-struct Loose {
-    kept: Vec<Named>,
-    /// So many more there were.
-    more: u64,
-    /// Whether one of them all cannot be of a torn write.
-    whole: bool,
-    /// Whether one of them all has another fault than being unsigned.
-    other: bool,
-    /// An empty file that is not the last: an entry is missing, or it is a stray one, which a check of the folder tells.
-    empty: Option<String>,
-}
-
-impl Loose {
-    fn push(&mut self, named: Named, torn: Torn) {
-        self.whole |= torn == Torn::Never || matches!(named.kind, Kind::Unsigned | Kind::Key);
-        self.other |= named.kind != Kind::Unsigned;
-        if self.kept.len() < MAX_LOOSE { self.kept.push(named) } else { self.more += 1 }
-    }
-
-    fn len(&self) -> u64 {
-        self.kept.len() as u64 + self.more
-    }
-
-    fn is_empty(&self) -> bool {
-        self.kept.is_empty() && self.empty.is_none()
-    }
-}
-
-/// Whether what cannot be read may be what a torn write left.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Torn {
-    Perhaps,
-    Never,
-}
-
-/// Where a line stands, for naming it in findings.
-struct Named {
-    id: Option<String>,
-    recorded_at: Option<String>,
-    kind: Kind,
-    detail: String,
-    /// The claimed index, where the line can be read at all.
-    claims: Option<u64>,
-}
-
-/// A window of stored values that follow one another.
-struct Window<T> {
-    first: u64,
-    values: Vec<T>,
-    /// Why there are none, where what should hold them is no file.
-    no_file: Option<String>,
-}
-
-impl<T: Copy> Window<T> {
-    const fn empty() -> Self {
-        Self { first: 0, values: Vec::new(), no_file: None }
-    }
-
-    fn get(
-        &mut self,
-        index: u64,
-        end: u64,
-        read: impl FnOnce(u64, usize) -> Result<Vec<T>, StoreError>,
-    ) -> Result<Option<T>, StoreError> {
-        if index >= end || self.no_file.is_some() {
-            return Ok(None);
-        }
-        let held = index >= self.first && index - self.first < self.values.len() as u64;
-        if !held {
-            let count = usize::try_from(WINDOW.min(end - index)).unwrap_or(0);
-            self.values = match read(index, count) {
-                Ok(values) => values,
-                // The file's length is told as a derived fault; here the value is just not known.
-                Err(StoreError::Damaged { .. }) => return Ok(None),
-                Err(error) => {
-                    self.no_file = Some(wrong_type(&error).ok_or(error)?);
-                    return Ok(None);
-                }
-            };
-            self.first = index;
-        }
-        Ok(usize::try_from(index - self.first).ok().and_then(|at| self.values.get(at)).copied())
-    }
-}
 
 /// What the merge is made with.
 pub(super) struct Setup<'a> {
@@ -134,6 +43,15 @@ pub(super) struct Setup<'a> {
     pub(super) settled: u64,
     /// The largest size that a checkpoint vouches for.
     pub(super) vouched: u64,
+}
+
+/// What a store says of its own end.
+#[derive(Clone, Copy)]
+pub(super) struct Durable {
+    /// Entries that were synced.
+    pub(super) size: u64,
+    /// Leaf hash of the last of them, where the store keeps it beside the size.
+    pub(super) last_leaf: Option<Hash>,
 }
 
 /// The state of a scan.
@@ -294,7 +212,7 @@ impl<'a> Merger<'a> {
     /// A piece that could not be read.
     pub(super) fn unreadable(&mut self, detail: String) {
         self.position = None;
-        let named = Named { id: None, recorded_at: None, kind: Kind::Changed, detail, claims: None };
+        let named = Named { id: None, recorded_at: None, kind: Kind::Changed, detail };
         self.loose.push(named, Torn::Never);
     }
 
@@ -302,7 +220,7 @@ impl<'a> Merger<'a> {
         let Some(entry) = &seen.entry else {
             let (kind, detail) = seen.fault.as_deref().cloned().unwrap_or((Kind::Changed, String::new()));
             let (id, recorded_at) = piece.name(seen);
-            self.loose.push(Named { id, recorded_at, kind, detail, claims: None }, Torn::Perhaps);
+            self.loose.push(Named { id, recorded_at, kind, detail }, Torn::Perhaps);
             self.loose.more += seen.more;
             return Ok(());
         };
@@ -330,7 +248,7 @@ impl<'a> Merger<'a> {
         let torn = self.expected >= self.setup.settled && entry.batch <= self.expected;
         if proven && torn && entry.index > self.expected {
             let detail = format!("entry {} of the same batch stands behind a hole", entry.index);
-            let named = Named { id, recorded_at, kind: Kind::Changed, detail, claims: Some(entry.index) };
+            let named = Named { id, recorded_at, kind: Kind::Changed, detail };
             self.loose.push(named, Torn::Perhaps);
             return Ok(());
         }
@@ -343,7 +261,7 @@ impl<'a> Merger<'a> {
                 Kind::Signature => Kind::Changed,
                 kind => *kind,
             });
-            self.loose.push(Named { id, recorded_at, kind, detail, claims: Some(entry.index) }, Torn::Perhaps);
+            self.loose.push(Named { id, recorded_at, kind, detail }, Torn::Perhaps);
             return Ok(());
         }
         if entry.index < self.expected {
@@ -394,7 +312,7 @@ impl<'a> Merger<'a> {
     fn take_loose(&mut self, gap: u64) -> Loose {
         let mut loose = std::mem::take(&mut self.loose);
         if let Some(detail) = loose.empty.take().filter(|_| gap > 0) {
-            let named = Named { id: None, recorded_at: None, kind: Kind::Changed, detail, claims: None };
+            let named = Named { id: None, recorded_at: None, kind: Kind::Changed, detail };
             loose.push(named, Torn::Never);
         }
         loose
@@ -410,14 +328,12 @@ impl<'a> Merger<'a> {
             self.add(finding(Kind::Changed, Some(next), detail));
         }
         for (n, named) in (0_u64..).zip(loose.kept) {
-            let Named { id, recorded_at, kind, detail, claims } = named;
+            let Named { id, recorded_at, kind, detail } = named;
             let found = if n < gap {
                 Finding { id, recorded_at, ..finding(kind, Some(self.expected + n), detail) }
             } else {
                 let kind = if kind == Kind::Unsigned { Kind::Unsigned } else { Kind::Inserted };
-                let detail = match claims {
-                    Some(_) | None => format!("a line stands before entry {next} that does not belong: {detail}"),
-                };
+                let detail = format!("a line stands before entry {next} that does not belong: {detail}");
                 Finding { id, recorded_at, ..finding(kind, Some(next), detail) }
             };
             self.add(found);
@@ -709,7 +625,7 @@ impl<'a> Merger<'a> {
     /// The last run has ended. `durable`: entries that were synced by the store's word, where no writer is at work; `known`: the largest own anchor.
     pub(super) fn finish(
         &mut self,
-        durable: Option<u64>,
+        durable: Option<Durable>,
         known: Option<(u64, Source)>,
         behind: Option<u64>,
     ) -> Result<(), StoreError> {
@@ -721,7 +637,9 @@ impl<'a> Merger<'a> {
             let detail = format!("entry {last}, with which the last verification ended, is not there as it was");
             self.add(finding(Kind::RolledBack, Some(last), detail));
         }
-        let end = known.map_or(0, |(size, _)| size).max(durable.unwrap_or(0));
+        // A size whose last entry is the one found last is itself what is wrong; the check of the derived data tells it.
+        let durable = durable.filter(|durable| durable.last_leaf != Some(self.last_leaf));
+        let end = known.map_or(0, |(size, _)| size).max(durable.map_or(0, |durable| durable.size));
         if self.expected < end {
             self.cut_short(end, known, behind)?;
         } else {
@@ -817,7 +735,7 @@ impl<'a> Merger<'a> {
             self.add(finding(Kind::Changed, Some(self.expected), detail));
         }
         for (index, named) in (self.expected..end).zip(loose.kept) {
-            let Named { id, recorded_at, kind, detail, .. } = named;
+            let Named { id, recorded_at, kind, detail } = named;
             self.add(Finding { id, recorded_at, ..finding(kind, Some(index), detail) });
         }
     }
@@ -831,7 +749,7 @@ impl<'a> Merger<'a> {
         if loose.whole {
             let index = self.expected;
             for named in loose.kept {
-                let Named { id, recorded_at, kind, detail, .. } = named;
+                let Named { id, recorded_at, kind, detail } = named;
                 self.add(Finding { id, recorded_at, ..finding(kind, Some(index), detail) });
             }
             return;

@@ -9,15 +9,19 @@
 //! | [`report`] | verdicts, findings, the report |
 //! | `piece` | the part that needs no order: lines of one piece, on any thread |
 //! | `merge` | the part that needs order: expected index, roots, locating |
+//! | `loose`, `window` | what the merge keeps: lines of unknown place, stored hashes read ahead |
+//! | `scan` | reading in parallel; what is gathered before and concluded behind |
 //! | `anchors` | checkpoints: which are known, which are kept, which are missing |
 //!
 //! What each verdict rests on is in `docs/verification.md`.
 
 mod anchors;
+mod loose;
 mod merge;
 mod piece;
 pub mod report;
 mod scan;
+mod window;
 
 pub use report::{Finding, Kind, Macs, Report, Verdict};
 pub use scan::{Request, Verified, VerifyError, verify};

@@ -27,7 +27,7 @@ use thiserror::Error;
 
 use super::{
     anchors::{Anchor, Anchors, Opened, Source, finding, open, wrong_type},
-    merge::{Merger, Met, Setup},
+    merge::{Durable, Merger, Met, Setup},
     piece::{Expect, SeenPiece, look},
     report::{Kind, Macs, Remark, Report, Verdict},
 };
@@ -181,7 +181,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let kept_before = request.from.as_ref().map_or(0, |from| from.kept);
     let newest_kept = head.as_ref().filter(|_| request.head_required).map(|(record, _)| record.kept);
     // Before the scan: a writer that comes later makes more durable than the scan has seen.
-    let durable = if held { None } else { durable_size(store)? };
+    let durable = durable(store, held)?;
     let vouched = fixed.iter().map(|anchor| anchor.head.size.0).max().unwrap_or(0);
     let setup = Setup {
         store,
@@ -194,7 +194,7 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
         frontier,
         last_leaf,
         from,
-        settled: durable.unwrap_or(0).max(newest.map_or(0, |anchor| anchor.head.size.0)),
+        settled: durable.map_or(0, |durable| durable.size).max(newest.map_or(0, |anchor| anchor.head.size.0)),
         vouched,
     };
     // What the stored tree holds beyond the newest own checkpoint is provisional and proves nothing.
@@ -435,10 +435,16 @@ fn resume(request: &Request<'_>, log_id: LogId) -> Result<(Frontier, Hash), Veri
     Ok((frontier, Hash::from_hex(from.last_leaf.as_bytes()).ok_or_else(unusable)?))
 }
 
-/// How many entries are durable by the store's word, where it has one.
-fn durable_size(store: &dyn Reader) -> Result<Option<u64>, VerifyError> {
-    match store.size() {
-        Ok(size) => Ok(Some(size.0)),
+/// How many entries are durable by the store's word, where it has one that holds now.
+fn durable(store: &dyn Reader, held: bool) -> Result<Option<Durable>, VerifyError> {
+    let word = if held {
+        // A writer at work moves the size that a directory keeps when it likes; a database moves it with the entries.
+        store.end().map(|end| end.map(|end| Durable { size: end.size.0, last_leaf: Some(end.last_leaf) }))
+    } else {
+        store.size().map(|size| Some(Durable { size: size.0, last_leaf: None }))
+    };
+    match word {
+        Ok(word) => Ok(word),
         // Told with the other derived files.
         Err(error) if wrong_type(&error).is_some() => Ok(None),
         Err(StoreError::Io { step, place, source }) => Err(StoreError::Io { step, place, source }.into()),

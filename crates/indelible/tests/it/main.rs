@@ -39,4 +39,6 @@ mod sqlite_speed;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod together;
+#[cfg(test)]
 mod world;

@@ -20,9 +20,9 @@ use crate::world::{World, event, options};
 
 /// A clock that panics when told so.
 #[derive(Default)]
-struct Panicky {
+pub(crate) struct Panicky {
     clock: SystemClock,
-    now: AtomicBool,
+    pub(crate) now: AtomicBool,
 }
 
 impl Clock for Panicky {

@@ -22,7 +22,10 @@ use indelible_store::driver::Driver as _;
 use indelible_store_sqlite::SqliteDriver;
 use rusqlite::Connection;
 
-use crate::world::{ORIGIN, World, check, event, events, receipts};
+use crate::{
+    support::time::HandClock,
+    world::{ORIGIN, World, check, event, events, receipts},
+};
 
 pub(crate) fn file(world: &World) -> PathBuf {
     world.dir.path().join("audit.db")
@@ -309,6 +312,48 @@ fn what_derives_is_told_as_damaged_and_repaired() {
         log.close().unwrap();
         expect(&world, Verdict::Intact, None, None);
     }
+}
+
+#[test]
+fn entries_cut_off_behind_the_newest_checkpoint_are_told_beside_a_live_writer() {
+    const CUT: &str = "DELETE FROM signed_audit_log WHERE idx > 310; DELETE FROM ids WHERE idx > 310";
+    let with_rows = |sql: &str, strict: bool| {
+        let world = closed();
+        let options = Options { keeper: Some(indelible::Keeper::manual()), ..quick() };
+        let log = Log::open_in(&at(&file(&world)), &world.keys, options).unwrap();
+        receipts(log.append_all(&events(300..320)));
+        assert_eq!(verify_log(&world, ORIGIN, strict).unanchored, 20);
+        tamper(&world, sql);
+        verify_log(&world, ORIGIN, strict)
+    };
+    for strict in [false, true] {
+        check(&with_rows(CUT, strict), Verdict::Tampered, Some(Kind::Truncated), Some(311));
+        // A size alone, with every entry there, is what is wrong itself.
+        check(&with_rows("UPDATE logs SET size = 330", strict), Verdict::Damaged, Some(Kind::Derived), None);
+    }
+}
+
+#[test]
+fn a_turn_that_fails_behind_a_clock_step_is_no_rollback() {
+    let world = World::new();
+    create(&world, ORIGIN).close().unwrap();
+    let clock = HandClock::new();
+    let options = Options { clock: clock.clone(), keeper: Some(indelible::Keeper::manual()), ..quick() };
+    let log = Log::open_in(&at(&file(&world)), &world.keys, options).unwrap();
+    log.append_json(&event(1)).unwrap();
+    clock.step(3_600_000_000);
+    // The turn records the step first, then looks the id up, in a table that is not there now.
+    let rename = |from: &str, to: &str| {
+        Connection::open(file(&world)).unwrap().execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();
+    };
+    rename("ids", "away");
+    log.append_json(&event(2)).unwrap_err();
+    rename("away", "ids");
+    log.append_json(&event(2)).unwrap();
+    log.close().unwrap();
+    // The table's text is another one since.
+    repair(&at(&file(&world)), &world.keys, &Options::default()).unwrap();
+    expect(&world, Verdict::Intact, None, None);
 }
 
 fn rows(world: &World) -> Vec<(i64, i64, i64, Vec<u8>)> {
