@@ -229,6 +229,22 @@ pub(crate) enum StoreCommand {
     /// Record every change of a table
     #[command(subcommand)]
     Triggers(TriggersCommand),
+    /// Catch up with the search rows, which writers fill behind their appends; or hold them against the entries
+    Index(IndexArgs),
+}
+
+#[cfg(feature = "postgres")]
+#[derive(Args)]
+pub(crate) struct IndexArgs {
+    /// The database, as `postgres://…`; with `#ORIGIN` that log alone
+    #[arg(value_name = "URL")]
+    pub place: Location,
+    /// Name every row that is not what its entry says, and change nothing. Exit code 14 where there is one
+    #[arg(long)]
+    pub check: bool,
+    /// Write all rows anew. Needs a login that may act as `indelible_owner`
+    #[arg(long, conflicts_with = "check")]
+    pub rebuild: bool,
 }
 
 /// What a login is for.

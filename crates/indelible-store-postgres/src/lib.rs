@@ -17,6 +17,7 @@ mod outbox;
 mod reader;
 mod rebuild;
 mod schema;
+mod search;
 mod turn;
 mod turns;
 mod writer;
@@ -29,5 +30,6 @@ pub use crate::{
     outbox::{Lag, Taken, Waiting},
     reader::PostgresReader,
     schema::{GuardFault, Migration, SCHEMA_VERSION, expected},
+    search::{SearchCheck, SearchEnd, SearchFault},
     writer::PostgresWriter,
 };

@@ -21,6 +21,7 @@ use crate::{
     database::Database,
     fault::Fault,
     schema,
+    search::{self, SearchCheck},
     turn::{END, end_of, signed, unsigned},
 };
 
@@ -80,6 +81,9 @@ const USUAL_BYTES: usize = 256;
 const ID_ROWS: i64 = 20_000;
 /// What stands around an entry in its line.
 const AROUND: usize = "{\"batch\":,\"entry\":,\"mac\":\"\"}\n".len() + 20 + 64;
+/// Wrong search rows that verification names.
+const MAX_SEARCH_FAULTS: usize = 10;
+
 /// A log for reading.
 pub struct PostgresReader {
     pub(crate) database: Database,
@@ -252,6 +256,30 @@ impl PostgresReader {
         })?;
         if sum != want {
             faults.push(self.fault("the ids in `indelible.ids` are not those of the entries"));
+        }
+        Ok(())
+    }
+
+    /// As long as a scan of the entries, so only where ids are compared as well.
+    fn check_search(&self, scanned: &Scanned<'_>, faults: &mut Vec<DerivedFault>) -> Result<(), StoreError> {
+        if scanned.ids.is_none() {
+            return Ok(());
+        }
+        let SearchCheck { faults: found, more, .. } = match search::check(&self.database, self.log) {
+            Ok(found) => found,
+            Err(error @ StoreError::TryAgain { .. }) => return Err(error),
+            // A function that is gone says nothing of the entries.
+            Err(error) => {
+                faults.push(self.fault(format!("the search rows cannot be checked: {error}")));
+                return Ok(());
+            }
+        };
+        let rest = (found.len() as u64 + more).saturating_sub(MAX_SEARCH_FAULTS as u64);
+        faults.extend(found.into_iter().take(MAX_SEARCH_FAULTS).map(|fault| self.fault(fault.detail)));
+        if rest > 0 {
+            faults.push(
+                self.fault(format!("{rest} more search rows are wrong: `indelible store index --check` names them")),
+            );
         }
         Ok(())
     }
@@ -450,6 +478,7 @@ impl Reader for PostgresReader {
             faults.push(self.fault(format!("{kept} checkpoints are kept, the head says {}", scanned.kept)));
         }
         self.check_ids(scanned, &mut faults)?;
+        self.check_search(scanned, &mut faults)?;
         Ok(faults)
     }
 

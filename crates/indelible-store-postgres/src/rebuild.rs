@@ -1,6 +1,6 @@
-//! Writing a log's tree and ids anew from its verified entries.
+//! Writing a log's tree and ids anew from its verified entries, and its search rows where they are wrong.
 //!
-//! Both are insert-only, so this takes their guards away for one transaction and puts them back: it needs a login that may act as
+//! Tree and ids are insert-only, so this takes their guards away for one transaction and puts them back: it needs a login that may act as
 //! `indelible_owner`, and other logs wait with their ids and trees meanwhile. A failure in the middle leaves everything as it was, guards included. The head row and
 //! the entries are never touched: they do not derive from anything.
 
@@ -17,6 +17,7 @@ use crate::{
     database::{Database, Session},
     fault::Fault,
     reader::cut_runs,
+    search,
     turn::signed,
 };
 
@@ -103,7 +104,8 @@ pub(crate) fn rebuild(database: &Database, log: i64, reader: &dyn Reader, head: 
     }
     session =
         run(database, session, vec![Call::new(SET_SIZE, vec![Param::Big(log), Param::Big(signed(head.size.0))])])?;
-    database.run_told("rebuild the tree and the ids", async move { session.batch(CLOSE).await })
+    database.run_told("rebuild the tree and the ids", async move { session.batch(CLOSE).await })?;
+    search::mend(database, log)
 }
 
 fn id_of(line: &Line<'_>) -> Option<Fingerprint> {

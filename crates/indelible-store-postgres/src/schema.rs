@@ -21,14 +21,19 @@ use crate::{
 };
 
 /// The schema version that this program writes.
-pub const SCHEMA_VERSION: i32 = 2;
+pub const SCHEMA_VERSION: i32 = 3;
 
-const MIGRATIONS: [(i32, &str, &str); 2] =
-    [(1, "tables", include_str!("sql/0001_tables.sql")), (2, "outbox", include_str!("sql/0002_outbox.sql"))];
+const MIGRATIONS: [(i32, &str, &str); 3] = [
+    (1, "tables", include_str!("sql/0001_tables.sql")),
+    (2, "outbox", include_str!("sql/0002_outbox.sql")),
+    (3, "search", SEARCH_TABLES),
+];
 const ROLES: &str = include_str!("sql/roles.sql");
 const GUARDS: &str = include_str!("sql/guards.sql");
 const FUNCTIONS: &str = include_str!("sql/functions.sql");
 const OUTBOX: &str = include_str!("sql/outbox.sql");
+const SEARCH_TABLES: &str = include_str!("sql/0003_search.sql");
+const SEARCH: &str = include_str!("sql/search.sql");
 const CHECK_GUARDS: &str = include_str!("sql/check_guards.sql");
 
 /// Two programs that migrate at once wait for each other; the lock ends with the transaction.
@@ -188,6 +193,9 @@ async fn migrate(session: &mut Session, place: &str) -> Result<Vec<Migration>, S
     session.batch(GUARDS).await.map_err(told)?;
     session.batch(FUNCTIONS).await.map_err(told)?;
     session.batch(OUTBOX).await.map_err(told)?;
+    // What is derived may have been dropped.
+    session.batch(SEARCH_TABLES).await.map_err(told)?;
+    session.batch(SEARCH).await.map_err(told)?;
     session.batch("reset role").await.map_err(told)?;
     if !member {
         session.batch("revoke indelible_owner from current_user").await.map_err(told)?;
@@ -343,7 +351,7 @@ impl Function<'_> {
 /// What the embedded sources define: name, body, settings.
 fn functions() -> BTreeMap<&'static str, Function<'static>> {
     let mut found = BTreeMap::new();
-    for source in [GUARDS, FUNCTIONS, OUTBOX] {
+    for source in [GUARDS, FUNCTIONS, OUTBOX, SEARCH] {
         for text in source.split("create or replace function indelible.").skip(1) {
             let parts = text.split_once('(').zip(text.split_once("as $$"));
             let Some(((name, _), (head, rest))) = parts else { continue };
@@ -363,7 +371,7 @@ mod tests {
     #[test]
     fn every_function_pins_its_search_path() {
         let functions = functions();
-        assert_eq!(functions.len(), 27);
+        assert_eq!(functions.len(), 37);
         for (name, function) in functions {
             assert!(function.config.starts_with("search_path=pg_catalog"), "{name}");
             assert!(function.body.starts_with('\n') && function.body.ends_with("end "), "{name}");

@@ -20,6 +20,7 @@ use crate::{
     call::{Call, Param, bigs, byteas, smalls},
     database::{Database, How},
     reader::{PostgresReader, cut_runs},
+    search::index_for_a_while,
     turn::signed,
     turns::Turns,
 };
@@ -278,6 +279,7 @@ impl Writer for PostgresWriter {
 
     fn tend(&self, _anchored: TreeSize) -> Result<bool, StoreError> {
         self.prepare_partitions()?;
+        index_for_a_while(self.database(), self.reader.log);
         Ok(false)
     }
 

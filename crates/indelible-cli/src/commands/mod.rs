@@ -11,7 +11,7 @@
 //! | [`verify`] | `verify` |
 //! | [`log`] | `log info`, `log repair`, `log explain`, `log succeed` |
 //! | [`logs`] | `logs` |
-//! | `store` | `store`, `relay` (feature `postgres`) |
+//! | `store`, `search` | `store`, `relay` (feature `postgres`) |
 //! | [`prove`] | `checkpoint`, `prove`, `check-proof`, `consistency` |
 //! | [`export`] | `export` |
 //! | [`aids`] | `keys derive`, `samples`, `completions`, `man` |
@@ -32,6 +32,8 @@ mod log;
 mod logs;
 mod prove;
 mod rejects;
+#[cfg(feature = "postgres")]
+mod search;
 mod show;
 #[cfg(feature = "postgres")]
 mod store;

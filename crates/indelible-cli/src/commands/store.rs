@@ -13,6 +13,7 @@ use indelible_store_postgres::{
 };
 use serde_json::{Value, json};
 
+use super::search;
 use crate::{
     cli::{RelayArgs, StoreCommand, TriggersCommand},
     exit,
@@ -43,6 +44,7 @@ pub(crate) fn run(places: &Places, json: bool, command: &StoreCommand) -> Result
             Ok(ExitCode::SUCCESS)
         }
         StoreCommand::Triggers(command) => triggers(places, command),
+        StoreCommand::Index(args) => search::run(&database(places, &args.place)?, json, args),
     }
 }
 
@@ -60,7 +62,8 @@ fn database(places: &Places, place: &Location) -> Result<Database, Failure> {
 
 /// What is unsafe about a database. The exit code says whether anything is.
 fn check(database: &Database, json: bool) -> Result<ExitCode, Failure> {
-    let report = database.check()?;
+    let mut report = database.check()?;
+    report.findings.push(search::finding(database));
     if json {
         output::json(&value(&report))?
     } else {

@@ -200,3 +200,37 @@ fn what_is_unsafe_is_told() {
     let wrong = world.run(&["verify", "--log", &base.server.url("writer", "nowhere")]).code(1);
     assert!(wrong.err.contains("no database `nowhere`") && !wrong.err.contains("secret"), "{}", wrong.err);
 }
+
+#[test]
+fn search_rows_are_filled_checked_and_written_anew() {
+    let Some(base) = Base::new() else { return };
+    let world = &base.world;
+    let (owner, writer) = (base.url("postgres"), base.url("writer"));
+    let log = format!("{writer}#test.example/audit");
+    world.run(&["init", &writer, "--origin", "test.example/audit"]).ok();
+    world.feed(&["append", "--log", &log], world.samples(300)).ok();
+    // What a short run wrote, it has indexed when it ends.
+    assert!(world.run(&["store", "check", &writer]).out.contains("every entry of 1 log is indexed"));
+    let index = |url: &str, more: &[&str]| world.run(&[&["store", "index", url], more].concat());
+    assert!(index(&log, &[]).ok().out.contains("test.example/audit: 301 of 301 entries indexed"));
+    assert!(index(&writer, &["--check"]).ok().out.contains("each row as its entry says"));
+    let indexed = base.server.sql_in("audit", "update indelible.search set outcome = 'success', actor_id = 'nobody' where idx = 7; delete from indelible.search where idx = 9; select count(*) from indelible.search");
+    assert_eq!(indexed.trim(), "300");
+    let told = index(&writer, &["--check", "--json"]).code(14).json();
+    assert_eq!(told[0]["faults"][0]["index"].as_i64(), Some(7), "{told}");
+    assert_eq!(told[0]["faults"][1]["index"].as_i64(), Some(9), "{told}");
+    assert!(index(&writer, &["--check"]).code(14).out.contains("entry 9 is missing"));
+    let verified = world.run(&["verify", "--strict", "--log", &log]).code(14);
+    assert!(verified.out.contains("the search row of entry 7 was altered"), "{}", verified.out);
+    index(&writer, &["--rebuild"]).refused(1, &["indelible_owner"]);
+    assert_eq!(index(&owner, &["--rebuild", "--json"]).ok().json()[0]["indexed"].as_u64(), Some(301));
+    index(&writer, &["--check"]).ok();
+    world.run(&["verify", "--strict", "--log", &log]).ok();
+    // What is behind is said, and caught up with.
+    base.server.sql_in("audit", "truncate indelible.search; update indelible.search_ends set size = 0");
+    assert!(world.run(&["store", "check", &writer]).out.contains("301 entries of 1 log wait to be indexed"));
+    index(&writer, &[]).ok();
+    index(&format!("{writer}#test.example/other"), &[]).refused(1, &["no log `test.example/other`"]);
+    index(&writer, &["--check", "--rebuild"]).code(2);
+    index("my.log", &[]).refused(2, &["is no PostgreSQL database"]);
+}

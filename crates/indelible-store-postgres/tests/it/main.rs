@@ -10,6 +10,8 @@ mod pooled;
 #[cfg(test)]
 mod rollback;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod speed;

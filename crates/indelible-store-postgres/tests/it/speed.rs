@@ -30,7 +30,7 @@ const BATCH: u64 = 2000;
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
 /// About 500 bytes, as the common audit event.
-fn event(n: u64) -> Vec<u8> {
+pub(crate) fn event(n: u64) -> Vec<u8> {
     format!(
         r#"{{"action":"document.read","actor":{{"id":"mara-{n}","name":"Mara Lind","type":"user"}},"context":{{"request_id":"{n:032x}","source_ip":"192.0.2.{}","user_agent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"}},"details":{{"folder":"contracts/2026/renewals","n":{n},"pages":{}}},"outcome":"success","targets":[{{"id":"doc-{n}","name":"Renewal of the framework contract","type":"document"}}]}}"#,
         n % 250,

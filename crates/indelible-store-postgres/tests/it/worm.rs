@@ -14,7 +14,7 @@ use crate::{
 };
 
 const ORIGIN: &str = "example.com/worm";
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 14] = [
     "logs",
     "heads",
     "trees",
@@ -27,6 +27,8 @@ const TABLES: [&str; 12] = [
     "attachments",
     "bounded",
     "schema_migrations",
+    "search",
+    "search_ends",
 ];
 
 /// A closed log of 40 events with a kept checkpoint.
@@ -200,7 +202,7 @@ fn a_superuser_is_refused_too_until_the_guard_is_gone_and_then_verification_tell
         };
         let always: String = tables
             .iter()
-            .filter(|table| *table != "indelible.bounded")
+            .filter(|table| !["indelible.bounded", "indelible.search", "indelible.search_ends"].contains(&table.as_str()))
             .map(|table| format!("alter table {table} enable always trigger refuse_change; alter table {table} enable always trigger refuse_truncate; "))
             .collect();
         server.psql(name, &format!("{}{sql}; {always}", switch("disable"))).unwrap();
