@@ -3,14 +3,14 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    shell::{self, Skips, cargo, metadata, works},
+    shell::{self, NO_LIBCRYPTO, Skips, cargo, has_libcrypto, metadata, works},
     sweeps,
 };
 
 pub(crate) fn run() -> Result<()> {
     let skips = Skips::default();
     // All of them, so that one run shows everything.
-    let steps: [fn(&Skips) -> Result<()>; 5] = [lock_file, format, clippy, deny, sweeps::run];
+    let steps: [fn(&Skips) -> Result<()>; 5] = [lock_file, format, clippies, deny, sweeps::run];
     let errors: Vec<_> = steps.iter().filter_map(|step| step(&skips).err()).collect();
     skips.summary();
     for error in &errors {
@@ -32,12 +32,24 @@ fn format(skips: &Skips) -> Result<()> {
     run_step(&["fmt", "--all", "--", "--check"])
 }
 
-fn clippy(skips: &Skips) -> Result<()> {
+/// The workspace as it is built, and the program with the least and the most that it can be built with: features hide code from each other.
+fn clippies(skips: &Skips) -> Result<()> {
     if !works(cargo().args(["clippy", "--version"])) {
         skips.say("clippy: not installed (`rustup component add clippy`)");
         return Ok(());
     }
-    run_step(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+    clippy(&["--workspace"])?;
+    clippy(&["-p", "indelible-cli", "--no-default-features"])?;
+    if has_libcrypto() {
+        clippy(&["-p", "indelible-cli", "--features", "sqlcipher"])
+    } else {
+        skips.say(&format!("clippy of the feature `sqlcipher`: {NO_LIBCRYPTO}"));
+        Ok(())
+    }
+}
+
+fn clippy(what: &[&str]) -> Result<()> {
+    run_step(&[&["clippy"], what, &["--all-targets", "--locked", "--", "-D", "warnings"]].concat())
 }
 
 /// Licences, bans and sources from what is on disk; advisories only where their database can be reached.

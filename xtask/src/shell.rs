@@ -64,6 +64,15 @@ pub(crate) fn program(name: &str) -> Command {
     command
 }
 
+/// Whether SQLCipher can be built here: it takes its cryptography from the system.
+pub(crate) fn has_libcrypto() -> bool {
+    works(program("pkg-config").args(["--exists", "libcrypto"]))
+}
+
+/// Why what needs SQLCipher is skipped.
+pub(crate) const NO_LIBCRYPTO: &str =
+    "no OpenSSL to build SQLCipher with (`apt-get install libssl-dev pkg-config` on Debian)";
+
 /// The root of the workspace.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

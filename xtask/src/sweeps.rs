@@ -38,7 +38,7 @@ pub(crate) fn run(skips: &Skips) -> Result<()> {
         return Ok(());
     };
     let mut findings = Vec::new();
-    let mut tests = BTreeSet::new();
+    let (mut tests, mut marks) = (BTreeSet::new(), BTreeSet::new());
     for name in list.split('\0').filter(|name| !name.is_empty() && !name.starts_with("testdata/")) {
         // A file that is deleted and not yet committed, or no text.
         let Ok(text) = fs::read_to_string(root().join(name)) else { continue };
@@ -46,11 +46,16 @@ pub(crate) fn run(skips: &Skips) -> Result<()> {
         if name.ends_with(".rs") {
             tests.extend(adversarial_tests(&text));
         }
+        if let Some(file) = name.strip_prefix("crates/").filter(|file| file.ends_with(".rs")) {
+            marks.extend(marked(&text).map(|invariant| (invariant.to_owned(), file.to_owned())));
+        }
         if name.ends_with(".md") {
             findings.extend(broken_links(name, &text));
         }
     }
     findings.extend(untested_rows(&tests)?);
+    let architecture = fs::read_to_string(root().join(ARCHITECTURE));
+    findings.extend(invariants(&architecture.with_context(|| format!("cannot read `{ARCHITECTURE}`"))?, &marks));
     for finding in &findings {
         println!("{finding}");
     }
@@ -104,9 +109,55 @@ fn untested_rows(tests: &BTreeSet<u32>) -> Result<Vec<String>> {
     Ok(untested.map(|row| format!("{name}: row A{row} has no test `a{row:02}_…`")).collect())
 }
 
+/// The document whose table says what each invariant is, and where it is upheld.
+const ARCHITECTURE: &str = "ARCHITECTURE.md";
+
+/// The names of the invariants that a source file marks.
+fn marked(text: &str) -> impl Iterator<Item = &str> {
+    text.split("INVARIANT(").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0))
+}
+
+/// Where the table of invariants and the marks in the code (name and file) differ. The files stand in the table, so that a name cannot come to mean
+/// something else at another place.
+fn invariants(architecture: &str, marks: &BTreeSet<(String, String)>) -> Vec<String> {
+    let table = architecture.split("\n## ").find(|section| section.starts_with("Invariants\n")).unwrap_or_default();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let (mut names, mut listed, mut findings) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    for row in rows.skip(1) {
+        let mut columns = row.split(" | ");
+        let (Some(name), Some(files)) = (columns.next(), columns.last()) else { continue };
+        if !names.insert(name) {
+            findings.push(format!("{ARCHITECTURE}: the invariant `{name}` is listed twice"));
+        }
+        listed.extend(files.split(", ").map(|file| (name.to_owned(), file.trim_matches('`').to_owned())));
+    }
+    findings.extend(
+        listed
+            .difference(marks)
+            .map(|(name, file)| format!("{ARCHITECTURE}: the invariant `{name}` is not marked in `crates/{file}`")),
+    );
+    findings.extend(marks.difference(&listed).map(|(name, file)| {
+        format!("crates/{file}: the table of invariants in `{ARCHITECTURE}` does not list `{name}` for this file")
+    }));
+    findings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn invariants_are_listed_once_and_marked_where_the_table_says() {
+        let table = "# A\n\n## Invariants\n\n| name | says | marked in |\n|---|---|---|\n| a | x | `c/a.rs`, `c/b.rs` |\n| b | y | `c/a.rs` |\n";
+        let marks = |list: &[(&str, &str)]| list.iter().map(|(n, f)| ((*n).to_owned(), (*f).to_owned())).collect();
+        let all = [("a", "c/a.rs"), ("a", "c/b.rs"), ("b", "c/a.rs")];
+        assert!(invariants(table, &marks(&all)).is_empty());
+        assert_eq!(invariants(table, &marks(&all[..2])).len(), 1, "listed and not marked");
+        assert_eq!(invariants(table, &marks(&[&all[..], &[("b", "c/b.rs")]].concat())).len(), 1, "another meaning");
+        assert_eq!(invariants(table, &marks(&[&all[..], &[("c", "c/b.rs")]].concat())).len(), 1, "not listed");
+        assert_eq!(invariants(&format!("{table}| a | z | `c/a.rs` |\n"), &marks(&all)).len(), 1, "listed twice");
+        assert_eq!(marked("x INVARIANT(a): y\nINVARIANT(b)").collect::<Vec<_>>(), ["a", "b"]);
+    }
 
     #[test]
     fn links_to_files_are_followed() {

@@ -1,13 +1,13 @@
 //! `cargo xtask test`: the test command.
 //!
-//! Rust tests in the profile `test`, those of encrypted SQLite files in a build of their own, then the Python tests of `tools/` against the binary that was just built. Both must
+//! Rust tests in the profile `test`, the Python tests of `tools/` against the binary that was just built, then the tests of encrypted SQLite files in a build of their own. All must
 //! pass. Only what the machine lacks is skipped, and each such line stands in the summary.
 
 use std::env;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::shell::{Skips, cargo, program, run_watched, target_dir, works};
+use crate::shell::{NO_LIBCRYPTO, Skips, cargo, has_libcrypto, program, run_watched, target_dir, works};
 
 /// The oldest Python that `tools/` is written for.
 const PYTHON: (u32, u32) = (3, 9);
@@ -20,8 +20,9 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     tests.args(["test", "--workspace", "--", "--show-output"]).args(args);
     run_watched(&mut tests, &skips)?;
     if args.is_empty() {
-        run_sqlcipher(&skips)?;
+        // Python first: it tests the binary that stands there now.
         run_python(&skips)?;
+        run_sqlcipher(&skips)?;
     } else {
         skips.say("the Python and SQLCipher tests, because arguments select among the Rust tests");
     }
@@ -42,16 +43,20 @@ fn need_compiler() -> Result<()> {
     bail!("no C compiler: install one (`apt-get install build-essential` on Debian), or name it in `CC`")
 }
 
-/// SQLCipher is a build of its own: it takes the place of SQLite.
+/// SQLCipher is a build of its own: it takes the place of SQLite. The store's tests, and those of the program that are about files.
 fn run_sqlcipher(skips: &Skips) -> Result<()> {
-    if !works(program("pkg-config").args(["--exists", "libcrypto"])) {
-        skips.say("the tests of encrypted SQLite files: no OpenSSL to build with (`apt-get install libssl-dev pkg-config` on Debian)");
+    if !has_libcrypto() {
+        skips.say(&format!("the tests of encrypted SQLite files: {NO_LIBCRYPTO}"));
         return Ok(());
     }
-    let mut tests = cargo();
-    let features = ["test", "-p", "indelible-store-sqlite", "--no-default-features", "--features", "sqlcipher"];
-    tests.args(features).args(["--", "--show-output"]);
-    run_watched(&mut tests, skips).context("the tests of encrypted SQLite files")
+    let store: &[&str] = &["-p", "indelible-store-sqlite", "--no-default-features", "--features", "sqlcipher"];
+    let program: &[&str] = &["-p", "indelible-cli", "--features", "sqlcipher", "--test", "it", "sqlite::"];
+    for which in [store, program] {
+        let mut tests = cargo();
+        tests.arg("test").args(which).args(["--", "--show-output"]);
+        run_watched(&mut tests, skips).context("the tests of encrypted SQLite files")?;
+    }
+    Ok(())
 }
 
 fn run_python(skips: &Skips) -> Result<()> {

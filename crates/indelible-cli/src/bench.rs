@@ -28,7 +28,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use indelible::{KeyRing, Log, Options, clock::Clock as _, clock::SystemClock};
+use indelible::{KeyRing, Log, Options};
 use indelible_store_file::Settings;
 use indicatif::ProgressBar;
 
@@ -97,7 +97,7 @@ pub(crate) struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(dir: &'a Path, args: &'a BenchArgs) -> anyhow::Result<Self> {
-        let keys = KeyRing::load_or_create(&dir.join("keys"), &SystemClock::default().now().to_string())?;
+        let keys = KeyRing::load_or_create(&dir.join("keys"))?;
         let pool = Pool::new();
         let progress = ProgressBar::new_spinner();
         progress.enable_steady_tick(Duration::from_millis(200));

@@ -11,10 +11,11 @@ use indelible::{
     location::sqlcipher_key,
 };
 use indelible_core::{
+    checkpoint::Checkpoint,
     control::{Control, EntryKeyInfo},
     entry::EntryRef,
     head,
-    note::VerifyingKey,
+    note::{Note, VerifyingKey},
     time::Micros,
     tree::LeafIndex,
 };
@@ -22,11 +23,11 @@ use indelible_keys::{KeyError, check_apart};
 use indelible_store::{
     disk::{OsDisk, SharedDisk},
     driver::Driver,
-    heads::FileHeads,
+    heads::{FileHeads, HeadStore as _},
     store::Reader,
 };
 
-use crate::{cli::PlaceArgs, failure::Failure};
+use crate::{cli::PlaceArgs, failure::Failure, output};
 
 /// What the command line says of places.
 pub(crate) struct Places {
@@ -110,11 +111,6 @@ impl Places {
         Ok(self.driver()?.reader()?)
     }
 
-    /// The log for verification: a marker that is gone or damaged is a finding there, not the end.
-    pub(crate) fn reader_for_verify(&self) -> Result<Arc<dyn Reader>, Failure> {
-        Ok(self.driver()?.reader_of_entry_zero()?)
-    }
-
     /// The log, for writing. Takes the lease.
     pub(crate) fn open(&self) -> Result<Log, Failure> {
         // The log first: who names a wrong path should not hear of keys.
@@ -145,6 +141,17 @@ pub(crate) fn entry_key(reader: &dyn Reader) -> Result<EntryKeyInfo, Failure> {
         Control::LogCreated(created) => Ok(created.entry_key),
         _ => Err(LogError::Evidence { index: 0, detail: "it does not say what the log is".to_owned() }.into()),
     }
+}
+
+/// That a log is not there although a head store knows it, in words; `None` where none knows it.
+pub(crate) fn known_head(heads: &FileHeads, origin: &str) -> Option<String> {
+    let record = heads.load(origin).ok()??;
+    let note = Note::parse(record.checkpoint.as_bytes()).ok()?;
+    let entries = output::entries(Checkpoint::parse(note.text()).ok()?.head.size.0);
+    Some(format!(
+        "the head store knows `{origin}` with {entries} (`{}`): it was deleted, or another place is meant",
+        heads.place(origin)
+    ))
 }
 
 /// The head store of whoever holds the keys.

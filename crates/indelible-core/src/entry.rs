@@ -5,6 +5,9 @@
 //! every tail member has an alphabet of its own, so the tail is cut off the end without parsing the event
 //! (`docs/format.md` section 1).
 //!
+//! INVARIANT(hashed-is-stored): the bytes that are hashed are the bytes that are stored; nothing is normalised later.
+//! INVARIANT(all-inside): everything that has a meaning is inside the hashed bytes; a line has only the batch and the signature around them.
+//!
 //! Not here: whether an entry is *right* (`indelible::verify`), and the event's own rules ([`crate::event`]).
 
 use sha2::{Digest as _, Sha256};

@@ -4,11 +4,13 @@ use std::{
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use indelible_core::{
     hex,
     mac::{self, EntryKey, LogId},
+    time::Micros,
 };
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
@@ -136,10 +138,19 @@ impl KeyRing {
     ///
     /// # Errors
     /// [`KeyError`].
-    pub fn load_or_create(dir: &Path, created_at: &str) -> Result<Self, KeyError> {
+    pub fn load_or_create(dir: &Path) -> Result<Self, KeyError> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::load_or_create_at(dir, Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// The same for who brings a clock along. A ring that is there keeps the time that it was made at.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn load_or_create_at(dir: &Path, now: Micros) -> Result<Self, KeyError> {
         match Self::load(dir) {
             Err(KeyError::Missing { .. }) => {
-                Self::create(dir, created_at)?;
+                Self::create(dir, now)?;
                 Self::load(dir)
             }
             result => result,
@@ -147,10 +158,7 @@ impl KeyRing {
     }
 
     /// Makes a ring of fresh keys. An existing one is never replaced.
-    ///
-    /// # Errors
-    /// [`KeyError::Io`].
-    pub fn create(dir: &Path, created_at: &str) -> Result<(), KeyError> {
+    fn create(dir: &Path, now: Micros) -> Result<(), KeyError> {
         let path = dir.join("ring.json");
         let io = |step| {
             let place = path.display().to_string();
@@ -164,7 +172,7 @@ impl KeyRing {
         let checkpoint = CheckpointSigner::new(&seed, "id")?;
         let key = |algorithm: &str, id: String, purpose: &str, secret: &[u8; 32]| KeyFile {
             algorithm: algorithm.to_owned(),
-            created_at: created_at.to_owned(),
+            created_at: now.to_string(),
             id,
             purpose: purpose.to_owned(),
             secret: hex::encode(secret),
@@ -360,17 +368,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let keys = dir.path().join("keys");
         assert!(matches!(KeyRing::load(&keys), Err(KeyError::Missing { .. })));
-        let ring = KeyRing::load_or_create(&keys, "2026-01-01T00:00:00.000000Z").unwrap();
-        let again = KeyRing::load_or_create(&keys, "2027-01-01T00:00:00.000000Z").unwrap();
+        let now = Micros::parse("2026-01-01T00:00:00Z").unwrap();
+        let ring = KeyRing::load_or_create_at(&keys, now).unwrap();
+        let again = KeyRing::load_or_create(&keys).unwrap();
         assert_eq!(ring.entry_key_id(), again.entry_key_id());
-        assert!(matches!(KeyRing::create(&keys, "x"), Err(KeyError::Io { .. })));
+        let made_at = |keys: &Path| -> Micros {
+            let text = fs::read_to_string(keys.join("ring.json")).unwrap();
+            let ring: serde_json::Value = serde_json::from_str(&text).unwrap();
+            Micros::parse_exact(ring["keys"][0]["created_at"].as_str().unwrap()).unwrap()
+        };
+        assert_eq!(made_at(&keys), now);
+        KeyRing::load_or_create(&dir.path().join("others")).unwrap();
+        assert!(made_at(&dir.path().join("others")) > now, "the clock was read");
+        assert!(matches!(KeyRing::create(&keys, now), Err(KeyError::Io { .. })));
         assert!(!format!("{ring:?}").contains(&hex::encode(ring.entry_secret.as_ref())));
     }
 
     #[test]
     fn changed_secrets_exposed_files_and_other_formats_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
-        let ring = KeyRing::load_or_create(dir.path(), "x").unwrap();
+        let ring = KeyRing::load_or_create(dir.path()).unwrap();
         let path = dir.path().join("ring.json");
         let text = fs::read_to_string(&path).unwrap();
         let secret = hex::encode(ring.entry_secret.as_ref());

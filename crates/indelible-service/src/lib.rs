@@ -13,5 +13,5 @@ pub mod root;
 
 pub use registry::{Registry, RegistryError};
 #[cfg(feature = "postgres")]
-pub use relay::{Relay, RelayError, Relayed};
+pub use relay::{Relay, RelayError, Relayed, Told};
 pub use root::Root;

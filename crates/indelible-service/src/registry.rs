@@ -12,13 +12,11 @@ use indelible::{
 };
 use indelible_core::{
     entry::{BodyKind, EntryRef, Line},
+    head::HeadRecord,
     note::{NoteSigner as _, VerifyingKey},
     tree::LeafIndex,
 };
-use indelible_store::{
-    heads::{FileHeads, HeadStore},
-    store::{Reader, StoreError, parse_line},
-};
+use indelible_store::store::{Reader, StoreError, parse_line};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -232,16 +230,21 @@ impl Registry {
         Ok(log)
     }
 
-    /// Freezes a log: nothing is written to it any more, and the registry keeps its last checkpoint.
+    /// Freezes a log: nothing is written to it any more, and the registry keeps its last checkpoint. The head is frozen first: what a crash kept from the
+    /// registry is recorded when this is called again, with the reason that was given first.
     ///
     /// # Errors
-    /// [`RegistryError`].
+    /// [`RegistryError`]; [`LogError::Frozen`] in it where the registry knows already.
     pub fn freeze(&self, origin: &str, keys: &KeyRing, reason: &str) -> Result<Frozen, RegistryError> {
-        self.find(origin)?;
+        let known = self.find(origin)?;
         let driver = self.root.log(origin).driver(&self.options)?;
-        let head = manage::freeze(&*driver, keys, &self.options, reason)?;
+        let head = match manage::freeze(&*driver, keys, &self.options, reason) {
+            Err(LogError::Frozen { .. }) if known.frozen.is_none() => self.frozen_head(origin, keys)?,
+            head => head?,
+        };
         let tree_size = tree_size_of(head.checkpoint.as_bytes()).unwrap_or(0);
-        let frozen = Frozen { checkpoint: head.checkpoint, tree_size, reason: reason.to_owned() };
+        let reason = head.frozen.unwrap_or_else(|| reason.to_owned());
+        let frozen = Frozen { checkpoint: head.checkpoint, tree_size, reason };
         self.record(
             keys,
             "log.freeze",
@@ -253,6 +256,13 @@ impl Registry {
             }),
         )?;
         Ok(frozen)
+    }
+
+    /// The head of a log that was frozen, which opening has verified.
+    fn frozen_head(&self, origin: &str, keys: &KeyRing) -> Result<HeadRecord, LogError> {
+        let heads = self.options.heads_for(keys);
+        let missing = || LogError::HeadMissing { origin: origin.to_owned(), place: heads.place(origin) };
+        heads.load(origin)?.ok_or_else(missing)
     }
 
     fn record(&self, keys: &KeyRing, action: &str, origin: &str, details: &Value) -> Result<(), RegistryError> {
@@ -309,7 +319,7 @@ impl Registry {
             })
             .collect();
         for (origin, known) in registered {
-            let (state, size) = self.state(&known)?;
+            let (state, size) = self.state(&known);
             listed.push(Listed { origin, registered: Some(known), state, size });
         }
         listed.sort_by(|a, b| a.origin.cmp(&b.origin));
@@ -320,14 +330,18 @@ impl Registry {
         Ok(self.root.log(origin).driver(&self.options)?.reader_of_entry_zero()?)
     }
 
-    fn state(&self, known: &Registered) -> Result<(State, Option<u64>), RegistryError> {
+    /// How a log is found. One that cannot be looked at hides no other.
+    fn state(&self, known: &Registered) -> (State, Option<u64>) {
+        self.look(known).unwrap_or((State::Unreadable, None))
+    }
+
+    fn look(&self, known: &Registered) -> Result<(State, Option<u64>), RegistryError> {
         if !self.root.log(&known.origin).driver(&self.options)?.exists()? {
             return Ok((State::Missing, None));
         }
         let reader = match self.reader(&known.origin) {
-            Ok(reader) => reader,
             Err(RegistryError::Store(StoreError::NotALog { .. })) => return Ok((State::Missing, None)),
-            Err(_) => return Ok((State::Unreadable, None)),
+            reader => reader?,
         };
         let size = reader.size()?.0;
         if reader.info().log_id.to_string() != known.log_id {
@@ -363,21 +377,15 @@ impl Registry {
         checkpoint: Option<Vec<u8>>,
     ) -> Result<Report, RegistryError> {
         let reader = place.driver(&self.options)?.reader_of_entry_zero()?;
-        let heads: Box<dyn HeadStore> = Box::new(FileHeads::new(self.options.disk.clone(), &keys.heads_dir()));
+        let heads = self.options.heads_for(keys);
         let signer = keys.checkpoint_signer(&reader.info().origin).map_err(LogError::from)?;
         let key: VerifyingKey = signer.verifying_key().clone();
         let request = Request {
-            key,
             ring: Some(keys),
             heads: Some(&*heads),
             head_required: true,
             checkpoint,
-            receipts: Vec::new(),
-            from: None,
-            strict: false,
-            threads: 0,
-            progress: None,
-            now: self.options.clock.now(),
+            ..Request::new(key, self.options.clock.now())
         };
         Ok(verify(&*reader, &request)?)
     }

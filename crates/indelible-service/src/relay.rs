@@ -26,23 +26,49 @@ pub enum RelayError {
     Store(#[from] StoreError),
     /// The log.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(LogError),
+    /// The log was frozen.
+    #[error(
+        "`{origin}` was frozen ({reason}) and takes nothing any more: what waits for it in the outbox stays there; go on under a new name with `indelible log succeed`, give that name to the applications (the setting `indelible.log`, triggers installed anew), and record what waits again under it (`docs/stores.md` says how)"
+    )]
+    Frozen {
+        /// The log.
+        origin: String,
+        /// Why.
+        reason: String,
+    },
     /// The log takes nothing any more.
     #[error("the log takes no events: what waits goes on waiting")]
     Append(#[source] AppendError),
 }
 
+impl From<LogError> for RelayError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Frozen { origin, reason } => Self::Frozen { origin, reason },
+            error => Self::Log(error),
+        }
+    }
+}
+
 impl RelayError {
     /// Whether the same may go well soon: the database was away.
     fn is_passing(&self) -> bool {
-        let store = match self {
-            Self::Store(error) | Self::Log(LogError::Store(error)) => error,
-            Self::Append(AppendError::Store(error)) => error,
-            Self::Log(LogError::Append(AppendError::Store(error))) => error,
-            Self::Log(_) | Self::Append(_) => return false,
-        };
-        matches!(store, StoreError::TryAgain { .. } | StoreError::Database { .. })
+        match self {
+            Self::Store(error) => is_away(error),
+            Self::Log(LogError::Store(error)) => is_away(error),
+            Self::Append(error) | Self::Log(LogError::Append(error)) => match error {
+                AppendError::Store(error) => is_away(error),
+                AppendError::Unknown { source, .. } => matches!(&**source, LogError::Store(error) if is_away(error)),
+                _ => false,
+            },
+            Self::Log(_) | Self::Frozen { .. } => false,
+        }
     }
+}
+
+fn is_away(error: &StoreError) -> bool {
+    matches!(error, StoreError::TryAgain { .. } | StoreError::Database { .. })
 }
 
 /// What a relay has moved.
@@ -54,6 +80,17 @@ pub struct Relayed {
     pub duplicates: u64,
     /// Events that the log refused; they are set aside with the reason.
     pub refused: u64,
+}
+
+/// What a relay that runs tells as it goes.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// Events were moved.
+    Moved(Relayed),
+    /// Nothing can be moved now, and it is tried again. Told once, until [`Told::Back`].
+    Away(&'a RelayError),
+    /// It can be moved again.
+    Back,
 }
 
 /// Moves events from an outbox into a log. Several may run at once.
@@ -76,13 +113,18 @@ impl<'a> Relay<'a> {
     /// [`RelayError`]; what was moved before stays moved, everything else waits.
     pub fn drain(&self) -> Result<Relayed, RelayError> {
         let mut total = Relayed::default();
+        self.drain_into(&mut total)?;
+        Ok(total)
+    }
+
+    fn drain_into(&self, total: &mut Relayed) -> Result<(), RelayError> {
         loop {
             let moved = self.step()?;
             total.recorded += moved.recorded;
             total.duplicates += moved.duplicates;
             total.refused += moved.refused;
             if moved.recorded + moved.refused == 0 {
-                return Ok(total);
+                return Ok(());
             }
         }
     }
@@ -90,15 +132,28 @@ impl<'a> Relay<'a> {
     /// Moves what waits, and what comes, until `stop` is set.
     ///
     /// # Errors
-    /// As [`Relay::drain`], but for what passes: a lost database is tried again.
-    pub fn run(&self, stop: &AtomicBool, every: Duration, told: &dyn Fn(Relayed)) -> Result<(), RelayError> {
+    /// As [`Relay::drain`], but for what passes: a lost database is tried again, and `told` hears of it once.
+    pub fn run(&self, stop: &AtomicBool, every: Duration, told: &dyn Fn(Told<'_>)) -> Result<(), RelayError> {
+        let mut away = false;
         while !stop.load(Ordering::Acquire) {
-            match self.drain() {
-                Ok(moved) if moved == Relayed::default() => {}
-                Ok(moved) => told(moved),
-                Err(error) if error.is_passing() => {}
-                Err(error) => return Err(error),
+            let mut moved = Relayed::default();
+            let result = self.drain_into(&mut moved);
+            if result.is_ok() && away {
+                told(Told::Back);
             }
+            if moved != Relayed::default() {
+                told(Told::Moved(moved));
+            }
+            away = match result {
+                Ok(()) => false,
+                Err(error) if !error.is_passing() => return Err(error),
+                Err(error) => {
+                    if !away {
+                        told(Told::Away(&error));
+                    }
+                    true
+                }
+            };
             thread::sleep(every);
         }
         Ok(())
@@ -120,8 +175,8 @@ impl<'a> Relay<'a> {
                     moved.duplicates += u64::from(receipt.duplicate);
                     recorded.push(waiting.row);
                 }
-                Err(error) if is_refusal(&error) => refused.push((waiting.row, indelible::error::chain(&error))),
-                Err(error) => return Err(RelayError::Append(error)),
+                Err(error) if error.is_refusal() => refused.push((waiting.row, indelible::error::chain(&error))),
+                Err(error) => return Err(self.stopped(error)),
             }
         }
         if !refused.is_empty() {
@@ -135,6 +190,14 @@ impl<'a> Relay<'a> {
         (moved.recorded, moved.refused) = (recorded.len() as u64, refused.len() as u64);
         taken.done(&recorded, &refused)?;
         Ok(moved)
+    }
+
+    /// Why the log takes nothing: that it was frozen meanwhile is what to tell, where it was.
+    fn stopped(&self, error: AppendError) -> RelayError {
+        match self.log.frozen() {
+            Ok(Some(reason)) => RelayError::Frozen { origin: self.log.origin().to_owned(), reason },
+            _ => RelayError::Append(error),
+        }
     }
 
     /// The event as the log takes it: numbers that a double cannot hold as text, and what is too large for an entry as an attachment.
@@ -161,17 +224,6 @@ fn attach(event: &mut Map<String, Value>, attachment: &Value) {
     if let Value::Array(named) = named {
         named.push(attachment.clone());
     }
-}
-
-/// Whether the event itself is at fault, so that another try would end the same way.
-fn is_refusal(error: &AppendError) -> bool {
-    matches!(
-        error,
-        AppendError::Event(_)
-            | AppendError::IdConflict { .. }
-            | AppendError::AttachmentMissing { .. }
-            | AppendError::AttachmentSize { .. }
-    )
 }
 
 /// JSON text with numbers of more digits than a double keeps as strings, as the database printed them.

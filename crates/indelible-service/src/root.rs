@@ -37,6 +37,12 @@ impl Root {
         Self(Location::Directory(path))
     }
 
+    /// The place as it was named.
+    #[must_use]
+    pub fn place(&self) -> &Location {
+        &self.0
+    }
+
     /// The file or directory that is on this machine.
     #[must_use]
     pub fn path(&self) -> Option<&std::path::Path> {

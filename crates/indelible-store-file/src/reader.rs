@@ -369,7 +369,13 @@ impl FileReader {
                 return Ok(found);
             }
             if at == before {
-                return Err(StoreError::Absent { index: from });
+                // Only behind a segment that ends with a line is something gone; one that is broken was not taken away.
+                let broken = match bytes.is_empty() {
+                    _ if at == segment.segment.first => "its segment is there and has no line that can be read",
+                    true => return Err(StoreError::Absent { index: from }),
+                    false => "its line does not end",
+                };
+                return Err(StoreError::Evidence { index: from, detail: broken.to_owned() });
             }
         }
     }

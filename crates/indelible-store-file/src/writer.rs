@@ -233,7 +233,7 @@ impl FileWriter {
             let exists = self.disk().meta(&path).map_err(StoreError::io("read", &path))?.is_some();
             let how = if exists { Open::Write } else { Open::CreateNew };
             state.file = Some(self.disk().open(&path, how).map_err(StoreError::io("open", &path))?);
-            // INVARIANT(named): a segment's name is durable before anything in it is acknowledged.
+            // INVARIANT(segment-named): a segment's name is durable before anything in it is acknowledged.
             let dir = self.layout().at("segments");
             self.disk().sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
         }

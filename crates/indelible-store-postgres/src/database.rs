@@ -182,7 +182,7 @@ impl Database {
         future: impl Future<Output = Result<T, Fault>> + Send + 'static,
     ) -> Result<T, StoreError> {
         let place = self.pool.place.clone();
-        self.run(async move { future.await.map_err(|fault| fault.told(&place, step, 0)) })
+        self.run(async move { future.await.map_err(|fault| fault.told(&place, step)) })
     }
 
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
@@ -194,7 +194,7 @@ impl Database {
         let pool = Arc::clone(&self.pool);
         self.run(async move {
             let result = pool.patiently(How::Read, &call).await;
-            result.map_err(|fault| fault.told(&pool.place, step, 0))
+            result.map_err(|fault| fault.told(&pool.place, step))
         })
     }
 
@@ -203,7 +203,7 @@ impl Database {
         let pool = Arc::clone(&self.pool);
         self.run(async move {
             let result = pool.patiently(How::Write, &call).await;
-            result.map_err(|fault| fault.told(&pool.place, step, 0))
+            result.map_err(|fault| fault.told(&pool.place, step))
         })
     }
 }

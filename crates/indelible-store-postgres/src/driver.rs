@@ -68,7 +68,7 @@ impl PostgresDriver {
     }
 
     fn info_of(&self, row: &Row) -> Result<(i64, LogInfo), StoreError> {
-        let broken = |error| crate::fault::Fault::Postgres(error).told(self.database.place(), "find the log", 0);
+        let broken = |error| crate::fault::Fault::Postgres(error).told(self.database.place(), "find the log");
         let id: &[u8] = row.try_get(2).map_err(broken)?;
         let format: i32 = row.try_get(3).map_err(broken)?;
         let format = format.unsigned_abs();
@@ -132,7 +132,7 @@ impl Driver for PostgresDriver {
         ];
         let step = "create the log";
         let rows = self.database.write(step, Call::new(CREATE, params))?;
-        let broken = |error| crate::fault::Fault::Postgres(error).told(self.database.place(), step, 0);
+        let broken = |error| crate::fault::Fault::Postgres(error).told(self.database.place(), step);
         let log = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(broken)?;
         let reader = PostgresReader::new(self.database.clone(), log, info.clone());
         // A log with this id and entries was made before, by whoever copied it there.

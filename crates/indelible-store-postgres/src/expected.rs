@@ -1,6 +1,6 @@
 //! What this program makes in a database, read from the sources that make it: guarded tables, functions, rights.
 //!
-//! INVARIANT(one list): migrating makes what is listed here, and opening, verification and `store check` hold the server against the same.
+//! INVARIANT(one-list): migrating makes what is listed here, and opening, verification and `store check` hold the server against the same.
 
 use std::collections::BTreeMap;
 

@@ -87,8 +87,16 @@ impl Fault {
         }
     }
 
-    /// As the seam says it, for a step that surely did not happen or that only read. `index` is where evidence would lie.
-    pub(crate) fn told(self, place: &str, step: &'static str, index: u64) -> StoreError {
+    /// As [`Fault::told`], for a step that is about one entry: that is where evidence lies.
+    pub(crate) fn told_at(self, place: &str, step: &'static str, index: u64) -> StoreError {
+        match self.told(place, step) {
+            StoreError::Contradiction { detail, .. } => StoreError::Evidence { index, detail },
+            told => told,
+        }
+    }
+
+    /// As the seam says it, for a step that surely did not happen or that only read.
+    pub(crate) fn told(self, place: &str, step: &'static str) -> StoreError {
         let place = place.to_owned();
         if self.is_passing() {
             return StoreError::TryAgain { place, why: format!("cannot {step}: {self}") };
@@ -99,7 +107,7 @@ impl Fault {
         }
         match self.code().map(SqlState::code) {
             // `23505`: the row is there already, in a month where `append_commit` does not look.
-            Some("IDE01" | "IDT01" | "23505") => StoreError::Evidence { index, detail: message },
+            Some("IDE01" | "IDT01" | "23505") => StoreError::Contradiction { place, detail: message },
             Some("IDN01") => StoreError::NotALog { place, detail: message },
             Some("IDX01") => StoreError::Exists { place },
             Some("42501") => {

@@ -63,7 +63,7 @@ impl Database {
     pub fn take_outbox(&self, log: &str, count: u32) -> Result<Taken, StoreError> {
         let (pool, database, log) = (std::sync::Arc::clone(&self.pool), self.clone(), log.to_owned());
         self.run(async move {
-            let told = |fault: Fault| fault.told(&pool.place, "take events from the outbox", 0);
+            let told = |fault: Fault| fault.told(&pool.place, "take events from the outbox");
             let mut session = pool.session().await.map_err(told)?;
             let count = i32::try_from(count).unwrap_or(i32::MAX);
             let call = Call::new(TAKE, vec![Param::Text(Some(log)), Param::Int(count), Param::Big(TAKE_BYTES)]);
@@ -81,7 +81,7 @@ impl Database {
         let step = "look at the outbox";
         let rows = self.read(step, Call::new(LAG, Vec::new()))?;
         let lags: Result<Vec<Lag>, tokio_postgres::Error> = rows.iter().map(lag).collect();
-        lags.map_err(|error| Fault::from(error).told(self.place(), step, 0))
+        lags.map_err(|error| Fault::from(error).told(self.place(), step))
     }
 
     /// Puts the triggers on a table: from now on each row that is inserted, updated or deleted is an event of `log`, with the row before and after, without
@@ -130,7 +130,7 @@ impl Taken {
             match session.commit(&calls).await {
                 Committed::Yes => Ok(()),
                 Committed::No(Failed { fault, .. }) | Committed::Unclear(fault) => {
-                    Err(fault.told(&pool.place, "empty the outbox", 0))
+                    Err(fault.told(&pool.place, "empty the outbox"))
                 }
             }
         })

@@ -144,7 +144,7 @@ impl PostgresReader {
 
     /// What a broken answer means: it is the database's doing.
     pub(crate) fn broken(&self, step: &'static str) -> impl Fn(tokio_postgres::Error) -> StoreError + '_ {
-        move |error| Fault::from(error).told(&self.place, step, 0)
+        move |error| Fault::from(error).told(&self.place, step)
     }
 
     fn read_rows(&self, step: &'static str, sql: &'static str, params: Vec<Param>) -> Result<Vec<Row>, StoreError> {

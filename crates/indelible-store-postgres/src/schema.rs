@@ -42,6 +42,7 @@ const RECORD: &str = "insert into indelible.schema_migrations (version, name, sh
 const MEMBER: &str = "select r.rolsuper or pg_catalog.pg_has_role(r.oid, o.oid,
         case when pg_catalog.current_setting('server_version_num')::int < 160000 then 'member' else 'set' end)
     from pg_catalog.pg_roles r left join pg_catalog.pg_roles o on o.rolname = 'indelible_owner' where r.rolname = current_user";
+const IS_ROLE: &str = "select 1 from pg_catalog.pg_roles where rolname = $1::text";
 const VERSION: &str = "select max(version) from indelible.schema_migrations";
 const STEP: &str = "check the schema's guards";
 const IS_THERE: &str = "select pg_catalog.to_regnamespace('indelible') is not null";
@@ -83,7 +84,7 @@ impl Database {
         let pool = std::sync::Arc::clone(&self.pool);
         self.run(async move {
             let place = pool.place.clone();
-            let told = |fault: Fault| fault.told(&place, "migrate the schema", 0);
+            let told = |fault: Fault| fault.told(&place, "migrate the schema");
             let mut session = pool.session().await.map_err(told)?;
             let migrated = migrate(&mut session, &place).await;
             let end = if dry_run || migrated.is_err() { "rollback" } else { "commit" };
@@ -102,21 +103,37 @@ impl Database {
         let step = "list the logs";
         let rows = self.read(step, Call::new("select origin from indelible.logs order by number", Vec::new()))?;
         let origins: Result<_, tokio_postgres::Error> = rows.iter().map(|row| row.try_get(0)).collect();
-        origins.map_err(|error| Fault::from(error).told(self.place(), step, 0))
+        origins.map_err(|error| Fault::from(error).told(self.place(), step))
     }
 
     /// Lets a login do what a role of ours may.
     ///
     /// # Errors
-    /// [`StoreError::Unfit`] where the login that is used may not grant it, [`StoreError::Database`] where there is no such login.
+    /// [`StoreError::Unfit`] where the login that is used may not grant it, or role or login are not there yet.
     pub fn grant(&self, role: &'static str, login: &str) -> Result<(), StoreError> {
+        let remedies = [
+            (role, "the roles are made by `indelible store migrate`: run that first".to_owned()),
+            (login, format!("make the login first, such as `create role \"{login}\" login`, or correct its name")),
+        ];
+        for (name, remedy) in remedies {
+            self.need_role(name, &remedy)?;
+        }
         let pool = std::sync::Arc::clone(&self.pool);
         let sql = format!("grant {role} to \"{}\"", login.replace('"', "\"\""));
         self.run(async move {
-            let told = |fault: Fault| fault.told(&pool.place, "grant a role", 0);
+            let told = |fault: Fault| fault.told(&pool.place, "grant a role");
             let mut session = pool.session().await.map_err(told)?;
             session.batch(&sql).await.map_err(told)
         })
+    }
+
+    fn need_role(&self, name: &str, remedy: &str) -> Result<(), StoreError> {
+        let call = Call::new(IS_ROLE, vec![Param::Text(Some(name.to_owned()))]);
+        if self.read("look for a role", call)?.is_empty() {
+            let detail = format!("there is no role `{name}`: {remedy}");
+            return Err(StoreError::Unfit { place: self.place().to_owned(), detail });
+        }
+        Ok(())
     }
 
     /// Looks at the server, the way to it, the login and the guards, and says what is unsafe.
@@ -129,12 +146,12 @@ impl Database {
             let config = &pool.config;
             let (client, connected) = connect(config)
                 .await
-                .map_err(|error| Fault::Unreached(Box::new(error)).told(&pool.place, "look at the server", 0))?;
+                .map_err(|error| Fault::Unreached(Box::new(error)).told(&pool.place, "look at the server"))?;
             let pinned = "begin read only; set local search_path = pg_catalog, pg_temp";
             client
                 .batch_execute(pinned)
                 .await
-                .map_err(|error| Fault::from(error).told(&pool.place, "look at the server", 0))?;
+                .map_err(|error| Fault::from(error).told(&pool.place, "look at the server"))?;
             check::check(&client, config, &connected, &expected(), std::time::SystemTime::now()).await.map_err(
                 |error| StoreError::Database {
                     step: "look at the server",
@@ -155,7 +172,7 @@ impl Database {
 }
 
 async fn migrate(session: &mut Session, place: &str) -> Result<Migrated, StoreError> {
-    let told = |fault: Fault| fault.told(place, "migrate the schema", 0);
+    let told = |fault: Fault| fault.told(place, "migrate the schema");
     session.begin(&Call::new(ALONE, Vec::new())).await.map_err(told)?;
     let member = session.query(&Call::new(MEMBER, Vec::new())).await.map_err(told)?;
     let member = member.first().and_then(|row| row.try_get::<_, Option<bool>>(0).ok().flatten()).unwrap_or(false);
@@ -259,7 +276,7 @@ pub(crate) fn check(database: &Database) -> Result<(), StoreError> {
 /// What of the guards is gone or changed, and who may change what was recorded: no log is written beside that.
 pub(crate) fn guards(database: &Database) -> Result<Vec<GuardFault>, StoreError> {
     let rows = database.read(STEP, guards_call())?;
-    let faults = faults(&rows).map_err(|error| Fault::from(error).told(database.place(), STEP, 0))?;
+    let faults = faults(&rows).map_err(|error| Fault::from(error).told(database.place(), STEP))?;
     Ok(faults.into_iter().filter(|fault| fault.allows == Allows::Change).collect())
 }
 

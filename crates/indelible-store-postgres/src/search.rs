@@ -1,7 +1,7 @@
 //! The search rows: what auditors search by, written behind the appends from the stored bytes of entries, and held against these.
 //!
 //! They derive from the entries alone: nothing rests on them, no append waits for them, and they may be dropped. INVARIANT(said): only
-//! `indelible.index_entries` writes them, as the owner and from what is stored, so whoever calls it chooses neither rows nor columns. INVARIANT(end): the rows of a
+//! `indelible.index_entries` writes them, as the owner and from what is stored, so whoever calls it chooses neither rows nor columns. INVARIANT(piece-end): the rows of a
 //! piece and the end that counts them are committed together; an indexer that dies leaves nothing, and two never do the same piece.
 //!
 //! A check makes every row again in the database and names what differs. It shows what was done to the rows; what was done to the entries
@@ -119,7 +119,7 @@ impl Database {
             Ok(SearchEnd { log: row.try_get(0)?, indexed, entries })
         };
         let ends: Result<_, _> = self.read(step, Call::new(ENDS, Vec::new()))?.iter().map(end).collect();
-        ends.map_err(|error| Fault::from(error).told(self.place(), step, 0))
+        ends.map_err(|error| Fault::from(error).told(self.place(), step))
     }
 
     /// Indexes a log up to the end that it has now, together with whatever other process is at it. `told` hears how far it is, piece by piece. Needs the role
@@ -165,7 +165,7 @@ fn number_of(database: &Database, log: &str) -> Result<i64, StoreError> {
         let detail = format!("it holds no log `{log}`: correct the name");
         StoreError::NotALog { place: database.place().to_owned(), detail }
     })?;
-    row.try_get(0).map_err(|error| Fault::from(error).told(database.place(), step, 0))
+    row.try_get(0).map_err(|error| Fault::from(error).told(database.place(), step))
 }
 
 /// How many of how many entries of log number `log` are indexed.
@@ -173,14 +173,14 @@ fn end(database: &Database, log: i64) -> Result<(u64, u64), StoreError> {
     let step = "see how far the search rows reach";
     let rows = database.read(step, Call::new(END, vec![Param::Big(log)]))?;
     let end = rows.first().map_or(Ok((0, 0)), |row| counts(row, 0));
-    end.map_err(|error| Fault::from(error).told(database.place(), step, 0))
+    end.map_err(|error| Fault::from(error).told(database.place(), step))
 }
 
 /// Indexes one piece. `None` where another process is at it.
 fn next(database: &Database, log: i64) -> Result<Option<(u64, u64)>, StoreError> {
     let step = "index entries";
     let rows = database.write(step, Call::new(NEXT, vec![Param::Big(log), Param::Int(PIECE)]))?;
-    let broken = |error| Fault::from(error).told(database.place(), step, 0);
+    let broken = |error| Fault::from(error).told(database.place(), step);
     let Some(row) = rows.first() else { return Ok(None) };
     if row.try_get::<_, Option<i64>>(0).map_err(broken)?.is_none() {
         return Ok(None);
@@ -230,7 +230,7 @@ pub(crate) fn mend(database: &Database, log: i64) -> Result<(), StoreError> {
 /// Holds the rows of log number `log` against its entries.
 pub(crate) fn check(database: &Database, log: i64) -> Result<SearchCheck, StoreError> {
     let step = "check the search rows";
-    let broken = |error| Fault::from(error).told(database.place(), step, 0);
+    let broken = |error| Fault::from(error).told(database.place(), step);
     let mut found = SearchCheck::default();
     for row in database.read(step, Call::new(AS_MADE, Vec::new()))? {
         let (place, what): (&str, &str) = (row.try_get(0).map_err(broken)?, row.try_get(1).map_err(broken)?);

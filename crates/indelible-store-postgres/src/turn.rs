@@ -1,7 +1,7 @@
 //! The turn of one log or of several: their head rows locked by an open transaction, until batches are committed or the turn is given back.
 //!
 //! Round trips while rows are locked, however many logs there are: one to take the turn, one for rows and commit, and one between them where ids have to be looked up.
-//! INVARIANT(order): heads are locked in ascending order of the logs' numbers, so that no two turns wait for each other.
+//! INVARIANT(lock-order): heads are locked in ascending order of the logs' numbers, so that no two turns wait for each other.
 //! INVARIANT(clear): the answer to a commit is never guessed. Where none came, the head rows are locked again (which waits until the lost
 //! transaction has ended one way or the other) and the last entries of all batches are looked for.
 
@@ -94,7 +94,10 @@ impl Turn {
             Committed::Yes => Ok(()),
             Committed::No(Failed { at, fault }) => {
                 let whose = at.and_then(|at| whose.get(at));
-                let error = fault.told(&pool.place, "append", whose.map_or(0, |(_, first)| *first));
+                let error = match whose {
+                    Some((_, first)) => fault.told_at(&pool.place, "append", *first),
+                    None => fault.told(&pool.place, "append"),
+                };
                 Err(TurnError { log: whose.map(|(place, _)| *place), error })
             }
             Committed::Unclear(fault) => {

@@ -57,7 +57,7 @@ impl<'a> Turns<'a> {
     fn told(&self, Failed { at, fault }: Failed, step: &'static str) -> TurnError {
         let place = self.writers.first().map_or("", |first| first.database().place());
         let log = at.and_then(|at| self.order.get(at)).copied();
-        TurnError { log, error: fault.told(place, step, 0) }
+        TurnError { log, error: fault.told(place, step) }
     }
 
     /// What has to be sent for batches, with their positions, in the order of the locks.
@@ -89,7 +89,7 @@ impl Turns<'_> {
         let Some((mut turn, first)) = self.turn.take().zip(self.writers.first()) else { return Err(self.lost()) };
         let pool = Arc::clone(&first.database().pool);
         let (rows, turn) = first.database().run(async move {
-            let rows = turn.query(&call).await.map_err(|fault| fault.told(&pool.place, step, 0))?;
+            let rows = turn.query(&call).await.map_err(|fault| fault.told(&pool.place, step))?;
             Ok((rows, turn))
         })?;
         self.turn = Some(turn);

@@ -2,7 +2,7 @@
 //!
 //! INVARIANT(insert-only): every table but `logs` and `bounded_marks` is only ever inserted into. Three triggers each hold that: no UPDATE, no
 //! DELETE, and no INSERT over a key that is there, because `INSERT OR REPLACE` passes by DELETE triggers where `recursive_triggers` is off.
-//! INVARIANT(head): the row of a log in `logs` only moves forward, and only to where its entries are.
+//! INVARIANT(head-row): the row of a log in `logs` only moves forward, and only to where its entries are.
 //!
 //! What was changed is found by comparing `sqlite_schema` with that of a fresh database, text by text.
 

@@ -543,7 +543,7 @@ impl SqliteWriter {
             return Ok(());
         }
         let detail = format!("another checkpoint is kept under number {number} already");
-        Err(StoreError::Evidence { index: 0, detail })
+        Err(StoreError::Contradiction { place: self.reader.place(), detail })
     }
 }
 

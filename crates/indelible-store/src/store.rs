@@ -95,6 +95,14 @@ pub enum StoreError {
         /// What was found.
         detail: String,
     },
+    /// What is stored contradicts itself or what is written to it, and at no single entry. Nothing was changed.
+    #[error("`{place}` contradicts itself: {detail}; nothing was changed; run `indelible verify` to see all findings")]
+    Contradiction {
+        /// File or database.
+        place: String,
+        /// What was found.
+        detail: String,
+    },
     /// A line is no line.
     #[error("the stored line of entry {index} cannot be read")]
     Line {

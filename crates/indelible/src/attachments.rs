@@ -1,7 +1,7 @@
 //! Attachments that an event names: what recording asks the store about, and verification reads.
 
 use indelible_core::hex;
-use indelible_store::store::Reader;
+use indelible_store::store::{Reader, StoreError};
 use memchr::memmem::Finder;
 
 use crate::error::AppendError;
@@ -33,7 +33,7 @@ pub(crate) fn parse_digest(digest: &str) -> Option<[u8; 32]> {
 /// Checks that the store holds what a canonical event names: an entry whose attachment is not there would read as tampered with for ever.
 ///
 /// # Errors
-/// [`AppendError::AttachmentMissing`], [`AppendError::AttachmentSize`], [`AppendError::Store`].
+/// [`AppendError::AttachmentMissing`], [`AppendError::AttachmentSize`], [`AppendError::Unknown`].
 pub(crate) fn check(store: &(impl Reader + ?Sized), id: &str, body: &[u8]) -> Result<(), AppendError> {
     // Few events name any: the finder is cheaper than parsing each once more.
     if Finder::new(MARK).find(body).is_none() {
@@ -41,7 +41,9 @@ pub(crate) fn check(store: &(impl Reader + ?Sized), id: &str, body: &[u8]) -> Re
     }
     for (digest, said) in named(body) {
         let Some(hash) = parse_digest(&digest) else { continue };
-        let stored = store.attachment_size(&hash).map_err(|error| AppendError::Store(error.into()))?;
+        let unknown =
+            |error: StoreError| AppendError::unknown(format!("the attachment `{digest}` of event `{id}`"), error);
+        let stored = store.attachment_size(&hash).map_err(unknown)?;
         match stored {
             Some(stored) if stored == said => {}
             Some(stored) => return Err(AppendError::AttachmentSize { digest, id: id.to_owned(), said, stored }),

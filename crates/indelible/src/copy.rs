@@ -48,7 +48,7 @@ pub struct Copied {
 /// `progress` is told how many entries are there and how many there will be.
 ///
 /// # Errors
-/// [`LogError::Refused`] where another log is there; [`LogError::Evidence`] where source or copy contradict themselves or each other: then
+/// [`LogError::Refused`] where another log is there; [`LogError::Copy`] where source or copy contradict themselves or each other: then
 /// what was copied so far stays, and is not to be used.
 pub fn copy(from: &dyn Reader, to: &dyn Driver, progress: &dyn Fn(u64, u64)) -> Result<Copied, LogError> {
     // The checkpoint before the size: a live writer makes more durable than it has signed.
@@ -63,7 +63,8 @@ pub fn copy(from: &dyn Reader, to: &dyn Driver, progress: &dyn Fn(u64, u64)) -> 
     // What a live writer has not signed yet is brought by the next copy: kept checkpoints may come to cover it while we read.
     let size = if from.has_writer()? { signed.size.0 } else { durable };
     if signed.size.0 > durable {
-        return Err(evidence(durable, format!("the log ends here, its checkpoint covers {} entries", signed.size)));
+        let detail = format!("the log ends here, its checkpoint covers {} entries", signed.size);
+        return Err(LogError::Evidence { index: durable, detail });
     }
     let (writer, before) = open(from, to)?;
     let mut copy = Copy {
@@ -90,7 +91,7 @@ pub fn copy(from: &dyn Reader, to: &dyn Driver, progress: &dyn Fn(u64, u64)) -> 
 }
 
 fn evidence(index: u64, detail: String) -> LogError {
-    LogError::Evidence { index, detail }
+    LogError::Copy { index, detail }
 }
 
 fn head_of(note: &[u8]) -> Result<TreeHead, LogError> {

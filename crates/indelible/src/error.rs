@@ -48,6 +48,17 @@ pub enum AppendError {
         /// Bytes that are stored.
         stored: u64,
     },
+    /// Reading failed, or gave what is wrong, where the event had to be compared with what is stored. Nothing was recorded.
+    #[error(
+        "whether {what} is stored could not be told, and nothing was recorded now: send it once more with the same id"
+    )]
+    Unknown {
+        /// The event by its id, or what it names.
+        what: String,
+        /// What went wrong.
+        #[source]
+        source: Arc<LogError>,
+    },
     /// The queue is full and the log was asked to refuse. Nothing was recorded.
     #[error("the log's queue is full ({events} events): try again, or open the log so that callers wait")]
     Full {
@@ -80,6 +91,22 @@ pub enum AppendError {
         /// The failure.
         why: String,
     },
+}
+
+impl AppendError {
+    /// Reading what an event has to be compared with went wrong.
+    pub(crate) fn unknown(what: String, source: impl Into<LogError>) -> Self {
+        Self::Unknown { what, source: Arc::new(source.into()) }
+    }
+
+    /// Whether the event itself is at fault, and not the log: another try would end the same way. Nothing was recorded then.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Event(_) | Self::IdConflict { .. } | Self::AttachmentMissing { .. } | Self::AttachmentSize { .. }
+        )
+    }
 }
 
 /// Why a log could not be created, opened, read or checkpointed.
@@ -153,6 +180,16 @@ pub enum LogError {
     /// The log is behind its newest head.
     #[error("entry {index}: {detail}; nothing was changed; run `indelible verify`")]
     Evidence {
+        /// First index concerned.
+        index: u64,
+        /// What was found.
+        detail: String,
+    },
+    /// A log that is being copied, or its copy, contradicts itself or the other.
+    #[error(
+        "entry {index}: {detail}; what was copied stays and is not to be used: run `indelible verify` on the source, and copy to another place"
+    )]
+    Copy {
         /// First index concerned.
         index: u64,
         /// What was found.

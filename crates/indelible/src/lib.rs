@@ -4,7 +4,7 @@
 //! use indelible::{Actor, Event, KeyRing, Log, Options, Target};
 //! # let dir = tempfile::tempdir()?;
 //! # let (log_path, keys_path) = (dir.path().join("log"), dir.path().join("keys"));
-//! let keys = KeyRing::load_or_create(&keys_path, "2026-01-01T00:00:00.000000Z")?;
+//! let keys = KeyRing::load_or_create(&keys_path)?;
 //! let log = Log::create(&log_path, "example.com/audit", &keys, Options::default())?;
 //! let receipt = log.append(&Event::data_access(
 //!     Actor::user("mara"),
@@ -54,8 +54,21 @@ mod turn;
 
 pub use databases::Databases;
 pub use error::{AppendError, LogError};
-pub use indelible_core::event::{Actor, Event, Kind, Outcome, Severity, Target};
+pub use indelible_core::{
+    event::{Actor, Event, Kind, Outcome, Severity, Target},
+    head::HeadRecord,
+    mac::LogId,
+    note::VerifyingKey,
+    time::Micros,
+    tree::{LeafIndex, TreeHead},
+};
 pub use indelible_keys::KeyRing;
+pub use indelible_store::{
+    driver::Driver,
+    heads::HeadStore,
+    store::{Reader, StoreError},
+};
+pub use indelible_store_file::Settings;
 pub use keeper::Keeper;
 pub use location::Location;
 pub use log::{Bounded, Log, Stored};

@@ -80,7 +80,8 @@ impl FromStr for Location {
             _ if text.contains("password=") => return Err(LocationError::Scheme("host=…".to_owned())),
             _ => return Ok(Self::Directory(PathBuf::from(text))),
         };
-        match &*scheme.to_ascii_lowercase() {
+        let scheme = scheme.to_ascii_lowercase();
+        match &*scheme {
             "sqlite" | "sqlcipher" => {
                 let (file, origin) = split_origin(rest)?;
                 if file.is_empty() {
@@ -93,8 +94,8 @@ impl FromStr for Location {
                 if text.split_once('#').is_some_and(|(before, after)| after.contains('@') && !before.contains('@')) {
                     return Err(LocationError::Password);
                 }
-                let (url, origin) = split_origin(text)?;
-                Ok(Self::Postgres { url: url.to_owned(), origin })
+                let (rest, origin) = split_origin(rest)?;
+                Ok(Self::Postgres { url: format!("{scheme}:{rest}"), origin })
             }
             other => Err(LocationError::Scheme(other.to_owned())),
         }
@@ -127,30 +128,47 @@ impl fmt::Display for Location {
     }
 }
 
-/// A URL with stars in the place of its password.
+/// A URL with stars in the place of its password, or of everything where nobody can tell what in it is one.
 #[must_use]
 pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let authority = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(authority);
-    let authority = match authority.rsplit_once('@') {
-        Some((user, hosts)) => match user.split_once(':') {
-            Some((name, _)) => format!("{name}:***@{hosts}"),
-            None => format!("{user}@{hosts}"),
-        },
-        None => authority.to_owned(),
+    let (user, hosts) = authority.rsplit_once('@').map_or((None, authority), |(user, hosts)| (Some(user), hosts));
+    // A password that was written without percent codes moves the parts about: the end of it may stand where path or port should.
+    if path.contains('@') || !hosts.split(',').all(is_host) {
+        return format!("{scheme}://***");
+    }
+    let user = match user.map(|user| user.split_once(':').ok_or(user)) {
+        Some(Ok((name, _))) => format!("{name}:***@"),
+        Some(Err(name)) => format!("{name}@"),
+        None => String::new(),
     };
     let path = match path.split_once('?') {
         Some((path, query)) => {
             let hidden = query.split('&').map(|pair| match pair.split_once('=') {
-                Some(("password", _)) => "password=***",
-                _ => pair,
+                Some((name, _)) if may_be_password(name) => format!("{name}=***"),
+                _ => pair.to_owned(),
             });
             format!("{path}?{}", hidden.collect::<Vec<_>>().join("&"))
         }
         None => path.to_owned(),
     };
-    format!("{scheme}://{authority}{path}")
+    format!("{scheme}://{user}{hosts}{path}")
+}
+
+/// A name or address, and a port that is a number.
+fn is_host(host: &str) -> bool {
+    let end = host.rfind(']').map_or(0, |at| at + 1);
+    match host.get(end..).unwrap_or_default().split_once(':') {
+        Some((_, port)) => port.bytes().all(|byte| byte.is_ascii_digit()),
+        None => true,
+    }
+}
+
+/// A parameter whose value is not to be shown; what is written with percent codes may be any.
+fn may_be_password(name: &str) -> bool {
+    name.contains('%') || name.to_ascii_lowercase().contains("password")
 }
 
 impl Location {
@@ -332,7 +350,12 @@ mod tests {
         };
         assert_eq!("sqlite:/a/b.db".parse(), Ok(sqlite(None, false)));
         assert_eq!("sqlite:/a/b.db#example.com/x".parse(), Ok(sqlite(Some("example.com/x"), false)));
-        assert_eq!("sqlcipher:/a/b.db".parse(), Ok(sqlite(None, true)));
+        for text in ["sqlcipher:/a/b.db", "SQLCIPHER:/a/b.db", "SqlCipher:/a/b.db"] {
+            assert_eq!(text.parse(), Ok(sqlite(None, true)), "{text}");
+        }
+        assert_eq!("SQLite:/a/b.db".parse(), Ok(sqlite(None, false)));
+        let url = "postgres://u@h/db".to_owned();
+        assert_eq!("Postgres://u@h/db#a.b/c".parse(), Ok(Location::Postgres { url, origin: Some("a.b/c".to_owned()) }));
         let url = "postgresql://u:p@h1,h2:5433/db?sslmode=verify-full".to_owned();
         assert_eq!(format!("{url}#a.b/c").parse(), Ok(Location::Postgres { url, origin: Some("a.b/c".to_owned()) }));
         assert_eq!("".parse::<Location>(), Err(LocationError::Empty));
@@ -375,11 +398,29 @@ mod tests {
 
     #[test]
     fn no_password_is_ever_shown() {
-        for url in
-            ["postgres://u:secret@h/db#o", "postgres://h/db?password=secret&user=u", "postgres://u:sec@secret@h/db"]
-        {
+        for url in [
+            "postgres://u:secret@h/db#o",
+            "postgres://h/db?password=secret&user=u",
+            "postgres://h/db?pass%77ord=secret",
+            "postgres://h/db?sslpassword=secret",
+            "postgres://u:sec@secret@h/db",
+            "postgres://u:sec/secret@h/db",
+            "postgres://u:sec?secret=1@h/db",
+            "postgres://u:p@x/secret@h",
+            "postgres://u:p@x?secret@h",
+            "postgres://u:secret/db",
+        ] {
             let shown = url.parse::<Location>().unwrap().to_string();
             assert!(!shown.contains("sec"), "{shown}");
+            assert!(shown.starts_with("postgres://"), "{shown}");
+        }
+        for url in [
+            "postgres://u@h1,h2:5433/db?sslmode=verify-full",
+            "postgres://u@[::1]:5432/db",
+            "postgres:///db",
+            "postgres://h",
+        ] {
+            assert_eq!(url.parse::<Location>().unwrap().to_string(), url);
         }
     }
 }

@@ -280,6 +280,14 @@ impl Log {
         (publisher.head.clone(), publisher.tree)
     }
 
+    /// Why the log was frozen, by the head store; `None` where it was not.
+    ///
+    /// # Errors
+    /// [`LogError::Heads`].
+    pub fn frozen(&self) -> Result<Option<String>, LogError> {
+        Ok(self.inner.heads.load(self.origin())?.and_then(|head| head.frozen))
+    }
+
     /// Reads one entry.
     ///
     /// # Errors
@@ -604,7 +612,8 @@ impl Inner {
             Some((Vec::new(), 0))
         } else {
             let token = self.store.id_token();
-            let found = self.store.lookup(fingerprint).map_err(|error| AppendError::Store(Arc::new(error)))?;
+            let found =
+                self.store.lookup(fingerprint).map_err(|error| AppendError::unknown(format!("`{id}`"), error))?;
             Some((found.into_iter().map(|index| index.0).collect(), token))
         };
         Ok(Prepared { start, id, fingerprint, chosen })
@@ -748,40 +757,47 @@ impl Inner {
     /// Looks for the id that a caller chose. Everything below `first` is written or about to be.
     fn known(&self, event: &Prepared, first: u64) -> Result<Known, AppendError> {
         let Some((found, token)) = &event.chosen else { return Ok(Known::New) };
-        let store = |error| AppendError::Store(Arc::new(error));
-        let recent = self.store.lookup_recent(event.fingerprint, *token).map_err(store)?;
+        let unknown = |error: StoreError| AppendError::unknown(format!("`{}`", event.id), error);
+        let recent = self.store.lookup_recent(event.fingerprint, *token).map_err(unknown)?;
         let mut candidates: Vec<u64> = found.iter().copied().chain(recent.into_iter().map(|i| i.0)).collect();
         candidates.sort_unstable();
         candidates.dedup();
         for index in candidates.into_iter().filter(|index| *index < first) {
-            if index >= self.store.size().map_err(store)?.0 {
+            if index >= self.store.size().map_err(unknown)?.0 {
                 // It is in the batch that is being synced: wait for that. Whoever holds the lock already finds that batch done.
                 drop(lock(&self.io));
                 if let Some(why) = self.failed.get() {
                     return Err(AppendError::Failed { why: why.clone() });
                 }
             }
-            let stored =
-                get(&*self.store, LeafIndex(index)).map_err(|error| AppendError::Failed { why: chain(&error) })?;
-            if let Some(known) = self.compare(&stored, event)? {
+            if let Some(known) = self.compare_with(get(&*self.store, LeafIndex(index)), event)? {
                 return Ok(known);
             }
         }
         Ok(Known::New)
     }
 
-    /// Compares a stored entry, after verifying it, with an event that has the fingerprint of its id.
-    pub(crate) fn compare(&self, stored: &Stored, event: &Prepared) -> Result<Option<Known>, AppendError> {
-        let failed =
-            |why: String| AppendError::Failed { why: format!("entry {}: {why}; run `indelible verify`", stored.index) };
-        let entry = indelible_core::entry::EntryRef::parse(&stored.entry).map_err(|error| failed(error.to_string()))?;
+    /// Compares the entry at an index with an event that has the fingerprint of its id.
+    pub(crate) fn compare_with(
+        &self,
+        stored: Result<Stored, LogError>,
+        event: &Prepared,
+    ) -> Result<Option<Known>, AppendError> {
+        let known = stored.and_then(|stored| self.compare(&stored, event));
+        known.map_err(|error| AppendError::unknown(format!("`{}`", event.id), error))
+    }
+
+    /// Compares a stored entry, after verifying it, with an event.
+    fn compare(&self, stored: &Stored, event: &Prepared) -> Result<Option<Known>, LogError> {
+        let wrong = |detail: String| LogError::Evidence { index: stored.index.0, detail };
+        let entry = indelible_core::entry::EntryRef::parse(&stored.entry).map_err(|error| wrong(error.to_string()))?;
         if indelible_core::entry::top_level_string(entry.body, "id") != Some(&event.id) {
             return Ok(None);
         }
         let line = Line { batch: entry.index, entry, mac: stored.mac };
         let mut receipt = Receipt::of_line(&line);
         if !self.signing.key.verify(&receipt.leaf, &receipt.mac) {
-            return Err(failed("its signature is wrong".to_owned()));
+            return Err(wrong("it has this id, and its signature is wrong".to_owned()));
         }
         receipt.duplicate = true;
         let same = line.entry.body == event.start.body();

@@ -6,15 +6,18 @@ use indelible_core::{
     control::{Control, Excuse, Predecessor},
     head::HeadRecord,
     note::NoteSigner as _,
-    tree::range_root,
+    tree::{LeafIndex, range_root},
 };
 use indelible_keys::KeyRing;
-use indelible_store::{driver::Driver, heads::HeadStoreError};
+use indelible_store::{
+    driver::Driver,
+    heads::HeadStoreError,
+    store::{Reader, StoreError},
+};
 
 use crate::{
     error::{AppendError, LogError, chain},
-    log::Log,
-    open::heads_of,
+    log::{Log, get},
     options::Options,
     verify::{Kind, Request, Verdict, verify},
 };
@@ -23,7 +26,8 @@ use crate::{
 /// an edit is never excused.
 ///
 /// # Errors
-/// [`LogError::Refused`] where the range is not below the newest checkpoint or a body in it is there.
+/// [`LogError::Refused`] where the range is not below the newest checkpoint or a body in it is there; what reading says where one cannot be read, or is
+/// not what was recorded: nothing is recorded then.
 pub fn explain(log: &Log, first: u64, last: u64, reason: &str) -> Result<u64, LogError> {
     let (_, tree) = log.checkpoint().map(|_| log.head())?;
     if first > last || last >= tree.size.0 {
@@ -39,10 +43,8 @@ pub fn explain(log: &Log, first: u64, last: u64, reason: &str) -> Result<u64, Lo
         leaves.extend(store.hashes(0, next, count)?);
         next += count as u64;
     }
-    let present = (first..=last).find(|index| crate::log::get(store, indelible_core::tree::LeafIndex(*index)).is_ok());
-    if let Some(index) = present {
-        let text = format!("entry {index} is there: only what is absent can be explained");
-        return Err(LogError::Refused(text));
+    for index in first..=last {
+        refuse_unless_absent(store, index)?;
     }
     let excuse =
         Excuse { authorisation: None, first, last, leaf_root: range_root(&leaves).to_hex(), reason: reason.to_owned() };
@@ -54,6 +56,15 @@ pub fn explain(log: &Log, first: u64, last: u64, reason: &str) -> Result<u64, Lo
     })?;
     log.checkpoint()?;
     Ok(index)
+}
+
+/// Only the store's own word that a body is gone counts as absence: what cannot be read, or reads wrong, may still be there.
+fn refuse_unless_absent(store: &dyn Reader, index: u64) -> Result<(), LogError> {
+    match get(store, LeafIndex(index)) {
+        Err(LogError::Store(StoreError::Absent { .. })) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(LogError::Refused(format!("entry {index} is there: only what is absent can be explained"))),
+    }
 }
 
 /// Begins a successor: a new log under a new name whose entry 0 names the last known checkpoint of the old one. The old log is left as it is.
@@ -69,7 +80,7 @@ pub fn succeed(
 ) -> Result<Log, LogError> {
     let before = old.reader_of_entry_zero()?;
     let info = before.info().clone();
-    let heads = heads_of(keys, &options);
+    let heads = options.heads_for(keys);
     // A damaged record is one of the reasons to go on under a new name.
     let known = match heads.load(&info.origin) {
         Err(HeadStoreError::Damaged { .. }) => None,
@@ -97,20 +108,14 @@ pub fn succeed(
 /// [`LogError::Refused`] where the entries do not verify: nothing is rebuilt from entries that may be wrong.
 pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<Vec<String>, LogError> {
     let reader = place.reader_of_entry_zero()?;
-    let heads = heads_of(keys, options);
+    let heads = options.heads_for(keys);
     let origin = reader.info().origin.clone();
     let request = Request {
-        key: keys.checkpoint_signer(&origin)?.verifying_key().clone(),
         ring: Some(keys),
         heads: Some(&*heads),
         head_required: true,
-        checkpoint: None,
-        receipts: Vec::new(),
-        from: None,
         strict: true,
-        threads: 0,
-        progress: None,
-        now: options.clock.now(),
+        ..Request::new(keys.checkpoint_signer(&origin)?.verifying_key().clone(), options.clock.now())
     };
     let report = verify(&*reader, &request).map_err(|error| LogError::Refused(chain(&error)))?;
     match report.status {
@@ -141,7 +146,7 @@ pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<V
 pub fn freeze(place: &dyn Driver, keys: &KeyRing, options: &Options, reason: &str) -> Result<HeadRecord, LogError> {
     let log = Log::open_in(place, keys, options.clone())?;
     log.close()?;
-    let heads = heads_of(keys, options);
+    let heads = options.heads_for(keys);
     let (head, _) = log.head();
     let frozen = HeadRecord { frozen: Some(reason.to_owned()), ..head.clone() };
     heads.swap(log.origin(), Some(&head), &frozen)?;

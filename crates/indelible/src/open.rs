@@ -23,7 +23,7 @@ use indelible_core::{
 use indelible_keys::{CheckpointSigner, KeyError, KeyRing, check_apart};
 use indelible_store::{
     driver::{Driver, Recovered, TailCheck},
-    heads::{FileHeads, HeadStore},
+    heads::HeadStore,
     store::{LogInfo, Reader, StoreError, Writer, parse_line},
 };
 
@@ -54,7 +54,7 @@ impl Log {
         let refused = || LogError::Origin { origin: origin.to_owned() };
         let _: Origin = origin.parse().map_err(|_| refused())?;
         check_places(keys, &options)?;
-        let heads = heads_of(keys, &options);
+        let heads = options.heads_for(keys);
         if heads.load(origin)?.is_some() {
             return Err(LogError::OriginTaken { origin: origin.to_owned(), place: heads.place(origin) });
         }
@@ -124,7 +124,7 @@ impl Log {
         let leased = place.lease()?;
         let info = leased.reader().info().clone();
         let origin = info.origin.clone();
-        let heads = heads_of(keys, &options);
+        let heads = options.heads_for(keys);
         let signer = keys.checkpoint_signer(&origin)?;
         let (head, tree) = load_head(&*heads, &info, signer.verifying_key())?;
         if let Some(reason) = head.frozen {
@@ -183,14 +183,6 @@ fn check_places(keys: &KeyRing, options: &Options) -> Result<(), LogError> {
         check_apart(keys.dir(), other)?;
     }
     Ok(())
-}
-
-/// The head store that options name, or the one beside the keys.
-pub(crate) fn heads_of(keys: &KeyRing, options: &Options) -> Arc<dyn HeadStore> {
-    match &options.heads {
-        Some(heads) => Arc::clone(heads),
-        None => Arc::new(FileHeads::new(Arc::clone(&options.disk), &keys.heads_dir())),
-    }
 }
 
 fn signing(keys: &KeyRing, log_id: LogId, origin: &str) -> Signing {

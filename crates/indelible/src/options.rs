@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use indelible_keys::KeyRing;
 use indelible_store::{
     disk::{OsDisk, SharedDisk},
-    heads::HeadStore,
+    heads::{FileHeads, HeadStore},
 };
 use indelible_store_file::{FileDriver, Settings};
 use zeroize::Zeroizing;
@@ -91,5 +92,14 @@ impl Options {
     #[must_use]
     pub fn directory(&self, path: &Path) -> FileDriver {
         FileDriver::new(Arc::clone(&self.disk), path, self.settings).accept_network_disk(self.accept_network_disk)
+    }
+
+    /// The head store of logs that these keys write: the one that is named here, or else `heads/` beside the keys.
+    #[must_use]
+    pub fn heads_for(&self, keys: &KeyRing) -> Arc<dyn HeadStore> {
+        match &self.heads {
+            Some(heads) => Arc::clone(heads),
+            None => Arc::new(FileHeads::new(Arc::clone(&self.disk), &keys.heads_dir())),
+        }
     }
 }

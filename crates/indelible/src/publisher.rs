@@ -1,8 +1,8 @@
 //! Checkpoints: read back, extend the tree, sync, sign, swap the head, and only then show.
 //!
-//! INVARIANT(stored): the root that is signed is computed from bytes that were read back from the store, each of which continues the
+//! INVARIANT(read-back): the root that is signed is computed from bytes that were read back from the store, each of which continues the
 //! chain and carries the right MAC; what was in memory when they were written plays no part.
-//! INVARIANT(consistent): the tree only grows from the frontier of the head before, and the head is swapped against exactly
+//! INVARIANT(head-grows): the tree only grows from the frontier of the head before, and the head is swapped against exactly
 //! that head; so no two signed checkpoints of a log contradict each other.
 
 use std::{sync::atomic::Ordering, time::Duration};
@@ -118,7 +118,7 @@ impl Inner {
             }
             (publisher.head, publisher.tree) = (head, tree);
         }
-        // INVARIANT(consistent): what this process signs grows from the head before, whoever signed that and whoever wrote the hashes below it.
+        // INVARIANT(head-grows): what this process signs grows from the head before, whoever signed that and whoever wrote the hashes below it.
         if publisher.tree.size.0 > 0
             && tile::root_at(&StoredTree(&*self.store), publisher.tree.size)? != publisher.tree.root
         {
@@ -204,6 +204,7 @@ impl Inner {
         let kept = if keep { KeptHead { number, root: tree.root, size: tree.size } } else { publisher.head.kept };
         let head =
             HeadRecord { checkpoint: note, frozen: None, kept, log_id: self.log_id, signed_at: self.clock.now() };
+        // INVARIANT(head-before-show): nobody sees a checkpoint that the head store does not hold.
         self.swap(&publisher.head, &head)?;
         (publisher.head, publisher.tree) = (head.clone(), tree);
         self.tend_due.store(true, Ordering::Release);

@@ -1,6 +1,6 @@
 //! A turn: index, chain, time, signature, and what is to be said before the next entry.
 //!
-//! INVARIANT(turn): the sequencer is changed under one lock, in the order in which batches are written; nothing in it is taken back.
+//! INVARIANT(order): the sequencer is changed under one lock, in the order in which batches are written; nothing in it is taken back.
 //! A batch that could not be written poisons the log, because the entries behind it build on it. (Where several processes write, a turn
 //! takes all of it anew from the store: [`crate::turn`].)
 

@@ -95,7 +95,7 @@ impl<'a> Seat<'a> {
     fn begin(&mut self, turn: &mut dyn Turn, at: usize, end: &End) -> Result<Making, Missed> {
         let log = self.log;
         let found = log.check_end(&self.sequencer, end).and_then(|()| match end.unnamed {
-            Some(number) => log.kept_head(turn, at, number).map(Some),
+            Some(number) => log.kept_head(turn, at, number, end.size.0).map(Some),
             None => Ok(None),
         });
         let mut kept = found.map_err(|error| match error {
@@ -198,19 +198,42 @@ pub(crate) fn sequence(
     let ids: Vec<(usize, Fingerprint)> = events.iter().enumerate().flat_map(chosen).collect();
     let mut found: HashMap<(usize, Fingerprint), Vec<LeafIndex>> = HashMap::new();
     if !ids.is_empty() {
-        let indices = turn.lookup(&ids)?;
+        let indices = turn.lookup(&ids).map_err(|error| unknown(events, error))?;
         found.extend(ids.into_iter().zip(indices).filter(|(_, indices)| !indices.is_empty()));
     }
+    let mut lost = None;
     let logs = seats.iter_mut().zip(makings).zip(events).enumerate();
     let sequenced = logs.map(|(at, ((seat, Making { draft, kept }), events))| {
         let (log, end) = (seat.log, draft.batch.first);
         let outcomes = seat.sequencer.add(draft, events, &log.signing, kept, |event| {
             let indices = found.get(&(at, event.fingerprint)).into_iter().flatten().copied();
-            log.known_in_turn(&mut |index| turn.read(at, index, 0), indices.filter(|index| index.0 < end), event)
+            let mut read = |index| {
+                turn.read(at, index, 0).map_err(|TurnError { error, .. }| {
+                    if let StoreError::TryAgain { place, why } = &error {
+                        lost = Some(StoreError::TryAgain { place: place.clone(), why: why.clone() });
+                    }
+                    LogError::Store(error)
+                })
+            };
+            log.known_in_turn(&mut read, indices.filter(|index| index.0 < end), event)
         });
         Sequenced { outcomes, recorded_at: Arc::clone(&draft.recorded_at) }
     });
-    Ok(sequenced.collect())
+    let sequenced = sequenced.collect();
+    // What could not be compared for want of a connection is compared in another turn.
+    lost.map_or(Ok(sequenced), |error| Err(Missed::Again(error)))
+}
+
+/// Ids could not be looked up: nothing was recorded of any of the events.
+fn unknown(events: &[&[Prepared]], TurnError { log, error }: TurnError) -> Missed {
+    if matches!(error, StoreError::TryAgain { .. }) {
+        return Missed::Again(error);
+    }
+    let what = match events {
+        [[event]] => format!("`{}`", event.id),
+        logs => format!("any of {} events", logs.iter().map(|events| events.len()).sum::<usize>()),
+    };
+    Missed::Told(Told { at: log, error: AppendError::unknown(what, error) })
 }
 
 impl Inner {
@@ -265,16 +288,16 @@ impl Inner {
         Ok(())
     }
 
-    /// A kept checkpoint by its number, verified: an entry that names a false one would be a false alarm for good.
-    fn kept_head(&self, turn: &mut dyn Turn, at: usize, number: u64) -> Result<KeptHead, LogError> {
+    /// The kept checkpoint that entry `index` is to name, verified: an entry that names a false one would be a false alarm for good.
+    fn kept_head(&self, turn: &mut dyn Turn, at: usize, number: u64, index: u64) -> Result<KeptHead, LogError> {
         // One that this process published, or took over, is in its head: nothing has to be read while the log is locked. Whoever publishes now may need that lock.
         let known = self.publisher.try_lock().ok().map(|publisher| publisher.head.kept);
         if let Some(kept) = known.filter(|kept| kept.number == number) {
             return Ok(kept);
         }
         let note = turn.kept(at, number).map_err(|error| error.error)?.ok_or_else(|| {
-            let detail = format!("the store says that checkpoint {number} was kept, and does not have it");
-            LogError::Evidence { index: 0, detail }
+            let detail = format!("it is to name checkpoint {number}, which the store says was kept, and does not have");
+            LogError::Evidence { index, detail }
         })?;
         let head = Checkpoint::open(&note, self.signer.verifying_key())?.head;
         Ok(KeptHead { number, root: head.root, size: head.size })
@@ -283,14 +306,13 @@ impl Inner {
     /// How an id that a caller chose stands to what is recorded at `indices`, where something has its fingerprint.
     fn known_in_turn(
         &self,
-        read: &mut dyn FnMut(LeafIndex) -> Result<Chunk, TurnError>,
+        read: &mut dyn FnMut(LeafIndex) -> Result<Chunk, LogError>,
         indices: impl Iterator<Item = LeafIndex>,
         event: &Prepared,
     ) -> Result<Known, AppendError> {
         for index in indices {
-            let chunk = read(index).map_err(|error| AppendError::Store(Arc::new(error.error)))?;
-            let stored = first_of(&chunk, index).map_err(|error| AppendError::Failed { why: chain(&error) })?;
-            if let Some(known) = self.compare(&stored, event)? {
+            let stored = read(index).and_then(|chunk| first_of(&chunk, index));
+            if let Some(known) = self.compare_with(stored, event)? {
                 return Ok(known);
             }
         }

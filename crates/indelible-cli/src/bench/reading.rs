@@ -44,17 +44,13 @@ pub(crate) fn verify_once(path: &Path, keys: &KeyRing) -> anyhow::Result<(f64, T
     let reader = FileReader::open(OsDisk::shared(), path)?;
     let heads = FileHeads::new(OsDisk::shared(), &keys.heads_dir());
     let request = Request {
-        key: keys.checkpoint_signer(&reader.info().origin)?.verifying_key().clone(),
         ring: Some(keys),
         heads: Some(&heads),
         head_required: true,
-        checkpoint: None,
-        receipts: Vec::new(),
-        from: None,
-        strict: false,
-        threads: 0,
-        progress: None,
-        now: SystemClock::default().now(),
+        ..Request::new(
+            keys.checkpoint_signer(&reader.info().origin)?.verifying_key().clone(),
+            SystemClock::default().now(),
+        )
     };
     let report = verify_log(&reader, &request)?;
     let seconds = begun.elapsed().as_secs_f64();

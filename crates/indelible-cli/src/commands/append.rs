@@ -53,17 +53,6 @@ pub(crate) fn run(places: &Places, json: bool, args: &AppendArgs) -> Result<Exit
     Ok(ExitCode::from(exit::REJECTED))
 }
 
-/// Whether it is the event that is at fault, and not the log.
-pub(crate) fn is_rejection(error: &AppendError) -> bool {
-    matches!(
-        error,
-        AppendError::Event(_)
-            | AppendError::IdConflict { .. }
-            | AppendError::AttachmentMissing { .. }
-            | AppendError::AttachmentSize { .. }
-    )
-}
-
 /// Why an event was rejected, in one line, with the pointer where there is one.
 pub(crate) fn reason(error: &AppendError) -> (String, Option<&str>) {
     match error {
@@ -109,12 +98,17 @@ impl Run<'_> {
         }
         let results = self.log.append_all(&texts);
         let mut failed = None;
+        let last = numbers.last().copied().unwrap_or(0);
+        let mut received = 0;
         for ((number, text), result) in numbers.into_iter().zip(&texts).zip(results) {
             match result {
-                Ok(receipt) => self.receipt(&receipt)?,
+                Ok(receipt) => {
+                    self.receipt(&receipt)?;
+                    received = number;
+                }
                 Err(error) => {
                     self.rejects.keep(text)?;
-                    if is_rejection(&error) {
+                    if error.is_refusal() {
                         let (why, pointer) = reason(&error);
                         self.reject(number, &why, pointer);
                     } else {
@@ -126,10 +120,14 @@ impl Run<'_> {
         self.out.flush()?;
         match failed {
             None => Ok(()),
-            Some((number, error)) => Err(Failure::text(format!(
-                "line {number} has no receipt, nor has any line behind it: {}",
-                chain(&error)
-            ))),
+            Some((number, error)) => {
+                let others = if received > number {
+                    format!("lines behind it may have one, none behind line {last} has")
+                } else {
+                    "nor has any line behind it".to_owned()
+                };
+                Err(Failure::text(format!("line {number} has no receipt, {others}: {}", chain(&error))))
+            }
         }
     }
 

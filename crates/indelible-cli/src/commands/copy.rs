@@ -50,17 +50,10 @@ pub(crate) fn run(places: &Places, json: bool, args: &CopyArgs) -> Result<ExitCo
     };
     let ring = places.ring_if_any()?.filter(|ring| crate::places::keys_of_another_log(&*reader, ring).is_none());
     let request = Request {
-        key: own_key(&*reader)?,
         ring: ring.as_ref(),
-        heads: None,
-        head_required: false,
-        checkpoint: None,
-        receipts: Vec::new(),
-        from: None,
         strict: true,
-        threads: 0,
         progress: Some(&progress),
-        now: now(),
+        ..Request::new(own_key(&*reader)?, now())
     };
     let report = verify(&*reader, &request)?;
     bar.finish_and_clear();

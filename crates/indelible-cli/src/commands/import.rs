@@ -17,10 +17,7 @@ use indelible_import::{
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{
-    append::{is_rejection, reason},
-    rejects::Rejects,
-};
+use super::{append::reason, rejects::Rejects};
 use crate::{
     cli::{ImportArgs, ImportFormat, OldArgs},
     exit,
@@ -232,14 +229,15 @@ impl Run<'_> {
     fn group(&mut self, file: &Path, group: &[Record]) -> Result<(), Failure> {
         let events: Vec<&[u8]> = group.iter().map(|record| record.event.as_slice()).collect();
         let results = self.log.append_all(&events);
-        let mut failed = None;
+        let (mut failed, mut more) = (None, false);
         for (record, result) in group.iter().zip(results) {
+            more |= failed.is_some() && result.is_ok();
             match result {
                 Ok(receipt) if receipt.duplicate => self.summary.duplicates += 1,
                 Ok(_) => self.summary.recorded += 1,
                 Err(error) => {
                     self.rejects.keep(&record.source)?;
-                    if is_rejection(&error) {
+                    if error.is_refusal() {
                         self.reject(file, record.place, &reason(&error).0);
                     } else {
                         failed.get_or_insert((record.place, error));
@@ -252,10 +250,9 @@ impl Run<'_> {
             None => Ok(()),
             Some((place, error)) => {
                 let file = file.display();
-                Err(Failure::text(format!(
-                    "`{file}`: {place} is not known to be recorded, nor is what follows: {}",
-                    chain(&error)
-                )))
+                let others = if more { "though some of what follows is" } else { "nor is what follows" };
+                let why = chain(&error);
+                Err(Failure::text(format!("`{file}`: {place} is not known to be recorded, {others}: {why}")))
             }
         }
     }

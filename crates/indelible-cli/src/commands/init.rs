@@ -14,7 +14,7 @@ use crate::{
     cli::{InitArgs, SettingsArgs},
     failure::Failure,
     output,
-    places::{Places, now},
+    places::Places,
 };
 
 /// Creates a log.
@@ -31,7 +31,7 @@ pub(crate) fn run(places: &Places, json: bool, args: &InitArgs) -> Result<(), Fa
     if let Some(path) = place.path() {
         check_apart(&keys, path)?;
     }
-    let ring = KeyRing::load_or_create(&keys, &now().to_string())?;
+    let ring = KeyRing::load_or_create(&keys)?;
     let log = Log::create_in(&*driver, &args.origin, &ring, options)?;
     log.close()?;
     tell_created(&log, &place, &ring, json)

@@ -16,7 +16,7 @@ use crate::{
     exit,
     failure::Failure,
     output::{self, BAD, GOOD},
-    places::{Places, now},
+    places::{Places, known_head, writers_heads},
 };
 
 /// Looks after many logs.
@@ -26,9 +26,10 @@ pub(crate) fn run(places: &Places, json: bool, args: &LogsArgs) -> Result<ExitCo
             "no root is named: give --root PLACE (a directory or a database) or set INDELIBLE_ROOT".to_owned(),
         )
     })?;
+    let options = places.options_for(root.place())?;
     match &args.command {
         LogsCommand::Init { origin, settings: how } => {
-            let options = Options { settings: settings(*how), ..places.options() };
+            let options = Options { settings: settings(*how), ..options };
             let ring = ring(places, &root)?;
             let registry = Registry::create(root, origin, &ring, options)?;
             told(json, &json!({ "origin": origin, "registry": registry.place().to_string() }), || {
@@ -36,7 +37,7 @@ pub(crate) fn run(places: &Places, json: bool, args: &LogsArgs) -> Result<ExitCo
             })
         }
         LogsCommand::Create { origin, settings: how } => {
-            let options = Options { settings: settings(*how), ..places.options() };
+            let options = Options { settings: settings(*how), ..options };
             let ring = ring(places, &root)?;
             let registry = Registry::open(root, options)?;
             let log = registry.create_log(origin, &ring)?;
@@ -44,15 +45,15 @@ pub(crate) fn run(places: &Places, json: bool, args: &LogsArgs) -> Result<ExitCo
             tell_created(&log, &registry.log(origin), &ring, json)?;
             Ok(ExitCode::SUCCESS)
         }
-        LogsCommand::List => list(&Registry::open(root, places.options())?, json),
-        LogsCommand::Info { origin } => info(&Registry::open(root, places.options())?, origin, json),
+        LogsCommand::List => list(&Registry::open(root, options)?, json),
+        LogsCommand::Info { origin } => info(&Registry::open(root, options)?, origin, json),
         LogsCommand::Freeze { origin, reason } => {
-            let frozen = Registry::open(root, places.options())?.freeze(origin, &places.ring()?, reason)?;
+            let frozen = Registry::open(root, options)?.freeze(origin, &places.ring()?, reason)?;
             told(json, &json!({ "origin": origin, "reason": reason, "tree_size": frozen.tree_size }), || {
                 format!("`{origin}` is frozen at {} entries; nothing is written to it any more", frozen.tree_size)
             })
         }
-        LogsCommand::Verify => verify(&Registry::open(root, places.options())?, &places.ring()?, json),
+        LogsCommand::Verify => verify(&Registry::open(root, options)?, &places.ring()?, json),
     }
 }
 
@@ -62,7 +63,7 @@ fn ring(places: &Places, root: &Root) -> Result<KeyRing, Failure> {
     if let Some(path) = root.path() {
         check_apart(&keys, path)?;
     }
-    Ok(KeyRing::load_or_create(&keys, &now().to_string())?)
+    Ok(KeyRing::load_or_create(&keys)?)
 }
 
 fn told(json: bool, value: &Value, text: impl FnOnce() -> String) -> Result<ExitCode, Failure> {
@@ -88,10 +89,10 @@ fn value(log: &Listed) -> Value {
     })
 }
 
-/// The heaviest of the states, as an exit code.
-fn code(states: impl Iterator<Item = State>) -> ExitCode {
-    let bad = states.map(State::verdict).find(|verdict| *verdict != Verdict::Intact);
-    ExitCode::from(bad.map_or(exit::OK, exit::of))
+/// The heaviest of the verdicts, as an exit code.
+fn code(verdicts: impl Iterator<Item = Verdict>) -> ExitCode {
+    let heaviest = verdicts.max_by_key(|verdict| verdict.weight());
+    ExitCode::from(heaviest.map_or(exit::OK, exit::of))
 }
 
 fn list(registry: &Registry, json: bool) -> Result<ExitCode, Failure> {
@@ -104,7 +105,7 @@ fn list(registry: &Registry, json: bool) -> Result<ExitCode, Failure> {
         let lines: Vec<String> = logs.iter().map(line).collect();
         output::text(&lines.join("\n"))?;
     }
-    Ok(code(logs.iter().map(|log| log.state)))
+    Ok(code(logs.iter().map(|log| log.state.verdict())))
 }
 
 fn line(log: &Listed) -> String {
@@ -138,17 +139,21 @@ fn info(registry: &Registry, origin: &str, json: bool) -> Result<ExitCode, Failu
             state.as_str(),
         ))?;
     }
-    Ok(code(std::iter::once(state)))
+    Ok(code(std::iter::once(state.verdict())))
 }
 
-/// Verifies the registry and every log that it names. The exit code is that of the first that is not intact.
+/// Verifies the registry and every log that it names. The exit code is that of the heaviest verdict.
 fn verify(registry: &Registry, ring: &KeyRing, json: bool) -> Result<ExitCode, Failure> {
     let own = registry.verify_own(ring)?;
     let mut rows = vec![(own.origin.clone(), own.status, "the registry".to_owned(), own.tree_size)];
     for log in registry.list()? {
         let Some(known) = &log.registered else { continue };
-        if log.state.verdict() != Verdict::Intact {
-            rows.push((log.origin.clone(), log.state.verdict(), log.state.as_str().to_owned(), log.size.unwrap_or(0)));
+        // What could not be looked at may still be verified, which says what is wrong with it.
+        if !matches!(log.state, State::Present | State::Unreadable) {
+            let known = known_head(&writers_heads(ring).store, &log.origin).filter(|_| log.state == State::Missing);
+            let detail = known.map_or_else(String::new, |known| format!(": {known}"));
+            let detail = format!("{}{detail}", log.state.as_str());
+            rows.push((log.origin.clone(), log.state.verdict(), detail, log.size.unwrap_or(0)));
             continue;
         }
         let report = match registry.verify_log(known, ring) {
@@ -162,7 +167,6 @@ fn verify(registry: &Registry, ring: &KeyRing, json: bool) -> Result<ExitCode, F
         let detail = report.findings.first().map_or_else(String::new, |finding| finding.detail.clone());
         rows.push((log.origin.clone(), report.status, detail, report.tree_size));
     }
-    let bad = rows.iter().map(|row| row.1).find(|verdict| *verdict != Verdict::Intact);
     if json {
         let value = |(origin, status, detail, size): &(String, Verdict, String, u64)| json!({ "detail": detail, "origin": origin, "status": status.as_str(), "tree_size": size });
         output::json(&Value::Array(rows.iter().map(value).collect()))?;
@@ -178,5 +182,5 @@ fn verify(registry: &Registry, ring: &KeyRing, json: bool) -> Result<ExitCode, F
         });
         output::text(&lines.collect::<Vec<_>>().join("\n"))?;
     }
-    Ok(ExitCode::from(bad.map_or(exit::OK, exit::of)))
+    Ok(code(rows.iter().map(|row| row.1)))
 }

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::atomic::AtomicBool, time::Duration};
 
 use indelible::{Location, Log};
-use indelible_service::{Relay, Relayed};
+use indelible_service::{Relay, RelayError, Relayed, Told};
 use indelible_store_postgres::{
     Database, GuardFault, Lag, Migrated,
     connect::{
@@ -250,24 +250,31 @@ pub(crate) fn relay(places: &Places, json: bool, args: &RelayArgs) -> Result<Exi
         return status(&database.outbox_lag()?, json);
     }
     let options = places.options();
-    let log: Log = Log::open_in(&*place.driver(&options)?, &places.ring()?, options)?;
+    let log = Log::open_in(&*place.driver(&options)?, &places.ring()?, options).map_err(RelayError::from)?;
     let relay = Relay::new(&database, &log);
-    let told = |moved: Relayed| output::note(&told(moved));
     if args.once {
         let moved = relay.drain();
         let closed = log.close();
-        told(moved?);
+        tell(Told::Moved(moved?));
         closed?;
         return Ok(ExitCode::SUCCESS);
     }
-    relay.run(&AtomicBool::new(false), EVERY, &told)?;
+    relay.run(&AtomicBool::new(false), EVERY, &tell)?;
     log.close()?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn told(moved: Relayed) -> String {
-    let Relayed { recorded, duplicates, refused } = moved;
-    format!("{recorded} recorded ({duplicates} of them before), {refused} refused")
+fn tell(told: Told<'_>) {
+    match told {
+        Told::Moved(Relayed { recorded, duplicates, refused }) => {
+            output::note(&format!("{recorded} recorded ({duplicates} of them before), {refused} refused"));
+        }
+        Told::Away(error) => {
+            let why = output::safe(&indelible::error::chain(error)).into_owned();
+            output::note(&format!("{WARN}warning:{WARN:#} nothing can be moved now, and it is tried again: {why}"));
+        }
+        Told::Back => output::note("events are moved again"),
+    }
 }
 
 fn status(lags: &[Lag], json: bool) -> Result<ExitCode, Failure> {

@@ -29,7 +29,7 @@ use crate::{
     exit,
     failure::Failure,
     output::{self, BAD, GOOD, Out, WARN},
-    places::{self, Heads, Places, auditors_heads, keys_of_another_log, now, writers_heads},
+    places::{self, Heads, Places, auditors_heads, keys_of_another_log, known_head, now, writers_heads},
 };
 
 /// A note or a receipt file is read whole: a note of a hundred signatures stays far below this.
@@ -37,7 +37,8 @@ const MAX_NOTE_FILE_BYTES: u64 = 1 << 20;
 
 /// Verifies the log and ends with its verdict.
 pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<ExitCode, Failure> {
-    let reader = places.reader_for_verify()?;
+    // A marker that is gone or damaged is a finding, not the end.
+    let reader = places.driver()?.reader_of_entry_zero().map_err(|error| gone(places, args, error))?;
     let rests_on = RestsOn::new(places, &*reader, args.public_key.as_deref())?;
     let origin = rests_on.key.name().to_owned();
     if let Some(wanted) = args.origin.as_ref().filter(|wanted| **wanted != origin) {
@@ -52,7 +53,6 @@ pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<Exit
         bar.set_position(done);
     };
     let request = Request {
-        key: rests_on.key.clone(),
         ring: rests_on.ring.as_ref(),
         heads: Some(&rests_on.heads.store),
         head_required: rests_on.ring.is_some(),
@@ -60,9 +60,8 @@ pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<Exit
         receipts: args.receipts.as_deref().map(read_receipts).transpose()?.unwrap_or_default(),
         from: from_path.as_deref().map(|path| read_verified(path, &*reader)).transpose()?.flatten(),
         strict: args.strict,
-        threads: 0,
         progress: Some(&progress),
-        now: now(),
+        ..Request::new(rests_on.key.clone(), now())
     };
     let report = verify(&*reader, &request).map_err(|error| match (&error, &rests_on.ring) {
         (VerifyError::HeadMissing { .. }, Some(ring)) => {
@@ -99,6 +98,24 @@ impl RestsOn {
         let key = ring.checkpoint_signer(&reader.info().origin)?.verifying_key().clone();
         let heads = writers_heads(&ring);
         Ok(Self { key, ring: Some(ring), heads })
+    }
+}
+
+/// A log that is named and is not there may be one that the head store knows: then that is evidence.
+fn gone(places: &Places, args: &VerifyArgs, error: StoreError) -> Failure {
+    let known = || -> Option<String> {
+        let origin = places.log().ok()?.origin()?;
+        let heads = match args.public_key.as_deref() {
+            Some(text) => auditors_heads(&VerifyingKey::parse(text.trim()).ok()?).ok()?,
+            None => writers_heads(&places.ring().ok()?),
+        };
+        known_head(&heads.store, origin)
+    };
+    match known() {
+        Some(known) if matches!(error, StoreError::NotALog { .. }) => {
+            Failure::Evidence(exit::TAMPERED, format!("{known}: {error}").into())
+        }
+        _ => error.into(),
     }
 }
 

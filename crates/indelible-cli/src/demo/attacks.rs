@@ -194,7 +194,7 @@ fn cut_and_forge(stage: &Stage, hands: &Hands) -> anyhow::Result<()> {
 
 /// Everybody can make a key and give it the name of the log.
 fn key_of_another(stage: &Stage) -> anyhow::Result<CheckpointSigner> {
-    let ring = KeyRing::load_or_create(&stage.dir.join("keys-of-another"), "2026-03-09T00:00:00.000000Z")?;
+    let ring = KeyRing::load_or_create(&stage.dir.join("keys-of-another"))?;
     Ok(ring.checkpoint_signer(ORIGIN)?)
 }
 

@@ -120,17 +120,11 @@ fn verify_log(
 ) -> anyhow::Result<Report> {
     let heads = FileHeads::new(OsDisk::shared(), &keys.heads_dir());
     let request = Request {
-        key: key.clone(),
         ring: Some(keys),
         heads: Some(&heads),
         head_required: true,
-        checkpoint: None,
-        receipts: Vec::new(),
-        from: None,
         strict: true,
-        threads: 0,
-        progress: None,
-        now: SystemClock::default().now(),
+        ..Request::new(key.clone(), SystemClock::default().now())
     };
     Ok(verify(&*driver.reader()?, &request)?)
 }

@@ -60,7 +60,7 @@ impl Stage {
     /// Makes keys and log in `dir` and records the sample events.
     pub(super) fn set(dir: &Path) -> anyhow::Result<Self> {
         let clock = SystemClock::default();
-        let keys = KeyRing::load_or_create(&dir.join("keys"), &clock.now().to_string())?;
+        let keys = KeyRing::load_or_create_at(&dir.join("keys"), clock.now())?;
         let settings = Settings { segment_bytes: SEGMENT_BYTES, immutable: false, ..Settings::default() };
         // Checkpoints are published where this says so, not by the clock: the story is to be the same each time.
         let options = Options { settings, keeper: Some(Keeper::manual()), ..Options::default() };
@@ -123,17 +123,11 @@ impl Stage {
         let reader = FileReader::open(Arc::clone(&self.disk), log)?;
         let heads = FileHeads::new(Arc::clone(&self.disk), heads);
         let request = Request {
-            key: auditor.key.clone(),
             ring: auditor.ring,
             heads: auditor.knows_heads.then_some(&heads),
             head_required: auditor.knows_heads,
-            checkpoint: None,
             receipts: auditor.receipts.clone(),
-            from: None,
-            strict: false,
-            threads: 0,
-            progress: None,
-            now: SystemClock::default().now(),
+            ..Request::new(auditor.key.clone(), SystemClock::default().now())
         };
         verify(&reader, &request)
     }

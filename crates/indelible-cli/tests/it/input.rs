@@ -57,6 +57,28 @@ fn a20_hostile_lines_are_refused_with_pointer_and_remedy_and_nothing_else_is_los
 }
 
 #[test]
+fn receipts_behind_a_line_that_failed_are_not_denied() {
+    let world = World::new();
+    world.feed(&["append"], event("first")).ok();
+    world.tamper(|lines| {
+        let line = lines.iter_mut().find(|line| line.contains("first")).unwrap();
+        let at = line.rfind("\"}").unwrap() - 1;
+        let digit = if line.as_bytes()[at] == b'0' { "1" } else { "0" };
+        line.replace_range(at..=at, digit);
+    });
+    let input = ["first", "second", "third"].map(|id| format!("{}\n", event(id))).concat();
+    let done = world.feed(&["append"], input).code(1);
+    assert_eq!(done.json_lines().len(), 2, "{}", done.out);
+    for words in ["line 1 has no receipt", "none behind line 3", "`first`", "nothing was recorded"] {
+        assert!(done.err.contains(words), "`{words}` is not in: {}", done.err);
+    }
+    assert!(!done.err.contains("nor has any line behind it"), "{}", done.err);
+    // Nothing behind it in the same group: then that is said.
+    let done = world.feed(&["append"], event("first")).code(1);
+    assert!(done.err.contains("nor has any line behind it"), "{}", done.err);
+}
+
+#[test]
 fn a20_each_bad_line_alone_records_nothing() {
     let world = World::new();
     for (name, line, words) in bad_lines() {

@@ -65,6 +65,28 @@ fn a_log_that_cannot_be_read_ends_no_verification_of_the_others() {
 }
 
 #[test]
+fn the_exit_code_over_many_logs_is_that_of_the_heaviest_verdict() {
+    let world = World::empty();
+    let root = world.path("root");
+    let logs = |more: &[&str]| world.run(&[&["logs", "--root", root.as_str()], more].concat());
+    logs(&["init", "--origin", "test.example/registry"]).ok();
+    for origin in ["test.example/a", "test.example/b"] {
+        logs(&["create", origin, "--no-immutable"]).ok();
+    }
+    let dir = |origin: &str| world.at("root/logs").join(origin.replace('/', "%2F"));
+    // The first cannot be verified, which weighs less than that the second is gone.
+    std::fs::remove_file(dir("test.example/a").join("checkpoint")).unwrap();
+    std::fs::create_dir(dir("test.example/a").join("checkpoint")).unwrap();
+    std::fs::remove_file(world.at("keys/heads").join("test.example%2Fa")).unwrap();
+    logs(&["list"]).code(13);
+    logs(&["verify"]).code(13);
+    std::fs::remove_dir_all(dir("test.example/b")).unwrap();
+    logs(&["list"]).code(10);
+    logs(&["verify"]).code(10);
+    logs(&["info", "test.example/a"]).code(13);
+}
+
+#[test]
 fn a03_a_registered_log_that_vanishes_is_told() {
     let world = World::empty();
     let root = world.path("root");
@@ -85,6 +107,7 @@ fn a03_a_registered_log_that_vanishes_is_told() {
     assert!(logs(&["list"]).ok().out.contains("frozen: case 7"));
     std::fs::remove_dir_all(&place).unwrap();
     assert!(logs(&["list"]).code(10).out.contains("missing"));
-    assert!(logs(&["verify"]).code(10).out.contains("missing"));
+    let told = logs(&["verify"]).code(10).out;
+    assert!(told.contains("missing: the head store knows `test.example/a` with 6 entries"), "{told}");
     logs(&["info", "test.example/none"]).refused(1, &["no log `test.example/none` is registered"]);
 }

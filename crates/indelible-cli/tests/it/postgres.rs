@@ -54,6 +54,31 @@ fn a_log_in_postgres_is_used_like_any_other() {
 }
 
 #[test]
+fn a_log_that_was_deleted_is_told_by_the_head_store() {
+    let Some(base) = Base::new() else { return };
+    let world = &base.world;
+    let log = format!("{}#test.example/audit", base.url("writer"));
+    world.run(&["init", &base.url("writer"), "--origin", "test.example/audit"]).ok();
+    world.feed(&["append", "--log", &log], world.samples(3)).ok();
+    base.server.sql_in("audit", "drop schema indelible cascade");
+    world.run(&["store", "migrate", &base.url("postgres")]).ok();
+    world.run(&["verify", "--log", &log]).refused(10, &["knows `test.example/audit` with 4 entries", "was deleted"]);
+}
+
+#[test]
+fn a_grant_before_its_time_says_what_to_do_first() {
+    let Some(server) = TestServer::start(Options::new()) else { return };
+    server.sql("create database audit");
+    server.sql("create role app login");
+    let (world, owner) = (World::empty(), server.url("postgres", "audit"));
+    let grant = |login: &str| world.run(&["store", "grant", "writer", login, "--apply", &owner]);
+    grant("app").refused(1, &["no role `audit_writer`", "indelible store migrate"]);
+    world.run(&["store", "migrate", &owner]).ok();
+    grant("nobody").refused(1, &["no role `nobody`", "create role \"nobody\" login"]);
+    grant("app").ok();
+}
+
+#[test]
 fn rows_whose_columns_contradict_their_entries_are_told() {
     let Some(base) = Base::new() else { return };
     let world = &base.world;

@@ -38,6 +38,26 @@ fn where_a_file_holds_several_logs_one_is_named() {
     world.run(&["verify"]).refused(1, &["no log `test.example/third`"]);
 }
 
+#[test]
+fn a_log_that_was_deleted_is_told_by_the_head_store() {
+    let mut world = world("sqlite", "");
+    let file = format!("sqlite:{}", world.path("audit.db"));
+    world.init(&[]).ok();
+    world.feed(&["append"], world.samples(3)).ok();
+    let key = world.public_key();
+    world.run(&["verify", "--public-key", &key]).ok();
+    for name in ["audit.db", "audit.db-wal", "audit.db-shm"] {
+        drop(std::fs::remove_file(world.at(name)));
+    }
+    world.run(&["init", &file, "--origin", "test.example/other"]).ok();
+    world.log = PathBuf::from(format!("{file}#test.example/audit"));
+    let words = ["knows `test.example/audit` with 4 entries", "was deleted"];
+    world.run(&["verify"]).refused(10, &words);
+    world.run(&["verify", "--public-key", &key]).refused(10, &words);
+    world.log = PathBuf::from(format!("{file}#test.example/never"));
+    world.run(&["verify"]).refused(1, &["no log `test.example/never`"]);
+}
+
 #[cfg(not(feature = "sqlcipher"))]
 #[test]
 fn encryption_that_was_not_built_in_is_said() {
@@ -61,6 +81,25 @@ fn the_key_of_an_encrypted_file_is_beside_the_other_keys() {
     world.run(&["verify"]).refused(1, &["the key is wrong"]);
     world.log = PathBuf::from(format!("sqlite:{}", world.path("audit.db")));
     world.run(&["verify"]).refused(1, &["it is encrypted"]);
+}
+
+#[cfg(feature = "sqlcipher")]
+#[test]
+fn many_logs_in_an_encrypted_file_have_a_registry() {
+    let world = World::empty();
+    let root = format!("sqlcipher:{}", world.path("audit.db"));
+    let logs = |more: &[&str]| world.run(&[&["logs", "--root", root.as_str()], more].concat());
+    logs(&["init", "--origin", "test.example/registry"]).refused(1, &["its key is not known"]);
+    std::fs::create_dir_all(&world.keys).unwrap();
+    world.write("keys/sqlcipher.key", "5a".repeat(32));
+    logs(&["init", "--origin", "test.example/registry"]).ok();
+    logs(&["create", "test.example/a"]).ok();
+    let log = format!("{root}#test.example/a");
+    world.feed(&["append", "--log", &log], world.samples(5)).ok();
+    assert_eq!(logs(&["list", "--json"]).ok().json()[0]["entries"], 6);
+    logs(&["info", "test.example/a"]).ok();
+    logs(&["verify"]).ok();
+    logs(&["freeze", "test.example/a", "--reason", "case 7"]).ok();
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl Watch for Told {
 impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let keys = KeyRing::load_or_create(&dir.path().join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
+        let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
         let log = Log::create(&dir.path().join("log"), "test.example/audit", &keys, Options::default()).unwrap();
         Self { dir, log }
     }

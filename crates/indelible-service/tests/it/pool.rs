@@ -13,7 +13,6 @@ use indelible::{
 };
 use indelible_core::note::NoteSigner as _;
 use indelible_service::{Registry, Root};
-use indelible_store::heads::{FileHeads, HeadStore};
 use indelible_store_postgres::Settings;
 use indelible_test_postgres::{Options as Server, TestServer};
 
@@ -28,19 +27,17 @@ fn origin(number: usize) -> String {
 
 fn verified(options: &Options, keys: &KeyRing, place: &Location) -> (Verdict, u64) {
     let reader = place.driver(options).unwrap().reader_of_entry_zero().unwrap();
-    let heads: Box<dyn HeadStore> = Box::new(FileHeads::new(options.disk.clone(), &keys.heads_dir()));
+    let heads = options.heads_for(keys);
     let request = Request {
-        key: keys.checkpoint_signer(&reader.info().origin).unwrap().verifying_key().clone(),
         ring: Some(keys),
         heads: Some(&*heads),
         head_required: true,
-        checkpoint: None,
-        receipts: Vec::new(),
-        from: None,
         strict: true,
         threads: 1,
-        progress: None,
-        now: options.clock.now(),
+        ..Request::new(
+            keys.checkpoint_signer(&reader.info().origin).unwrap().verifying_key().clone(),
+            options.clock.now(),
+        )
     };
     let report = verify(&*reader, &request).unwrap();
     (report.status, report.entries_verified)
@@ -105,7 +102,7 @@ fn a_thousand_logs_share_the_connections_of_one_pool() {
     let Some(server) = TestServer::start(Server::new()) else { return };
     server.sql("create database audit");
     let dir = tempfile::tempdir().unwrap();
-    let keys = KeyRing::load_or_create(&dir.path().join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
+    let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
     let settings = Settings { max_connections: CONNECTIONS, patience: Duration::from_secs(60), ..Settings::default() };
     let options = Options {
         databases: Databases::with_settings(settings),

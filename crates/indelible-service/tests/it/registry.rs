@@ -1,12 +1,16 @@
 //! Many logs under one root, and one that vanishes.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use indelible::{KeyRing, LogError, Options, verify::Verdict};
+use indelible::{KeyRing, LogError, Options, manage, verify::Verdict};
 use indelible_service::{
     Registry, RegistryError, Root,
     registry::{Listed, State},
 };
+use indelible_store::{disk::OsDisk, heads::FileHeads};
 use indelible_store_file::Settings;
 
 const EVENT: &[u8] = br#"{"action":"a.b","actor":{"id":"m","type":"user"}}"#;
@@ -23,7 +27,7 @@ fn options() -> Options {
 impl World {
     fn new() -> (Self, Registry) {
         let dir = tempfile::tempdir().unwrap();
-        let keys = KeyRing::load_or_create(&dir.path().join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
+        let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
         let world = Self { dir, keys };
         let registry = Registry::create(world.root(), "example.com/registry", &world.keys, options()).unwrap();
         (world, registry)
@@ -102,9 +106,28 @@ fn another_log_in_its_place_is_noticed() {
     world.log(&registry, "example.com/one");
     let path = only(&world.path().join("logs"));
     std::fs::remove_dir_all(&path).unwrap();
-    let other = KeyRing::load_or_create(&world.dir.path().join("other"), "2026-01-01T00:00:00.000000Z").unwrap();
+    let other = KeyRing::load_or_create(&world.dir.path().join("other")).unwrap();
     indelible::Log::create(&path, "example.com/one", &other, options()).unwrap().close().unwrap();
     assert_eq!(states(&registry.list().unwrap()), [("example.com/one", State::Replaced, Some(1))]);
+}
+
+#[test]
+fn a_log_that_cannot_be_read_hides_no_other() {
+    let (world, registry) = World::new();
+    for origin in ["example.com/gone", "example.com/harmed", "example.com/whole"] {
+        world.log(&registry, origin);
+    }
+    std::fs::remove_dir_all(registry.log("example.com/gone").directory().unwrap()).unwrap();
+    let harmed = registry.log("example.com/harmed").directory().unwrap().join("checkpoint");
+    std::fs::remove_file(&harmed).unwrap();
+    std::fs::create_dir(&harmed).unwrap();
+    let listed = registry.list().unwrap();
+    let expect = [
+        ("example.com/gone", State::Missing, None),
+        ("example.com/harmed", State::Unreadable, None),
+        ("example.com/whole", State::Present, Some(2)),
+    ];
+    assert_eq!(states(&listed), expect);
 }
 
 #[test]
@@ -140,6 +163,24 @@ fn a_frozen_log_is_not_written_to_any_more() {
 }
 
 #[test]
+fn a_freeze_that_a_crash_kept_from_the_registry_is_recorded_by_the_next() {
+    let (world, registry) = World::new();
+    world.log(&registry, "example.com/one");
+    let driver = registry.log("example.com/one").driver(&options()).unwrap();
+    // The head is frozen, and then the process dies.
+    manage::freeze(&*driver, &world.keys, &options(), "case 7").unwrap();
+    assert_eq!(registry.find("example.com/one").unwrap().frozen, None);
+    let frozen = registry.freeze("example.com/one", &world.keys, "again").unwrap();
+    assert_eq!((frozen.tree_size, &*frozen.reason), (2, "case 7"));
+    assert_eq!(registry.find("example.com/one").unwrap().frozen, Some(frozen));
+    assert_eq!(states(&registry.list().unwrap()), [("example.com/one", State::Present, Some(2))]);
+    assert!(matches!(
+        registry.freeze("example.com/one", &world.keys, "once more"),
+        Err(RegistryError::Log(LogError::Frozen { .. }))
+    ));
+}
+
+#[test]
 fn a_log_from_before_is_registered_as_it_is() {
     let (world, registry) = World::new();
     let place = registry.log("example.com/old");
@@ -151,6 +192,22 @@ fn a_log_from_before_is_registered_as_it_is() {
     assert_eq!(states(&registry.list().unwrap()), [("example.com/old", State::Unregistered, Some(2))]);
     registry.create_log("example.com/old", &world.keys).unwrap().close().unwrap();
     assert_eq!(states(&registry.list().unwrap()), [("example.com/old", State::Present, Some(2))]);
+}
+
+#[test]
+fn heads_that_are_kept_elsewhere_are_those_that_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
+    let heads = dir.path().join("elsewhere");
+    let elsewhere = Options { heads: Some(Arc::new(FileHeads::new(OsDisk::shared(), &heads))), ..options() };
+    let root = Root::directory(dir.path().join("root"));
+    let registry = Registry::create(root, "example.com/registry", &keys, elsewhere).unwrap();
+    registry.create_log("example.com/one", &keys).unwrap().close().unwrap();
+    assert_eq!(registry.verify_own(&keys).unwrap().status, Verdict::Intact);
+    registry.freeze("example.com/one", &keys, "case 7").unwrap();
+    let known = registry.find("example.com/one").unwrap();
+    assert_eq!(registry.verify_log(&known, &keys).unwrap().status, Verdict::Intact);
+    assert!(!keys.heads_dir().exists());
 }
 
 #[test]

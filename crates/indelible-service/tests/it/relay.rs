@@ -1,10 +1,17 @@
 //! From an application's own transaction into the log, once.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
 
-use indelible::{KeyRing, Log, Options, verify::Verdict};
+use indelible::{KeyRing, Log, Options, manage, verify::Verdict};
 use indelible_core::{entry::EntryRef, note::NoteSigner as _, tree::LeafIndex};
-use indelible_service::{Relay, Relayed};
+use indelible_service::{Relay, RelayError, Relayed, Told};
 use indelible_store::driver::Driver as _;
 use indelible_store_postgres::{Database, PostgresDriver, Settings};
 use indelible_test_postgres::{Options as Server, TestServer};
@@ -28,7 +35,7 @@ impl World {
         database.migrate(false).unwrap();
         server.sql_in("audit", "create role app login; grant audit_source to app; create role relay login; grant audit_relay to relay; create table accounts (id int primary key, owner text, balance numeric, secret text); alter table accounts owner to app");
         let dir = tempfile::tempdir().unwrap();
-        let keys = KeyRing::load_or_create(&dir.path().join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
+        let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
         let world = Self { database: open(&server, "relay"), server, dir, keys };
         let log = Log::create_in(&world.driver(), ORIGIN, &world.keys, Options::default()).unwrap();
         Some((world, log))
@@ -56,17 +63,15 @@ impl World {
         let heads =
             indelible_store::heads::FileHeads::new(indelible_store::disk::OsDisk::shared(), &self.keys.heads_dir());
         let request = indelible::verify::Request {
-            key: self.keys.checkpoint_signer(ORIGIN).unwrap().verifying_key().clone(),
             ring: Some(&self.keys),
             heads: Some(&heads),
             head_required: true,
-            checkpoint: None,
-            receipts: Vec::new(),
-            from: None,
             strict: true,
             threads: 2,
-            progress: None,
-            now: indelible::clock::Clock::now(&indelible::clock::SystemClock::default()),
+            ..indelible::verify::Request::new(
+                self.keys.checkpoint_signer(ORIGIN).unwrap().verifying_key().clone(),
+                indelible::clock::Clock::now(&indelible::clock::SystemClock::default()),
+            )
         };
         indelible::verify::verify(&*reader, &request).unwrap().status
     }
@@ -213,6 +218,64 @@ fn what_the_log_refuses_is_set_aside_and_said() {
     assert_eq!(world.database.outbox_lag().unwrap()[0].refused, 1);
     log.close().unwrap();
     assert_eq!(world.verify(), Verdict::Intact);
+}
+
+#[test]
+fn a_database_that_is_away_is_told_once_and_so_is_its_return() {
+    let Some((world, log)) = World::new() else { return };
+    let (tell, heard) = mpsc::sync_channel(16);
+    let next = || heard.recv_timeout(Duration::from_secs(60)).unwrap();
+    let stop = AtomicBool::new(false);
+    let relay = Relay::new(&world.database, &log);
+    thread::scope(|scope| {
+        let told = move |told: Told<'_>| {
+            let text = match told {
+                Told::Moved(moved) => format!("moved {}", moved.recorded),
+                Told::Away(error) => format!("away: {}", indelible::error::chain(error)),
+                Told::Back => "back".to_owned(),
+            };
+            tell.send(text).unwrap();
+        };
+        let stop = &stop;
+        let running = scope.spawn(move || relay.run(stop, Duration::from_millis(20), &told));
+        let record = r#"select indelible.record('{"action":"a.b","actor":{"type":"user","id":"m"}}')"#;
+        world.app(record).unwrap();
+        assert_eq!(next(), "moved 1");
+        world.server.stop();
+        assert!(next().starts_with("away: "));
+        world.server.start_again();
+        assert_eq!(next(), "back");
+        world.app(record).unwrap();
+        assert_eq!(next(), "moved 1");
+        stop.store(true, Ordering::Release);
+        running.join().unwrap().unwrap();
+    });
+    assert_eq!(heard.try_iter().count(), 0, "nothing is told twice");
+}
+
+#[test]
+fn a_frozen_log_is_named_and_what_waits_for_it_finds_a_way() {
+    let Some((world, log)) = World::new() else { return };
+    let options = Options::default();
+    manage::freeze(&world.driver(), &world.keys, &options, "case 7").unwrap();
+    world.app(r#"select indelible.record('{"action":"a.b","actor":{"type":"user","id":"m"}}')"#).unwrap();
+    // Who had it open finds out at the next checkpoint, who opens it at once.
+    log.checkpoint().unwrap_err();
+    let running = Relay::new(&world.database, &log).drain().unwrap_err();
+    let opening: RelayError = Log::open_in(&world.driver(), &world.keys, options.clone()).err().unwrap().into();
+    for error in [running, opening] {
+        let text = indelible::error::chain(&error);
+        for words in [ORIGIN, "case 7", "stays there", "log succeed", "docs/stores.md"] {
+            assert!(text.contains(words), "`{words}` is not in: {text}");
+        }
+    }
+    assert_eq!(world.database.outbox_lag().unwrap()[0].waiting, 1);
+    let next = PostgresDriver::new(world.database.clone(), Some("example.com/next".to_owned()));
+    let next = manage::succeed(&world.driver(), &next, "example.com/next", &world.keys, options).unwrap();
+    let again = "select indelible.record(event::jsonb, 'example.com/next') from indelible.outbox where log = 'example.com/outbox' order by id";
+    world.server.sql_in("audit", again);
+    assert_eq!(Relay::new(&world.database, &next).drain().unwrap(), relayed(1, 0, 0));
+    next.close().unwrap();
 }
 
 #[test]

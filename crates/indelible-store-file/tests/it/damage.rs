@@ -12,7 +12,7 @@ use indelible_store::{
     fault::{Random, SimDisk},
     store::{Chunk, Reader as _, StoreError, Writer as _},
 };
-use indelible_store_file::{FileWriter, Settings, writer::create};
+use indelible_store_file::{FileReader, FileWriter, Settings, writer::create};
 
 use crate::world::{Own, root};
 
@@ -92,6 +92,39 @@ fn a_changed_bit_is_found_and_not_cut() {
             }
             Err(error) => panic!("seed {seed}: {error}"),
         }
+    }
+}
+
+#[test]
+fn a_segment_that_is_broken_is_not_absent_and_one_that_is_gone_is() {
+    let disk = SimDisk::new(7);
+    create(&disk.shared(), root(), &info(), &Settings { segment_bytes: 4000, ..Settings::default() }).unwrap();
+    let mut scribe = Scribe::default();
+    let writer = FileWriter::open(disk.shared(), root(), &scribe.head(0), &Own).unwrap().0;
+    for _ in 0..12 {
+        writer.append(&scribe.batch(&[300; 5])).unwrap();
+    }
+    writer.extend_tree(&scribe.leaves, &Chunk { first: 0, bytes: scribe.lines.concat() }).unwrap();
+    writer.sync_tree().unwrap();
+    drop(writer);
+    let segments: Vec<PathBuf> = disk.snapshot().into_keys().filter(|path| path.starts_with("log/segments")).collect();
+    let (path, first, next) = (&segments[1], first_of(&segments[1]) as u64, first_of(&segments[2]) as u64);
+    let whole = disk.snapshot()[path].clone();
+    let read = || -> Vec<Result<Chunk, StoreError>> {
+        let reader = FileReader::open(disk.shared(), root()).unwrap();
+        (first..next).map(|index| reader.read(LeafIndex(index), 0)).collect()
+    };
+    for broken in [Vec::new(), vec![b'x'; whole.len()], [&whole[..whole.len() / 2], b"x"].concat()] {
+        disk.edit(path, |bytes| *bytes = broken).unwrap();
+        let read = read();
+        assert!(read.iter().any(Result::is_err));
+        for error in read.into_iter().filter_map(Result::err) {
+            assert!(!matches!(error, StoreError::Absent { .. }), "{error}");
+        }
+    }
+    disk.erase(path).unwrap();
+    for result in read() {
+        assert!(matches!(result, Err(StoreError::Absent { .. })), "{result:?}");
     }
 }
 

@@ -233,7 +233,7 @@ fn rows_that_were_altered_removed_or_added_are_told_by_their_index_and_made_anew
     }
     // A function that makes other rows, and would find them right.
     server.try_sql(DATABASE, "create or replace function indelible.shortened(p_value text) returns text language plpgsql immutable set search_path = pg_catalog, pg_temp as 'begin return null; end'").unwrap();
-    assert_eq!(check(&server).faults[0].detail, "function indelible.shortened: its body was changed");
+    assert_eq!(check(&server).faults[0].detail, "function indelible.shortened(text): it has another text");
     world.expect(&server, ORIGIN, Verdict::Damaged);
     server.open("postgres", DATABASE, settings()).migrate(false).unwrap();
     // Taken away altogether, it is told, hinders nothing, and comes back.

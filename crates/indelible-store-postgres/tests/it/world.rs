@@ -65,7 +65,7 @@ pub(crate) fn event(n: u64) -> Vec<u8> {
 impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self::of(KeyRing::load_or_create(&dir.path().join("keys"), "2026-01-01T00:00:00.000000Z").unwrap(), dir)
+        Self::of(KeyRing::load_or_create(&dir.path().join("keys")).unwrap(), dir)
     }
 
     fn of(keys: KeyRing, dir: tempfile::TempDir) -> Self {
@@ -95,17 +95,15 @@ impl World {
         let driver = PostgresDriver::new(database.clone(), Some(origin.to_owned()));
         let reader = driver.reader_of_entry_zero()?;
         let request = Request {
-            key: self.keys.checkpoint_signer(origin).unwrap().verifying_key().clone(),
             ring: Some(&self.keys),
             heads: Some(&self.heads),
             head_required: true,
-            checkpoint: None,
-            receipts: Vec::new(),
-            from: None,
             strict,
             threads: 2,
-            progress: None,
-            now: SystemClock::default().now(),
+            ..Request::new(
+                self.keys.checkpoint_signer(origin).unwrap().verifying_key().clone(),
+                SystemClock::default().now(),
+            )
         };
         verify(&*reader, &request)
     }

@@ -1,7 +1,11 @@
 //! What the database refuses the writer role, and what verification says after a superuser did it.
 
 use indelible::{Log, verify::Verdict};
-use indelible_store::driver::Driver as _;
+use indelible_core::{FORMAT_VERSION, mac::LogId};
+use indelible_store::{
+    driver::Driver as _,
+    store::{LogInfo, StoreError},
+};
 use indelible_store_postgres::PostgresDriver;
 use indelible_test_postgres::TestServer;
 
@@ -288,4 +292,18 @@ fn a_repair_writes_tree_and_ids_anew_and_leaves_the_guards_whole() {
     log.append_json(&event(50)).unwrap();
     log.close().unwrap();
     world.expect(&server, ORIGIN, Verdict::Intact);
+}
+
+#[test]
+fn a_contradiction_at_no_entry_names_none() {
+    let Some(server) = start() else { return };
+    server.migrated(DATABASE);
+    let database = server.open("writer", DATABASE, settings());
+    let origin = "example.com/kept".to_owned();
+    let driver = PostgresDriver::new(database, Some(origin.clone()));
+    let writer = driver.create(&LogInfo { origin, log_id: LogId([7; 16]), format: FORMAT_VERSION }).unwrap();
+    let error = writer.publish(b"a note", Some(7)).unwrap_err();
+    assert!(matches!(error, StoreError::Contradiction { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("checkpoint 7 is not the next") && !text.contains("entry 0"), "{text}");
 }

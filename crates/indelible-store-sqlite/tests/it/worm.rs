@@ -150,7 +150,9 @@ fn the_published_checkpoint_only_moves_forward() {
     let refused = world.raw().execute("UPDATE logs SET checkpoint = x'00', checkpoint_size = 11", []);
     assert!(refused.unwrap_err().to_string().contains("only moves forward"));
     // Another checkpoint under a number that is taken is no mistake of the caller's: two logs call themselves the same.
-    assert!(matches!(writer.publish(b"another", Some(1)), Err(StoreError::Evidence { .. })));
+    let error = writer.publish(b"another", Some(1)).unwrap_err();
+    assert!(matches!(error, StoreError::Contradiction { .. }), "{error}");
+    assert!(error.to_string().contains("under number 1") && !error.to_string().contains("entry 0"), "{error}");
 }
 
 /// The faults that a check tells, of a log whose entries are as they were.

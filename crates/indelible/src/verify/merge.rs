@@ -489,7 +489,10 @@ impl<'a> Merger<'a> {
             Control::BoundedGap { since } => {
                 remark("bounded_gap", format!("bounded events promised before entry {since} may be missing"));
             }
-            Control::Gap { count, reason, .. } => remark("gap", format!("a caller dropped {count} events: {reason}")),
+            Control::Gap { count, reason, .. } => {
+                let events = if *count == 1 { "event" } else { "events" };
+                remark("gap", format!("a caller dropped {count} {events}: {reason}"));
+            }
             control => self.excuse(index, control),
         }
     }

@@ -50,8 +50,9 @@ impl Verdict {
         }
     }
 
-    /// Which verdict stands where several apply: the gravest.
-    const fn weight(self) -> u8 {
+    /// How grave it is. Where several verdicts apply, the one of the greatest weight stands.
+    #[must_use]
+    pub const fn weight(self) -> u8 {
         match self {
             Self::Intact => 0,
             Self::Damaged => 1,

@@ -34,6 +34,7 @@ use super::{
 use crate::queue::lock;
 
 /// What is to be verified against what.
+#[derive(Clone)]
 pub struct Request<'a> {
     /// The public key that the log's checkpoints must be signed with.
     pub key: VerifyingKey,
@@ -57,6 +58,26 @@ pub struct Request<'a> {
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
     /// What time it is.
     pub now: Micros,
+}
+
+impl Request<'_> {
+    /// What a public key alone verifies, with all cores: no entry signatures, and no head that is known elsewhere.
+    #[must_use]
+    pub fn new(key: VerifyingKey, now: Micros) -> Self {
+        Self {
+            key,
+            ring: None,
+            heads: None,
+            head_required: false,
+            checkpoint: None,
+            receipts: Vec::new(),
+            from: None,
+            strict: false,
+            threads: 0,
+            progress: None,
+            now,
+        }
+    }
 }
 
 /// Where an intact verification ended, to go on from there.
@@ -276,19 +297,7 @@ fn foreign_ring(names: &[String], ring: &KeyRing) -> Option<String> {
 
 /// Either the ring is of another log, or the entries were rewritten with another key: the signed root tells, without the ring.
 fn with_foreign_ring(store: &dyn Reader, request: &Request<'_>, detail: String) -> Result<Report, VerifyError> {
-    let without = Request {
-        key: request.key.clone(),
-        ring: None,
-        heads: request.heads,
-        head_required: request.head_required,
-        checkpoint: request.checkpoint.clone(),
-        receipts: request.receipts.clone(),
-        from: request.from.clone(),
-        strict: request.strict,
-        threads: request.threads,
-        progress: request.progress,
-        now: request.now,
-    };
+    let without = Request { ring: None, ..request.clone() };
     let report = verify(store, &without)?;
     if report.status == Verdict::Tampered { Ok(report) } else { Err(VerifyError::WrongKey { detail }) }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -204,7 +205,7 @@ fn a08_an_unsigned_log_has_a_verdict_of_its_own_and_never_passes() {
 #[test]
 fn a09_a_wrong_verification_key_is_always_an_error() {
     let world = World::with_events(20, 1, options());
-    let other = KeyRing::load_or_create(&world.dir.path().join("other"), "2026-01-01T00:00:00.000000Z").unwrap();
+    let other = KeyRing::load_or_create(&world.dir.path().join("other")).unwrap();
     let wrong = other.checkpoint_signer(ORIGIN).unwrap().verifying_key().clone();
     let renamed = world.keys.checkpoint_signer("example.com/other").unwrap().verifying_key().clone();
     for tampered in [false, true] {
@@ -504,11 +505,14 @@ fn a19_a_full_queue_refuses_clearly_or_waits_and_a_gap_is_an_entry() {
     let settled: BTreeSet<u64> = accepted.into_iter().map(|promise| promise.settle().unwrap().index.0).collect();
     assert_eq!((settled.len(), log.size().unwrap()), (count, count as u64 + 2), "accepted = stored");
     log.append_json(&event(999_999)).unwrap();
+    log.record_gap(1, "once more", None).unwrap();
     log.close().unwrap();
     drop(log);
     let report = world.verify();
     check(&report, Verdict::Intact, None, None);
     assert!(report.remarks.iter().any(|r| r.kind == "gap" && r.index == Some(gap)), "{:?}", report.remarks);
+    let told = |words: &str| report.remarks.iter().any(|remark| remark.detail.starts_with(words));
+    assert!(told("a caller dropped 2 events: ") && told("a caller dropped 1 event: "), "{:?}", report.remarks);
     println!("a19: {count} events fit the queue; the next was refused");
 }
 
@@ -628,7 +632,7 @@ fn a21_the_stored_form_is_the_hashed_form() {
 fn a25_keys_inside_the_log_are_refused() {
     let world = World::new();
     let log = world.log_path();
-    let inside = KeyRing::load_or_create(&log.join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
+    let inside = KeyRing::load_or_create(&log.join("keys")).unwrap();
     assert!(matches!(Log::create(&log, ORIGIN, &inside, options()), Err(LogError::Keys(_))));
     std::fs::remove_dir_all(&log).unwrap();
     world.create(options()).close().unwrap();
@@ -692,6 +696,63 @@ fn a27_an_explanation_covers_no_edit_and_nothing_that_is_there() {
     let report = world.verify();
     assert_eq!(report.status, Verdict::Tampered, "{:#?}", report.findings);
     assert!(report.findings.iter().any(|f| f.index == Some(first)), "{:#?}", report.findings);
+}
+
+#[test]
+fn a27_what_cannot_be_read_is_not_absent() {
+    type Harm = (&'static str, fn(&Path));
+    let harms: [Harm; 3] = [
+        ("a directory in its place", |path| {
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+        }),
+        ("other bytes", |path| {
+            let len = std::fs::read(path).unwrap().len();
+            std::fs::write(path, vec![b'x'; len]).unwrap();
+        }),
+        ("one bit of a body", |path| {
+            let mut bytes = std::fs::read(path).unwrap();
+            let middle = bytes.len() / 3;
+            bytes[middle] ^= 1;
+            std::fs::write(path, bytes).unwrap();
+        }),
+    ];
+    for (name, harm) in harms {
+        let world = World::with_events(200, 5, small_segments());
+        let segments = files(&world.log_path().join("segments"));
+        let first_of = |at: usize| segments[at].file_name().unwrap().to_string_lossy()[..20].parse::<u64>().unwrap();
+        harm(&segments[2]);
+        let log = world.open();
+        let before = log.size().unwrap();
+        let error = manage::explain(&log, first_of(2), first_of(3) - 1, "lost").unwrap_err();
+        let text = indelible::error::chain(&error);
+        assert!(!matches!(error, LogError::Store(StoreError::Absent { .. })), "{name}: {text}");
+        assert_eq!(log.size().unwrap(), before, "{name}: {text}: nothing is recorded");
+    }
+}
+
+#[test]
+fn a_duplicate_that_cannot_be_compared_is_not_said_to_be_recorded_nor_the_log_to_be_broken() {
+    let world = World::with_events(20, 2, options());
+    // The signature of entry 5, which has the id `event-4`.
+    world.edit_line(5, |line| {
+        let mut line = line.to_vec();
+        let at = line.len() - 4;
+        line[at] = if line[at] == b'0' { b'1' } else { b'0' };
+        line
+    });
+    let log = world.open();
+    let before = log.size().unwrap();
+    let results = log.append_all(&[event(4), event(100)]);
+    let error = results[0].as_ref().unwrap_err();
+    assert!(matches!(error, AppendError::Unknown { .. }) && !error.is_refusal(), "{error:?}");
+    let text = indelible::error::chain(error);
+    for words in ["`event-4`", "nothing was recorded", "entry 5", "its signature is wrong", "indelible verify"] {
+        assert!(text.contains(words), "`{words}` is not in: {text}");
+    }
+    assert!(!text.contains("cannot be written to") && !text.contains("durable"), "{text}");
+    results[1].as_ref().unwrap();
+    assert_eq!(log.size().unwrap(), before + 1);
 }
 
 #[test]

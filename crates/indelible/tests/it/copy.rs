@@ -94,7 +94,11 @@ fn another_log_is_not_overwritten_and_a_changed_one_not_copied() {
     }
     let target = place(&world, "copy");
     match copy(&*options().directory(&world.log_path()).reader().unwrap(), &target, &|_, _| ()) {
-        Err(LogError::Evidence { .. }) => {}
+        Err(error @ LogError::Copy { .. }) => {
+            let text = error.to_string();
+            assert!(text.contains("what was copied stays and is not to be used"), "{text}");
+            assert!(!text.contains("nothing was changed"), "{text}");
+        }
         found => panic!("{found:?}"),
     }
 }

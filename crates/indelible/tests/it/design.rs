@@ -53,7 +53,7 @@ fn a_forged_excuse_excuses_nothing_and_is_told() {
         let leaves: Vec<_> = tree.chunks(32).map(|hash| indelible_core::tree::Hash(hash.try_into().unwrap())).collect();
         let from = usize::try_from(first).unwrap();
         let root = range_root(&leaves[from..=usize::try_from(last).unwrap()]).to_hex();
-        let other = KeyRing::load_or_create(&world.dir.path().join("other"), "2026-01-01T00:00:00.000000Z").unwrap();
+        let other = KeyRing::load_or_create(&world.dir.path().join("other")).unwrap();
         let index = leaves.len() as u64;
         let bare = excuse(root, first, last);
         let record = if pruned { Control::Pruned(bare) } else { Control::Explained(bare) };
@@ -306,7 +306,7 @@ fn a_missing_head_record_is_refused_and_never_made_up() {
 #[test]
 fn a_ring_of_another_log_is_an_error_and_no_tampering() {
     let world = World::with_events(10, 1, options());
-    let other = KeyRing::load_or_create(&world.dir.path().join("other"), "2026-01-01T00:00:00.000000Z").unwrap();
+    let other = KeyRing::load_or_create(&world.dir.path().join("other")).unwrap();
     let key = other.checkpoint_signer(ORIGIN).unwrap().verifying_key().clone();
     let all_wrong = world.try_verify(&world.log_path(), |request| {
         request.ring = Some(&other);

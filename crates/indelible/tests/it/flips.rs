@@ -28,7 +28,7 @@ impl Small {
     /// Three closed segments, one active, several kept checkpoints, an attachment, ids in two files.
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let keys = KeyRing::load_or_create(&dir.path().join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
+        let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
         let disk = SimDisk::new(1);
         let log = PathBuf::from("/log");
         let shared: SharedDisk = disk.shared();
@@ -65,17 +65,14 @@ impl Small {
         let disk = self.disk.shared();
         let heads = FileHeads::new(self.disk.shared(), &self.keys.heads_dir());
         let request = Request {
-            key: self.keys.checkpoint_signer(ORIGIN).unwrap().verifying_key().clone(),
             ring: Some(&self.keys),
             heads: Some(&heads),
             head_required: true,
-            checkpoint: None,
-            receipts: Vec::new(),
-            from: None,
-            strict: false,
             threads: 1,
-            progress: None,
-            now: SystemClock::default().now(),
+            ..Request::new(
+                self.keys.checkpoint_signer(ORIGIN).unwrap().verifying_key().clone(),
+                SystemClock::default().now(),
+            )
         };
         let reader = indelible_store_file::driver::reader_of_entry_zero(&disk, &self.log)?;
         verify(&reader, &request)

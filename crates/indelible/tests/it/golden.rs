@@ -95,17 +95,13 @@ fn report_of(dir: &Path) -> Report {
     let receipts: Vec<entry::Receipt> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(!receipts.is_empty());
     let request = Request {
-        key,
-        ring: None,
         heads: Some(&heads),
         head_required: true,
         checkpoint: Some(std::fs::read(dir.join("kept-checkpoint")).unwrap()),
         receipts,
-        from: None,
         strict: true,
         threads: 2,
-        progress: None,
-        now: Micros::parse(LATER).unwrap(),
+        ..Request::new(key, Micros::parse(LATER).unwrap())
     };
     verify(&*reader(dir), &request).unwrap()
 }
@@ -330,7 +326,7 @@ impl Writer {
 
 fn write(golden: &Path) {
     let dir = tempfile::tempdir().unwrap();
-    let keys = KeyRing::load_or_create(&dir.path().join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
+    let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
     let writer = Writer { dir, keys, clock: HandClock::new() };
 
     let log = writer.create();

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod adversarial;
 #[cfg(test)]
+mod api;
+#[cfg(test)]
 mod attachments;
 #[cfg(test)]
 mod basics;

@@ -50,17 +50,15 @@ fn open(world: &World) -> Result<Log, LogError> {
 
 pub(crate) fn verify_log(world: &World, origin: &str, strict: bool) -> Report {
     let request = Request {
-        key: world.keys.checkpoint_signer(origin).unwrap().verifying_key().clone(),
         ring: Some(&world.keys),
         heads: Some(world.heads()),
         head_required: true,
-        checkpoint: None,
-        receipts: Vec::new(),
-        from: None,
         strict,
         threads: 2,
-        progress: None,
-        now: SystemClock::default().now(),
+        ..Request::new(
+            world.keys.checkpoint_signer(origin).unwrap().verifying_key().clone(),
+            SystemClock::default().now(),
+        )
     };
     let reader = at(&file(world)).with_origin(origin).reader_of_entry_zero().unwrap();
     verify(&*reader, &request).unwrap()
@@ -400,17 +398,12 @@ fn broken_pages_are_told_and_nothing_panics() {
         fs::write(file(&world), &bytes).unwrap();
         let heads = world.heads();
         let request = Request {
-            key: world.public_key(),
             ring: Some(&world.keys),
             heads: Some(heads),
             head_required: true,
-            checkpoint: None,
-            receipts: Vec::new(),
-            from: None,
             strict: true,
             threads: 1,
-            progress: None,
-            now: SystemClock::default().now(),
+            ..Request::new(world.public_key(), SystemClock::default().now())
         };
         let report = match at(&file(&world)).reader_of_entry_zero() {
             Ok(reader) => verify(&*reader, &request).map_err(|error| error.to_string()),

@@ -43,7 +43,7 @@ pub(crate) fn events(range: std::ops::Range<u64>) -> Vec<Vec<u8>> {
 impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let keys = KeyRing::load_or_create(&dir.path().join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
+        let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
         let heads = FileHeads::new(OsDisk::shared(), &keys.heads_dir());
         Self { dir, keys, heads }
     }
@@ -89,17 +89,11 @@ impl World {
         edit: impl FnOnce(&mut Request<'a>),
     ) -> Result<Report, VerifyError> {
         let mut request = Request {
-            key: self.public_key(),
             ring: Some(&self.keys),
             heads: Some(&self.heads),
             head_required: true,
-            checkpoint: None,
-            receipts: Vec::new(),
-            from: None,
-            strict: false,
             threads: 2,
-            progress: None,
-            now: SystemClock::default().now(),
+            ..Request::new(self.public_key(), SystemClock::default().now())
         };
         edit(&mut request);
         let reader = indelible_store_file::driver::reader_of_entry_zero(&OsDisk::shared(), path)?;

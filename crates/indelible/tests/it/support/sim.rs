@@ -31,7 +31,7 @@ pub(crate) fn shared_keys() -> &'static KeyRing {
     static KEYS: OnceLock<(tempfile::TempDir, KeyRing)> = OnceLock::new();
     let (_, keys) = KEYS.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        let keys = KeyRing::load_or_create(&dir.path().join("keys"), "2026-01-01T00:00:00.000000Z").unwrap();
+        let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
         (dir, keys)
     });
     keys
@@ -109,17 +109,11 @@ impl SimWorld {
     pub(crate) fn try_verify(&self, edit: impl FnOnce(&mut Request<'_>)) -> Result<Report, VerifyError> {
         let heads = self.heads();
         let mut request = Request {
-            key: Self::key(),
             ring: Some(shared_keys()),
             heads: Some(&heads),
             head_required: true,
-            checkpoint: None,
-            receipts: Vec::new(),
-            from: None,
-            strict: false,
             threads: 1,
-            progress: None,
-            now: self.clock.now(),
+            ..Request::new(Self::key(), self.clock.now())
         };
         edit(&mut request);
         let reader = indelible_store_file::driver::reader_of_entry_zero(&self.disk.shared(), Self::log_path())?;
