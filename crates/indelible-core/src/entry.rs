@@ -275,6 +275,12 @@ fn unsigned_or(line: &[u8], member: &'static str) -> EntryError {
 }
 
 impl<'a> EntryRef<'a> {
+    /// The id of its event; `None` for a control record.
+    #[must_use]
+    pub fn event_id(&self) -> Option<&'a str> {
+        if self.kind == BodyKind::Event { top_level_string(self.body, "id") } else { None }
+    }
+
     /// Cuts an entry into its members, from its end. The body is taken as it is.
     ///
     /// # Errors

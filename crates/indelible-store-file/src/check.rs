@@ -2,10 +2,7 @@
 //!
 //! The scan itself (chain, MAC, tree) is `indelible::verify`'s; it compares `tree/0` as it goes. Here are the files that only this store has.
 
-use indelible_core::{
-    entry::{BodyKind, Line, top_level_string},
-    tile::level_len,
-};
+use indelible_core::{entry::Line, tile::level_len};
 use indelible_store::store::{DerivedFault, Fingerprint, Reader as _, Scanned, StoreError, add_ids, id_digest, lines};
 use std::{path::PathBuf, sync::Arc};
 
@@ -48,9 +45,7 @@ pub fn scan_ids(reader: &FileReader, from: u64, to: u64) -> Result<impl Iterator
 /// The id record of a line; `None` for control records.
 #[must_use]
 pub fn id_of(line: &[u8], index: u64) -> Option<Record> {
-    let line = Line::parse(line).ok()?;
-    let id = (line.entry.kind == BodyKind::Event).then(|| top_level_string(line.entry.body, "id")).flatten()?;
-    Some((Fingerprint::of(id), index))
+    Some((Fingerprint::of(Line::parse(line).ok()?.entry.event_id()?), index))
 }
 
 pub(crate) fn check(reader: &FileReader, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError> {

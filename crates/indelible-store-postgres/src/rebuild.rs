@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use indelible_core::{
-    entry::{BodyKind, Line, top_level_string},
+    entry::Line,
     tree::{Frontier, Hash, LeafIndex, TreeHead, leaf_hash},
 };
 use indelible_store::store::{Fingerprint, Reader, StoreError, parse_line};
@@ -109,8 +109,7 @@ pub(crate) fn rebuild(database: &Database, log: i64, reader: &dyn Reader, head: 
 }
 
 fn id_of(line: &Line<'_>) -> Option<Fingerprint> {
-    let id = (line.entry.kind == BodyKind::Event).then(|| top_level_string(line.entry.body, "id")).flatten()?;
-    Some(Fingerprint::of(id))
+    line.entry.event_id().map(Fingerprint::of)
 }
 
 /// A transaction in which the guards are open. Dropped, it is rolled back.

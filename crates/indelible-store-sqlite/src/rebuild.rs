@@ -4,7 +4,7 @@
 //! the log but stands among them is moved to the table `aside`.
 
 use indelible_core::{
-    entry::{BodyKind, EntryRef, top_level_string},
+    entry::EntryRef,
     tree::{Frontier, Hash, TreeHead, leaf_hash},
 };
 use indelible_store::store::{Fingerprint, LogInfo, StoreError};
@@ -185,8 +185,7 @@ impl<'a> Walk<'a> {
         if (index, time) != (own, recorded) {
             self.wrong.push((index, own, recorded));
         }
-        let id = (entry.kind == BodyKind::Event).then(|| top_level_string(entry.body, "id")).flatten();
-        self.ids.extend(id.map(|id| (Fingerprint::of(id), own)));
+        self.ids.extend(entry.event_id().map(|id| (Fingerprint::of(id), own)));
         self.named = entry.head.map_or(self.named, |head| head.number);
         self.last_leaf = leaf_hash(bytes);
         self.last_time = Some(recorded);

@@ -9,7 +9,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use indelible_core::{
     checkpoint::Checkpoint,
-    entry::{BodyKind, Line, top_level_string},
+    entry::{BodyKind, Line},
     note::Note,
     tile,
     time::Micros,
@@ -212,8 +212,7 @@ impl Copy<'_> {
                 let at = text.len() - line.entry.bytes.len() - MAC_MEMBER;
                 from + at..from + at + line.entry.bytes.len()
             };
-            let id = (line.entry.kind == BodyKind::Event).then(|| top_level_string(line.entry.body, "id")).flatten();
-            let id = id.map(Fingerprint::of);
+            let id = line.entry.event_id().map(Fingerprint::of);
             let line_at = from..batch.bytes.len();
             batch.entries.push(BatchEntry {
                 line: line_at,

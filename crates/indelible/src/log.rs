@@ -406,8 +406,7 @@ pub fn find(store: &dyn Reader, id: &str) -> Result<Stored, LogError> {
 /// The event id of an entry.
 #[must_use]
 pub fn id_of(entry: &[u8]) -> Option<&str> {
-    let entry = indelible_core::entry::EntryRef::parse(entry).ok()?;
-    (entry.kind == BodyKind::Event).then(|| indelible_core::entry::top_level_string(entry.body, "id")).flatten()
+    indelible_core::entry::EntryRef::parse(entry).ok()?.event_id()
 }
 
 /// How an event is acknowledged.
@@ -791,7 +790,7 @@ impl Inner {
     fn compare(&self, stored: &Stored, event: &Prepared) -> Result<Option<Known>, LogError> {
         let wrong = |detail: String| LogError::Evidence { index: stored.index.0, detail };
         let entry = indelible_core::entry::EntryRef::parse(&stored.entry).map_err(|error| wrong(error.to_string()))?;
-        if indelible_core::entry::top_level_string(entry.body, "id") != Some(&event.id) {
+        if entry.event_id() != Some(&event.id) {
             return Ok(None);
         }
         let line = Line { batch: entry.index, entry, mac: stored.mac };

@@ -12,22 +12,20 @@ use indelible_test_postgres::TestServer;
 use crate::world::{DATABASE, Logs as _, World, event, options, settings, start};
 
 const ORIGIN: &str = "example.com/worm";
-const TABLES: [&str; 14] = [
-    "logs",
-    "heads",
-    "trees",
-    "published",
-    "entries",
-    "entries_other",
-    "ids",
-    "tree_hashes",
-    "checkpoints",
-    "attachments",
-    "bounded",
-    "schema_migrations",
-    "search",
-    "search_ends",
-];
+/// What PostgreSQL says to who lacks a right.
+const NO_RIGHT: &str = "42501";
+
+/// Every table of the schema, partitions with them, each with a column of it and one of its triggers.
+fn tables(server: &TestServer) -> Vec<[String; 3]> {
+    let sql = "select c.oid::regclass, min(a.attname), coalesce((select min(tgname) from pg_trigger t where t.tgrelid = c.oid and not tgisinternal), 'all')
+        from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+        where c.relnamespace = 'indelible'::regnamespace and c.relkind in ('r', 'p') group by c.oid";
+    let found = server.try_sql(DATABASE, sql).unwrap();
+    let row = |line: &str| line.split('|').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap();
+    let tables: Vec<[String; 3]> = found.lines().map(row).collect();
+    assert!(tables.len() > 15, "{found}");
+    tables
+}
 
 /// A closed log of 40 events with a kept checkpoint.
 fn filled(server: &TestServer) -> World {
@@ -44,28 +42,27 @@ fn filled(server: &TestServer) -> World {
 }
 
 #[track_caller]
-fn refused(server: &TestServer, user: &str, sql: &str) {
-    let told = server.try_sql_as(user, DATABASE, sql).expect_err(sql);
-    assert!(told.contains("ERROR"), "{sql}: {told}");
+fn refused(server: &TestServer, user: &str, code: &str, sql: &str) {
+    let told = server.try_sql_as(user, DATABASE, &format!("\\set VERBOSITY sqlstate\n{sql}")).expect_err(sql);
+    assert!(told.contains(&format!("ERROR:  {code}")), "{sql}: {told}");
 }
 
 #[test]
 fn the_writer_role_can_change_nothing() {
     let Some(server) = start() else { return };
     let world = filled(&server);
-    let month = server.try_sql(DATABASE, "select max(tableoid::regclass::text) from indelible.entries").unwrap();
+    let tables = tables(&server);
     for user in ["writer", "reader", "retention"] {
-        for table in TABLES.map(|table| format!("indelible.{table}")).iter().chain([&month]) {
+        for [table, column, trigger] in &tables {
             for sql in [
-                format!("update {table} set log = log"),
+                format!("update {table} set {column} = {column}"),
                 format!("delete from {table}"),
                 format!("truncate {table}"),
                 format!("truncate {table} cascade"),
                 format!("insert into {table} default values"),
                 format!("drop table {table} cascade"),
                 format!("alter table {table} disable trigger all"),
-                format!("alter table {table} disable trigger refuse_change"),
-                format!("drop trigger refuse_change on {table}"),
+                format!("alter table {table} disable trigger {trigger}"),
                 format!("create rule swallow as on insert to {table} do instead nothing"),
                 format!("alter table {table} owner to {user}"),
                 format!(
@@ -73,7 +70,10 @@ fn the_writer_role_can_change_nothing() {
                 ),
                 format!("set session_replication_role = replica; delete from {table}"),
             ] {
-                refused(&server, user, &sql);
+                refused(&server, user, NO_RIGHT, &sql);
+            }
+            if trigger != "all" {
+                refused(&server, user, NO_RIGHT, &format!("drop trigger {trigger} on {table}"));
             }
         }
         for sql in [
@@ -93,7 +93,7 @@ fn the_writer_role_can_change_nothing() {
             "grant indelible_owner to current_user",
             "select indelible.guard('indelible.entries', 'refuse_removal')",
         ] {
-            refused(&server, user, sql);
+            refused(&server, user, NO_RIGHT, sql);
         }
         // For some this only warns; it grants nothing.
         let _ = server.try_sql_as(user, DATABASE, "grant all on indelible.entries to current_user");
@@ -116,33 +116,36 @@ fn calls_out_of_turn_fail() {
             format_args!("array_fill(null::bytea, array[{count}])")
         )
     };
-    for sql in [
-        commit(0, 1, 1),
-        commit(size - 1, 1, 1),
-        commit(size + 1, 1, 1),
-        commit(size, 2, 1),
-        commit(size, 0, 0),
-        commit(size, 1, 1).replace("commit(1,", "commit(7,"),
-        "select indelible.append_begin(7)".to_owned(),
-        "begin isolation level serializable; select indelible.append_begin(1)".to_owned(),
-        format!(
-            "select indelible.extend_tree(1, {size}, {}, '{{0}}', '{{{size}}}', array[decode(repeat('00', 32), 'hex')])",
-            size + 1
+    let size_and_one = size + 1;
+    for (code, sql) in [
+        ("IDT01", commit(0, 1, 1)),
+        ("IDT01", commit(size - 1, 1, 1)),
+        ("IDT01", commit(size_and_one, 1, 1)),
+        ("IDT01", commit(size, 2, 1)),
+        ("IDT01", commit(size, 0, 0)),
+        ("IDN01", commit(size, 1, 1).replace("commit(1,", "commit(7,")),
+        ("IDN01", "select indelible.append_begin(7)".to_owned()),
+        ("IDT01", "begin isolation level serializable; select indelible.append_begin(1)".to_owned()),
+        (
+            "IDT01",
+            format!(
+                "select indelible.extend_tree(1, {size}, {size_and_one}, '{{0}}', '{{{size}}}', array[decode(repeat('00', 32), 'hex')])"
+            ),
         ),
-        "select indelible.publish(1, 'x', null, 1)".to_owned(),
-        format!("select indelible.publish(1, 'x', {}, null)", size + 1),
+        ("IDE01", "select indelible.publish(1, 'x', null, 1)".to_owned()),
+        ("IDE01", format!("select indelible.publish(1, 'x', {size_and_one}, null)")),
     ] {
-        refused(&server, "writer", &sql);
+        refused(&server, "writer", code, &sql);
     }
     // A second schema in front of ours changes nothing.
     server.try_sql(DATABASE, "create schema mine authorization writer").unwrap();
     let shadow = "create table mine.heads (log bigint, size bigint); create table mine.entries (log bigint);
         create function mine.cardinality(anyarray) returns int language sql as 'select 1';
         set search_path = mine, pg_catalog; ";
-    refused(&server, "writer", &format!("{shadow}{}", commit(size + 1, 1, 1)));
+    refused(&server, "writer", "IDT01", &format!("{shadow}{}", commit(size_and_one, 1, 1)));
     // Readers cannot call any of them.
-    refused(&server, "reader", &commit(size, 1, 1));
-    refused(&server, "reader", "select indelible.append_begin(1)");
+    refused(&server, "reader", NO_RIGHT, &commit(size, 1, 1));
+    refused(&server, "reader", NO_RIGHT, "select indelible.append_begin(1)");
     world.expect(&server, ORIGIN, Verdict::Intact);
 }
 
@@ -256,15 +259,18 @@ fn a_guard_that_is_gone_is_told_when_opening_and_comes_back_by_migrating() {
         server.open("postgres", DATABASE, settings()).migrate(false).unwrap();
         assert_eq!(database.check_guards().unwrap(), [], "{sql}");
     }
-    for sql in [
-        "grant insert on indelible.entries to audit_writer",
-        "alter role indelible_owner login",
-        "alter table indelible.ids owner to postgres",
-        "create rule swallow as on insert to indelible.ids do instead nothing",
+    for (sql, undo) in [
+        ("grant insert on indelible.entries to audit_writer", "revoke insert on indelible.entries from audit_writer"),
+        ("alter role indelible_owner login", "alter role indelible_owner nologin"),
+        ("alter table indelible.ids owner to postgres", "alter table indelible.ids owner to indelible_owner"),
+        ("create rule swallow as on insert to indelible.ids do instead nothing", "drop rule swallow on indelible.ids"),
     ] {
         server.try_sql(DATABASE, sql).unwrap();
         assert!(driver.lease().is_err(), "{sql}");
+        server.try_sql(DATABASE, undo).unwrap();
+        assert_eq!(database.check_guards().unwrap(), [], "{undo}");
     }
+    drop(driver.lease().unwrap());
 }
 
 #[test]

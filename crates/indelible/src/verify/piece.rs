@@ -145,8 +145,7 @@ fn look_at(text: &[u8], expect: &Expect, finder: &memchr::memmem::Finder<'_>, id
         fault = Some((Kind::Form, detail));
     }
     if expect.strict
-        && entry.kind == BodyKind::Event
-        && let Some(id) = top_level_string(entry.body, "id")
+        && let Some(id) = entry.event_id()
     {
         add_ids(ids, id_digest(Fingerprint::of(id), entry.index.0));
     }
