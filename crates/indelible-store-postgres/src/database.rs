@@ -356,7 +356,7 @@ impl From<Fault> for Failed {
 
 /// How a commit ended.
 pub(crate) enum Committed {
-    Yes,
+    Yes(Vec<Vec<Row>>),
     /// The server refused a statement before the commit: nothing happened.
     No(Failed),
     /// No answer says whether it happened.
@@ -414,18 +414,18 @@ impl Session {
         let Ok((answers, end)) = timeout(self.limit(), flight).await else {
             return Committed::Unclear(Fault::Silence(self.limit()));
         };
-        match all_answers(answers) {
-            Ok(_) => {}
+        let answers = match all_answers(answers) {
+            Ok(answers) => answers,
             Err(failed) if failed.fault.is_refusal() => {
                 self.fit = end.is_ok();
                 return Committed::No(failed);
             }
             Err(failed) => return Committed::Unclear(failed.fault),
-        }
+        };
         match end {
             Ok(()) => {
                 self.fit = true;
-                Committed::Yes
+                Committed::Yes(answers)
             }
             // Even a refusal: a server that is shut down says so after the commit was written.
             Err(error) => Committed::Unclear(error.into()),

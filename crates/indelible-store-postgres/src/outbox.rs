@@ -128,7 +128,7 @@ impl Taken {
         let pool = std::sync::Arc::clone(&database.pool);
         database.run(async move {
             match session.commit(&calls).await {
-                Committed::Yes => Ok(()),
+                Committed::Yes(_) => Ok(()),
                 Committed::No(Failed { fault, .. }) | Committed::Unclear(fault) => {
                     Err(fault.told(&pool.place, "empty the outbox"))
                 }

@@ -38,7 +38,11 @@ const RUN: &str = "select h.bytes, coalesce((select max(e.idx) from indelible.en
     (select coalesce(sum(pg_catalog.pg_relation_size(i.inhrelid)), 0)::int8 from pg_catalog.pg_inherits i
         where i.inhparent = 'indelible.entries'::pg_catalog.regclass)
     from indelible.heads h where h.log = $1";
-const PIECE: &str = "select idx, batch, entry, mac, (extract(epoch from recorded_at) * 1000000)::int8 from indelible.entries where log = $1 and idx >= $2 and idx < $3 order by idx, recorded_at";
+/// No time for what no entry can say, as `infinity`.
+const PIECE: &str = "select idx, batch, entry, mac,
+    case when recorded_at between timestamptz '0001-01-01 00:00:00+00' and timestamptz '9999-12-31 23:59:59.999999+00'
+        then (extract(epoch from recorded_at) * 1000000)::int8 end
+    from indelible.entries where log = $1 and idx >= $2 and idx < $3 order by idx, recorded_at";
 const BOUNDARY: &str =
     "select idx from indelible.entries where log = $1 and idx >= $2 and idx < $3 order by idx offset $4 limit 1";
 const TREE_SIZE: &str = "select size from indelible.trees where log = $1";
@@ -427,8 +431,8 @@ impl Reader for PostgresReader {
         let stored = stored.map_err(self.broken(step))?;
         let mut bytes = Vec::with_capacity(stored.iter().map(|row| row.entry.len() + AROUND).sum());
         for (stored, row) in stored.iter().zip(&rows) {
-            let recorded_us = row.try_get(4).map_err(self.broken(step))?;
-            if stored.fits(recorded_us) {
+            let recorded_us: Option<i64> = row.try_get(4).map_err(self.broken(step))?;
+            if recorded_us.is_some_and(|us| stored.fits(us)) {
                 stored.push_line(&mut bytes);
             } else {
                 stored.push_contradiction(&mut bytes);
@@ -508,6 +512,12 @@ impl Reader for PostgresReader {
     /// Any process that holds a login may write at any time.
     fn has_writer(&self) -> Result<bool, StoreError> {
         Ok(true)
+    }
+
+    fn may_lag(&self) -> Result<bool, StoreError> {
+        let step = "look whether this is a standby";
+        let rows = self.read_rows(step, "select pg_catalog.pg_is_in_recovery()", Vec::new())?;
+        rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(self.broken(step))
     }
 
     fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {

@@ -54,8 +54,8 @@ const RESET: &str = "update indelible.search_ends set size = 0 where log = $1";
 
 /// Entries of one piece: a fraction of a second, so that an indexer that is waited for or dies costs little.
 const PIECE: i32 = 1000;
-/// Rows that are checked, and rows that are deleted, in one statement.
-const CHECK_PIECE: u64 = 2000;
+/// Rows that are checked, and rows that are deleted, in one statement. Of the longest entries the first are 32 MiB.
+const CHECK_PIECE: u64 = 500;
 const CLEAR_PIECE: u64 = 20_000;
 /// How long a log is indexed in one go where other work waits.
 const INDEX_FOR: Duration = Duration::from_secs(2);

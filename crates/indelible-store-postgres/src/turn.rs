@@ -49,6 +49,8 @@ pub(crate) struct Sent {
     first: u64,
     end: u64,
     last_leaf: Hash,
+    /// How many calls there were.
+    parts: usize,
     calls: Vec<Call>,
 }
 
@@ -91,7 +93,11 @@ impl Turn {
             calls.append(&mut batch.calls);
         }
         match session.commit(&calls).await {
-            Committed::Yes => Ok(()),
+            Committed::Yes(answers) if says_ends(&answers, &sent) => Ok(()),
+            Committed::Yes(_) => {
+                let detail = "`indelible.append_commit` does not answer where the log ends after a batch: it was replaced, and what was recorded is not known; run `indelible store check`, then `indelible store migrate`";
+                Err(StoreError::Unfit { place: pool.place.clone(), detail: detail.to_owned() }.into())
+            }
             Committed::No(Failed { at, fault }) => {
                 let whose = at.and_then(|at| whose.get(at));
                 let error = match whose {
@@ -106,6 +112,15 @@ impl Turn {
             }
         }
     }
+}
+
+/// Whether the last answer for each batch is the end that it leaves.
+fn says_ends(answers: &[Vec<Row>], sent: &[Sent]) -> bool {
+    let mut answers = answers.iter();
+    sent.iter().all(|batch| {
+        let last = answers.by_ref().take(batch.parts).last().and_then(|rows| rows.first());
+        last.and_then(|row| row.try_get::<_, Option<i64>>(0).ok().flatten()) == Some(signed(batch.end))
+    })
 }
 
 /// The head as a row of [`END`] says it.
@@ -142,7 +157,14 @@ impl Sent {
             from += count;
         }
         let last_leaf = batch.entries.last().map_or(leaf_hash(b""), |entry| entry.leaf);
-        Self { log, first: batch.first, end: batch.first + batch.entries.len() as u64, last_leaf, calls }
+        Self {
+            log,
+            first: batch.first,
+            end: batch.first + batch.entries.len() as u64,
+            last_leaf,
+            parts: calls.len(),
+            calls,
+        }
     }
 }
 

@@ -88,6 +88,21 @@ impl PostgresWriter {
         Param::Big(self.reader.log)
     }
 
+    /// Whether an attachment is there, as it must be.
+    fn attachment_is(&self, digest: &[u8; 32], content: &[u8]) -> Result<bool, StoreError> {
+        match self.reader.attachment(digest)? {
+            None => Ok(false),
+            Some(there) if there == content => Ok(true),
+            Some(_) => Err(StoreError::Unfit {
+                place: self.reader.place().to_owned(),
+                detail: format!(
+                    "attachment sha256:{} of this log is there with another content, which only a login that may write can have put there; take its rows of `indelible.attachments` away as the owner, and record again",
+                    indelible_core::hex::encode(digest)
+                ),
+            }),
+        }
+    }
+
     /// Partitions are made ahead; where that does not work now, rows go where all rows go that have no month.
     fn prepare_partitions(&self) -> Result<(), StoreError> {
         let mut prepared = lock(&self.prepared);
@@ -249,6 +264,9 @@ impl Writer for PostgresWriter {
             return Err(StoreError::Limit { what: "an attachment", bytes, limit });
         }
         let digest: [u8; 32] = Sha256::digest(content).into();
+        if self.attachment_is(&digest, content)? {
+            return Ok(digest);
+        }
         let mut parts: Vec<&[u8]> = content.chunks(PART_BYTES).collect();
         if parts.is_empty() {
             parts.push(&[]);
@@ -264,6 +282,8 @@ impl Writer for PostgresWriter {
             ];
             self.database().write("store an attachment", Call::new(PUT, params))?;
         }
+        // Parts that somebody put there before make another content of it, and an entry that named it would be a false alarm.
+        self.attachment_is(&digest, content)?;
         Ok(digest)
     }
 

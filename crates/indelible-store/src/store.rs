@@ -398,6 +398,10 @@ pub trait Reader: Send + Sync {
     fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError>;
     /// Whether a writer holds the lease now.
     fn has_writer(&self) -> Result<bool, StoreError>;
+    /// Whether this is a copy that another server feeds, and that may be behind it.
+    fn may_lag(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
     /// An attachment by its SHA-256; not verified here.
     fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError>;
     /// How many bytes an attachment has; `None` where it is not stored. Its content is not looked at.
@@ -479,6 +483,10 @@ impl<W: ReadsThrough> Reader for W {
 
     fn has_writer(&self) -> Result<bool, StoreError> {
         Ok(true)
+    }
+
+    fn may_lag(&self) -> Result<bool, StoreError> {
+        self.reader().may_lag()
     }
 
     fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {

@@ -29,8 +29,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const NOBODY: u32 = 65534;
 
 /// Runs the server as its child and ends it when the pipe that it reads ends, however this process did.
-const SUPERVISOR: &str =
-    r#""$0" -D "$1" </dev/null >"$2" 2>&1 & server=$!; read -r _; kill -INT "$server"; wait "$server""#;
+const SUPERVISOR: &str = r#""$0" -D "$1" -k "$3" -p 5432 -c listen_addresses= </dev/null >"$2" 2>&1 & server=$!; read -r _; kill -INT "$server"; wait "$server""#;
 
 pub(super) struct Server {
     programs: PathBuf,
@@ -54,11 +53,12 @@ impl Server {
         if !made.status.success() {
             bail!("`initdb` failed: {}", String::from_utf8_lossy(&made.stderr).trim());
         }
-        let socket = folder.path().display().to_string().replace('\'', "''");
-        let settings = format!("listen_addresses = ''\nport = 5432\nunix_socket_directories = '{socket}'\n");
-        fs::write(data.join("postgresql.conf"), settings)?;
         let mut supervisor = command(Path::new("/bin/sh"));
-        supervisor.args(["-c", SUPERVISOR]).arg(programs.join("postgres")).arg(&data).arg(folder.path().join("said"));
+        supervisor
+            .args(["-c", SUPERVISOR])
+            .arg(programs.join("postgres"))
+            .arg(&data)
+            .args([folder.path().join("said"), folder.path().to_owned()]);
         let supervisor = supervisor.stdin(Stdio::piped()).spawn().context("cannot start `postgres`")?;
         let server = Self { programs, folder, supervisor };
         server.wait()?;

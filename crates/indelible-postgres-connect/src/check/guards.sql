@@ -17,12 +17,15 @@ with recursive home as (
 ), guarded as (
     select t.root, t.oid, pg_catalog.format('%I.%I', ($1)[1], c.relname) as place, c.relrowsecurity or c.relforcerowsecurity as hides
         from tables t join pg_catalog.pg_class c on c.oid = t.oid
+), others as (
+    select c.oid, pg_catalog.format('%I.%I', ($1)[1], c.relname) as place, c.relrowsecurity or c.relforcerowsecurity as hides
+        from pg_catalog.pg_class c join home h on h.oid = c.relnamespace where c.relkind in ('r', 'p') and c.oid not in (select t.oid from tables t)
 ), triggers as (
     select w.root, w.name, w.function, w.kind::int2 from unnest($3, $4, $5, $6) w(root, name, function, kind)
 ), functions as (
     select f.name, f.digest, f.definer::bool, 'search_path=' || f.path as config from unnest($7, $8, $9, $10) f(name, digest, definer, path)
 ), routines as (
-    select p.oid, p.proname::text as name, p.prosecdef,
+    select p.oid, p.proname::text as name, p.prosecdef, p.proisstrict as strict,
         pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(p.prosrc, 'UTF8')), 'hex') as digest, p.proconfig, p.proowner,
         coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)) as acl, p.oid::pg_catalog.regprocedure::text as place
         from pg_catalog.pg_proc p join home h on h.oid = p.pronamespace
@@ -78,6 +81,39 @@ with recursive home as (
             pg_catalog.format('`alter table %s disable row level security, no force row level security`', t.place)
         from guarded t where t.hides
     union all
+    select 'change', o.place, pg_catalog.format('it has a trigger `%s` that is not the log''s', g.tgname),
+            pg_catalog.format('find out who made it, then `drop trigger %I on %s`', g.tgname, o.place)
+        from others o join pg_catalog.pg_trigger g on g.tgrelid = o.oid where not g.tgisinternal
+    union all
+    select 'change', o.place, pg_catalog.format('it has a rule `%s`', r.rulename),
+            pg_catalog.format('find out who made it, then `drop rule %I on %s`', r.rulename, o.place)
+        from others o join pg_catalog.pg_rewrite r on r.ev_class = o.oid
+    union all
+    select 'change', o.place, 'it has row security, which hides rows',
+            pg_catalog.format('`alter table %s disable row level security, no force row level security`', o.place)
+        from others o where o.hides
+    union all
+    select 'change', i.identity, pg_catalog.format('it is no part of the log and belongs to `%s`, whose rights it lends', ($1)[2]),
+            pg_catalog.format('find out who made it, then `drop %s %s`', i.type, i.identity)
+        from pg_catalog.pg_shdepend d join master o on d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and d.refobjid = o.oid
+        cross join lateral pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) i
+        -- Default privileges are told by what they give.
+        where d.deptype = 'o' and d.classid <> 'pg_catalog.pg_default_acl'::pg_catalog.regclass and d.dbid = (select b.oid from pg_catalog.pg_database b where b.datname = pg_catalog.current_database())
+            and not exists (select from home h where d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.objid = h.oid)
+            and not exists (select from pg_catalog.pg_class c join home h on h.oid = c.relnamespace
+                where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = c.oid and c.relkind in ('r', 'p', 'S'))
+            and not exists (select from routines r where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.objid = r.oid)
+    union all
+    select 'change', t.oid::pg_catalog.regclass::text, 'it is a partition of the log in another schema',
+            pg_catalog.format('find out who made it; verify the log; then detach it')
+        from tables t join pg_catalog.pg_class c on c.oid = t.oid where c.relnamespace not in (select h.oid from home h)
+    union all
+    select case w.rolname when 'pg_write_all_data' then 'change' else 'read' end, 'role ' || r.rolname,
+            pg_catalog.format('it is a member of `%s`, and so may %s every table', w.rolname, case w.rolname when 'pg_write_all_data' then 'write' else 'read' end),
+            pg_catalog.format('`revoke %I from %I`', w.rolname, r.rolname)
+        from pg_catalog.pg_auth_members m join pg_catalog.pg_roles w on w.oid = m.roleid join pg_catalog.pg_roles r on r.oid = m.member
+        where w.rolname in ('pg_write_all_data', 'pg_read_all_data') and not r.rolsuper
+    union all
     select 'change', t.place, pg_catalog.format('it has a child table `%s` whose rows it shows', k.relname),
             pg_catalog.format('find out who made it, then `alter table %s no inherit %s`', k.oid::pg_catalog.regclass, t.place)
         from guarded t join pg_catalog.pg_inherits i on i.inhparent = t.oid join pg_catalog.pg_class k on k.oid = i.inhrelid where not k.relispartition
@@ -94,9 +130,11 @@ with recursive home as (
     union all
     select 'change', 'function ' || r.place, case when r.digest <> f.digest then 'it has another text'
             when r.prosecdef <> f.definer then 'it runs with the rights of another than its maker meant'
-            else pg_catalog.format('its settings are `%s`, not `%s`', coalesce(pg_catalog.array_to_string(r.proconfig, ';'), ''), f.config) end, null
+            when r.strict then 'it does nothing where an argument is NULL'
+            else pg_catalog.format('its settings are `%s`, not `%s`', coalesce(pg_catalog.array_to_string(r.proconfig, ';'), ''), f.config) end,
+            case when r.strict and r.digest = f.digest then pg_catalog.format('`alter function %s called on null input`', r.place) end
         from routines r join functions f on f.name = r.name
-        where r.digest <> f.digest or r.prosecdef <> f.definer or r.proconfig is distinct from array[f.config]
+        where r.digest <> f.digest or r.prosecdef <> f.definer or r.strict or r.proconfig is distinct from array[f.config]
     union all
     select 'change', t.kind || ' ' || t.place, pg_catalog.format('it belongs to `%s`, not to `%s`', pg_catalog.pg_get_userbyid(t.owner), ($1)[2]),
             pg_catalog.format('`alter %s %s owner to %I`', t.kind, t.place, ($1)[2])

@@ -132,6 +132,10 @@ end $$;
 create or replace function indelible.put_attachment(p_log bigint, p_digest bytea, p_part integer, p_content bytea) returns void
 language plpgsql security definer set search_path = pg_catalog, indelible, pg_temp as $$
 begin
+    -- Part 0 comes last: where it is, the attachment is whole, and nothing is added to it.
+    if exists (select from indelible.attachments a where a.log = p_log and a.digest = p_digest and a.part = 0) then
+        return;
+    end if;
     insert into indelible.attachments (log, digest, part, content) values (p_log, p_digest, p_part, p_content) on conflict do nothing;
 end $$;
 

@@ -6,13 +6,15 @@
 create or replace function indelible.nested_too_deep(p_entry bytea) returns boolean
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
+    -- A copy: each look at a byte of a compressed value would unpack all of it.
+    v_entry constant bytea := p_entry || bytea '';
     v_byte integer;
     v_depth integer := 0;
     v_quoted boolean := false;
     v_escaped boolean := false;
 begin
-    for n in 0 .. octet_length(p_entry) - 1 loop
-        v_byte := get_byte(p_entry, n);
+    for n in 0 .. octet_length(v_entry) - 1 loop
+        v_byte := get_byte(v_entry, n);
         if v_escaped then
             v_escaped := false;
         elsif v_quoted then

@@ -103,6 +103,20 @@ told! {
         => "`function indelible.mine()`: it is not the log's", true;
     a_function_with_another_owner: "alter function indelible.publish owner to postgres"
         => "it belongs to `postgres`", true;
+    a_function_that_passes_over_nulls: "alter function indelible.append_commit strict"
+        => "it does nothing where an argument is NULL", true;
+    a_trigger_where_none_belongs: "create trigger quiet before insert on indelible.bounded for each row execute function suppress_redundant_updates_trigger()"
+        => "`indelible.bounded`: it has a trigger `quiet`", true;
+    a_rule_where_none_belongs: "create rule quiet as on insert to indelible.bounded do instead nothing"
+        => "`indelible.bounded`: it has a rule `quiet`", true;
+    a_function_elsewhere_that_lends_the_owners_rights: "create function public.fix() returns void security definer language sql as ''; alter function public.fix owner to indelible_owner"
+        => "`public.fix()`: it is no part of the log", true;
+    an_operator_of_the_owners: "create function public.never(jsonb, jsonb) returns boolean language sql as 'select false'; create operator indelible.? (leftarg = jsonb, rightarg = jsonb, function = public.never); alter operator indelible.? (jsonb, jsonb) owner to indelible_owner"
+        => "it is no part of the log", true;
+    writing_everywhere: "grant pg_write_all_data to mallory"
+        => "`role mallory`: it is a member of `pg_write_all_data`", true;
+    reading_everywhere: "grant pg_read_all_data to mallory"
+        => "`role mallory`: it is a member of `pg_read_all_data`", false;
     a_table_with_another_owner: "alter table indelible.bounded owner to postgres"
         => "`table indelible.bounded`: it belongs to `postgres`", true;
 }

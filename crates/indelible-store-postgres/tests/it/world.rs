@@ -91,7 +91,7 @@ impl World {
         self.try_verify(database, origin, false).unwrap()
     }
 
-    fn try_verify(&self, database: &Database, origin: &str, strict: bool) -> Result<Report, VerifyError> {
+    pub(crate) fn try_verify(&self, database: &Database, origin: &str, strict: bool) -> Result<Report, VerifyError> {
         let driver = PostgresDriver::new(database.clone(), Some(origin.to_owned()));
         let reader = driver.reader_of_entry_zero()?;
         let request = Request {

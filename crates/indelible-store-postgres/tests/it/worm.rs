@@ -178,7 +178,12 @@ fn a_superuser_is_refused_too_until_the_guard_is_gone_and_then_verification_tell
             "update indelible.tree_hashes set hashes = overlay(hashes placing sha256('x') from 1 for 32) where level = 0 and first = 0",
             Verdict::Damaged,
         ),
+        (
+            "insert into indelible.entries select log, idx, batch, 'infinity', entry, mac from indelible.entries where idx = 7",
+            Verdict::Tampered,
+        ),
         ("update indelible.heads set size = 60", Verdict::Damaged),
+        ("update indelible.heads set last_leaf = sha256('x')", Verdict::Damaged),
         ("delete from indelible.checkpoints where number = 1", Verdict::Tampered),
     ] {
         let name = DATABASE;
@@ -233,6 +238,50 @@ fn entries_cut_off_behind_the_newest_checkpoint_are_told() {
     let truncated =
         |f: &indelible::verify::Finding| f.kind == indelible::verify::Kind::Truncated && f.index == Some(first + 1);
     assert!(report.findings.iter().any(truncated), "{:#?}", report.findings);
+}
+
+#[test]
+fn a_stolen_writer_login_cannot_spoil_an_attachment() {
+    let Some(server) = start() else { return };
+    let world = filled(&server);
+    let driver = PostgresDriver::new(server.open("writer", DATABASE, settings()), None);
+    let log = Log::open_in(&driver, &world.keys, options()).unwrap();
+    let put = |digest: &str, part: u32| {
+        let sql = format!("select indelible.put_attachment(1, decode('{digest}', 'hex'), {part}, 'garbage')");
+        server.try_sql_as("writer", DATABASE, &sql).unwrap();
+    };
+    let digest = indelible_core::hex::encode(&log.put_attachment(b"a contract").unwrap());
+    let event = format!(
+        r#"{{"action":"contract.sign","actor":{{"id":"mara","type":"user"}},"attachments":[{{"digest":"sha256:{digest}","media_type":"text/plain","name":"contract","size":10}}]}}"#
+    );
+    log.append_json(event.as_bytes()).unwrap();
+    put(&digest, 99);
+    put(&digest, 0);
+    // The content is the same, whoever puts it again.
+    log.put_attachment(b"a contract").unwrap();
+    log.checkpoint().unwrap();
+    world.expect(&server, ORIGIN, Verdict::Intact);
+    // What was put before is told to whoever would name it.
+    let known = server.try_sql(DATABASE, "select encode(sha256('another'), 'hex')").unwrap();
+    put(&known, 0);
+    let told = log.put_attachment(b"another").unwrap_err().to_string();
+    assert!(told.contains("another content"), "{told}");
+    log.close().unwrap();
+}
+
+#[test]
+fn a_function_that_answers_nothing_acknowledges_nothing() {
+    let Some(server) = start() else { return };
+    let world = filled(&server);
+    let driver = PostgresDriver::new(server.open("writer", DATABASE, settings()), None);
+    let options = indelible::Options { keeper: Some(indelible::Keeper::manual()), ..options() };
+    let log = Log::open_in(&driver, &world.keys, options).unwrap();
+    let last = log.append_json(&event(50)).unwrap().index;
+    // Called with a NULL, as a batch is that names no checkpoint, it does nothing now and says nothing.
+    server.try_sql(DATABASE, "alter function indelible.append_commit strict").unwrap();
+    let told = log.append_json(&event(51)).unwrap_err();
+    assert!(indelible::error::chain(&told).contains("append_commit"), "{told:?}");
+    assert_eq!(server.try_sql(DATABASE, "select max(idx) from indelible.entries").unwrap(), last.to_string());
 }
 
 #[test]

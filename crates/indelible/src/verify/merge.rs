@@ -639,6 +639,13 @@ impl<'a> Merger<'a> {
         }
         // A size whose last entry is the one found last is itself what is wrong; the check of the derived data tells it.
         let durable = durable.filter(|durable| durable.last_leaf != Some(self.last_leaf));
+        if durable.is_some_and(|durable| durable.last_leaf.is_some() && durable.size == self.expected) {
+            let detail = format!(
+                "the record of the log's end names another last entry than entry {}",
+                self.expected.saturating_sub(1)
+            );
+            self.add(finding(Kind::Derived, None, detail));
+        }
         let end = known.map_or(0, |(size, _)| size).max(durable.map_or(0, |durable| durable.size));
         if self.expected < end {
             self.cut_short(end, known, behind)?;

@@ -122,6 +122,16 @@ pub enum VerifyError {
         /// What was asked for and what is there.
         detail: String,
     },
+    /// A copy that another server feeds has not got so far.
+    #[error(
+        "this is a standby, which has {has} entries, and the newest head covers {wants}: it has not come so far, or its primary was rolled back; wait for it, or verify the primary"
+    )]
+    Behind {
+        /// Entries that are here.
+        has: u64,
+        /// Entries that there should be.
+        wants: u64,
+    },
     /// What the caller gave cannot be used.
     #[error("{0}")]
     Input(String),
@@ -182,6 +192,12 @@ pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Verif
     let newest_kept = head.as_ref().filter(|_| request.head_required).map(|(record, _)| record.kept);
     // Before the scan: a writer that comes later makes more durable than the scan has seen.
     let durable = durable(store, held)?;
+    if let (Some(newest), Some(durable)) = (newest, durable)
+        && durable.size < newest.head.size.0
+        && store.may_lag()?
+    {
+        return Err(VerifyError::Behind { has: durable.size, wants: newest.head.size.0 });
+    }
     let vouched = fixed.iter().map(|anchor| anchor.head.size.0).max().unwrap_or(0);
     let setup = Setup {
         store,
@@ -447,7 +463,10 @@ fn durable(store: &dyn Reader, held: bool) -> Result<Option<Durable>, VerifyErro
         Ok(word) => Ok(word),
         // Told with the other derived files.
         Err(error) if wrong_type(&error).is_some() => Ok(None),
-        Err(StoreError::Io { step, place, source }) => Err(StoreError::Io { step, place, source }.into()),
+        // Not what is stored is wrong: it could not be read now.
+        Err(error @ (StoreError::Io { .. } | StoreError::Database { .. } | StoreError::TryAgain { .. })) => {
+            Err(error.into())
+        }
         Err(_) => Ok(None),
     }
 }
