@@ -17,8 +17,11 @@ with recursive home as (
 ), guarded as (
     select t.root, t.oid, pg_catalog.format('%I.%I', ($1)[1], c.relname) as place, c.relrowsecurity or c.relforcerowsecurity as hides
         from tables t join pg_catalog.pg_class c on c.oid = t.oid
-), others as (
-    select c.oid, pg_catalog.format('%I.%I', ($1)[1], c.relname) as place, c.relrowsecurity or c.relforcerowsecurity as hides
+), watched as (
+    -- Tables without guards of their own carry no trigger either: no name of one is theirs.
+    select g.root, g.oid, g.place, g.hides from guarded g
+    union all
+    select null, c.oid, pg_catalog.format('%I.%I', ($1)[1], c.relname), c.relrowsecurity or c.relforcerowsecurity
         from pg_catalog.pg_class c join home h on h.oid = c.relnamespace where c.relkind in ('r', 'p') and c.oid not in (select t.oid from tables t)
 ), triggers as (
     select w.root, w.name, w.function, w.kind::int2 from unnest($3, $4, $5, $6) w(root, name, function, kind)
@@ -70,28 +73,16 @@ with recursive home as (
     union all
     select 'change', t.place, pg_catalog.format('it has a trigger `%s` that is not the log''s', g.tgname),
             pg_catalog.format('find out who made it, then `drop trigger %I on %s`', g.tgname, t.place)
-        from guarded t join pg_catalog.pg_trigger g on g.tgrelid = t.oid
+        from watched t join pg_catalog.pg_trigger g on g.tgrelid = t.oid
         where not g.tgisinternal and not exists (select from triggers w where w.root = t.root and w.name = g.tgname)
     union all
     select 'change', t.place, pg_catalog.format('it has a rule `%s`', r.rulename),
             pg_catalog.format('find out who made it, then `drop rule %I on %s`', r.rulename, t.place)
-        from guarded t join pg_catalog.pg_rewrite r on r.ev_class = t.oid
+        from watched t join pg_catalog.pg_rewrite r on r.ev_class = t.oid
     union all
     select 'change', t.place, 'it has row security, which hides rows',
             pg_catalog.format('`alter table %s disable row level security, no force row level security`', t.place)
-        from guarded t where t.hides
-    union all
-    select 'change', o.place, pg_catalog.format('it has a trigger `%s` that is not the log''s', g.tgname),
-            pg_catalog.format('find out who made it, then `drop trigger %I on %s`', g.tgname, o.place)
-        from others o join pg_catalog.pg_trigger g on g.tgrelid = o.oid where not g.tgisinternal
-    union all
-    select 'change', o.place, pg_catalog.format('it has a rule `%s`', r.rulename),
-            pg_catalog.format('find out who made it, then `drop rule %I on %s`', r.rulename, o.place)
-        from others o join pg_catalog.pg_rewrite r on r.ev_class = o.oid
-    union all
-    select 'change', o.place, 'it has row security, which hides rows',
-            pg_catalog.format('`alter table %s disable row level security, no force row level security`', o.place)
-        from others o where o.hides
+        from watched t where t.hides
     union all
     select 'change', i.identity, pg_catalog.format('it is no part of the log and belongs to `%s`, whose rights it lends', ($1)[2]),
             pg_catalog.format('find out who made it, then `drop %s %s`', i.type, i.identity)
