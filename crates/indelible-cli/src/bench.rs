@@ -11,6 +11,7 @@
 //! | [`memory`] | the most memory that a child process had |
 //! | [`ceiling`] | the bare loops |
 //! | [`events`] | the events that are recorded, and their stored lines |
+//! | `stores` | the same for databases |
 //! | [`report`] | conditions, rows, the table |
 
 mod ceiling;
@@ -19,6 +20,8 @@ mod memory;
 mod place;
 mod reading;
 mod report;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod stores;
 mod writing;
 
 use std::{
@@ -53,6 +56,11 @@ pub(crate) struct BenchArgs {
     /// Where to make the logs; by default a temporary directory in the current one. The file system there is what is measured
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Measure a log in a database instead of a directory: `sqlite`; `postgres`, for a server of the benchmark's own; or the `postgres://…` of a superuser, where
+    /// a database is made and dropped again
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    #[arg(long, value_name = "STORE", conflicts_with = "only")]
+    store: Option<stores::Store>,
     /// Measure only these, separated by commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
@@ -72,8 +80,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         .prefix(".indelible-bench-")
         .tempdir_in(&parent)
         .with_context(|| format!("cannot make a directory for the benchmark in `{}`", parent.display()))?;
-    let bench = Bench::new(dir.path(), args)?;
-    let report = bench.measure()?;
+    let report = measure(dir.path(), args)?;
     let mut out = std::io::stdout().lock();
     if args.json {
         report.write_json(&mut out)?
@@ -82,6 +89,14 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     out.flush()?;
     dir.close().context("cannot remove the benchmark's directory")
+}
+
+fn measure(dir: &Path, args: &BenchArgs) -> anyhow::Result<Report> {
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    if let Some(store) = &args.store {
+        return stores::measure(store, dir, args.events);
+    }
+    Bench::new(dir, args)?.measure()
 }
 
 /// What all measurements share.

@@ -136,6 +136,9 @@ pub(crate) struct LogsArgs {
     /// Where the logs are: a directory that holds `registry/` and `logs/`, or a database
     #[arg(long, global = true, env = "INDELIBLE_ROOT", value_name = "PLACE")]
     pub(crate) root: Option<Root>,
+    /// The registry's name, so that another root in its place is noticed; in a database, `PLACE#NAME` says the same
+    #[arg(long, global = true, env = "INDELIBLE_REGISTRY", value_name = "NAME")]
+    pub(crate) registry: Option<String>,
     #[command(subcommand)]
     pub(crate) command: LogsCommand,
 }
@@ -259,6 +262,8 @@ pub(crate) enum StoreRole {
     Relay,
     /// Records through the outbox
     Source,
+    /// Takes bodies away that the log says were pruned
+    Retention,
 }
 
 #[cfg(feature = "postgres")]
@@ -269,6 +274,7 @@ impl StoreRole {
             Self::Reader => "audit_reader",
             Self::Relay => "audit_relay",
             Self::Source => "audit_source",
+            Self::Retention => "audit_retention",
         }
     }
 
@@ -286,7 +292,7 @@ pub(crate) enum TriggersCommand {
         #[arg(value_name = "URL")]
         place: Location,
         /// The table, like `public.accounts`
-        table: String,
+        table: Option<String>,
         /// Columns that are left out, separated by commas
         #[arg(long, value_delimiter = ',')]
         except: Vec<String>,
@@ -297,7 +303,7 @@ pub(crate) enum TriggersCommand {
         #[arg(value_name = "URL")]
         place: Location,
         /// The table
-        table: String,
+        table: Option<String>,
     },
 }
 
@@ -475,6 +481,8 @@ pub(crate) enum LogCommand {
     Repair,
     /// Put on record why entries are absent; excuses no change
     Explain(ExplainArgs),
+    /// Take bodies away by policy, on record: their hashes stay, and verification stays intact. In PostgreSQL only
+    Prune(PruneArgs),
     /// Go on under a new name after a restore or the loss of the head record
     Succeed(SucceedArgs),
 }
@@ -487,6 +495,22 @@ pub(crate) struct ExplainArgs {
     /// Why they are absent
     #[arg(long)]
     pub(crate) reason: String,
+}
+
+#[derive(Args)]
+pub(crate) struct PruneArgs {
+    /// First and last entry, like `100..199`. Control records in it stay
+    #[arg(value_parser = parse_range, required_unless_present = "record", requires = "reason")]
+    pub(crate) range: Option<(u64, u64)>,
+    /// Why, as the log is to say
+    #[arg(long, value_name = "TEXT", requires = "range")]
+    pub(crate) reason: Option<String>,
+    /// Only say it in the log, and print the index of the entry that does: another login takes the bodies away
+    #[arg(long, requires = "range")]
+    pub(crate) record_only: bool,
+    /// Take away what this entry says was pruned: recorded with `--record-only`, or broken off. Needs no keys
+    #[arg(long, value_name = "INDEX", conflicts_with = "range")]
+    pub(crate) record: Option<u64>,
 }
 
 #[derive(Args)]

@@ -19,7 +19,7 @@ mod hands;
 #[cfg(feature = "postgres")]
 mod outbox;
 #[cfg(feature = "postgres")]
-mod postgres;
+pub(crate) mod postgres;
 mod show;
 mod stage;
 mod table;

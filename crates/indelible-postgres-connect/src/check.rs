@@ -18,7 +18,8 @@ use tokio_postgres::{
 };
 
 pub use guards::{
-    Allows, Expected, ExpectedFunction, ExpectedRight, ExpectedTrigger, GuardFault, GuardedTable, QUESTION,
+    Allows, Expected, ExpectedExpression, ExpectedFunction, ExpectedRight, ExpectedTrigger, GuardFault, GuardedTable,
+    QUESTION,
 };
 pub use replication::{Replication, Standby};
 pub use role::Role;

@@ -11,12 +11,17 @@ use indelible::{
     verify::{Report, Request, Verdict, VerifyError, verify},
 };
 use indelible_core::{
+    control::Control,
     entry::{BodyKind, EntryRef, Line},
     head::HeadRecord,
     note::{NoteSigner as _, VerifyingKey},
     tree::LeafIndex,
 };
-use indelible_store::store::{Reader, StoreError, parse_line};
+use indelible_keys::KeyError;
+use indelible_store::{
+    driver::Driver,
+    store::{Reader, StoreError, parse_line},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -57,6 +62,18 @@ pub enum RegistryError {
         origin: String,
         /// Where.
         root: String,
+    },
+    /// Another registry stands in this root.
+    #[error(
+        "`{root}` holds the registry `{found}`, not `{wanted}`: another root was put in its place, or another is meant; `indelible verify` of `{wanted}` says what the head store knows of it"
+    )]
+    Other {
+        /// Where.
+        root: String,
+        /// What is there.
+        found: String,
+        /// What was asked for.
+        wanted: String,
     },
     /// The log is registered already.
     #[error("`{origin}` is registered already, by entry {index} of the registry: a name is used once")]
@@ -186,6 +203,20 @@ impl Registry {
         Ok(Self { root, place, options })
     }
 
+    /// The same, where its registry is known to have this name: a root of the same keys with another registry is refused.
+    ///
+    /// # Errors
+    /// [`RegistryError::Other`]; [`RegistryError::Log`] where there is none.
+    pub fn open_named(root: Root, name: &str, options: Options) -> Result<Self, RegistryError> {
+        let registry = Self::open(root, options)?;
+        let found = registry.place.driver(&registry.options)?.reader_of_entry_zero()?.info().origin.clone();
+        if found != name {
+            let (root, wanted) = (registry.root.to_string(), name.to_owned());
+            return Err(RegistryError::Other { root, found, wanted });
+        }
+        Ok(registry)
+    }
+
     /// Where the registry's own log is.
     #[must_use]
     pub fn place(&self) -> &Location {
@@ -211,6 +242,8 @@ impl Registry {
         if let Some(known) = self.registered()?.remove(origin) {
             return Err(RegistryError::Taken { origin: origin.to_owned(), index: known.index });
         }
+        // Before anything is made: keys that the registry does not know could make a log, and not register it.
+        let registry = self.open_own(keys)?;
         let place = self.root.log(origin);
         let driver = place.driver(&self.options)?;
         let log = if driver.exists()? {
@@ -218,8 +251,8 @@ impl Registry {
         } else {
             Log::create_in(&*driver, origin, keys, self.options.clone())?
         };
-        self.record(
-            keys,
+        record(
+            &registry,
             "log.create",
             origin,
             &json!({
@@ -237,6 +270,7 @@ impl Registry {
     /// [`RegistryError`]; [`LogError::Frozen`] in it where the registry knows already.
     pub fn freeze(&self, origin: &str, keys: &KeyRing, reason: &str) -> Result<Frozen, RegistryError> {
         let known = self.find(origin)?;
+        let registry = self.open_own(keys)?;
         let driver = self.root.log(origin).driver(&self.options)?;
         let head = match manage::freeze(&*driver, keys, &self.options, reason) {
             Err(LogError::Frozen { .. }) if known.frozen.is_none() => self.frozen_head(origin, keys)?,
@@ -245,8 +279,8 @@ impl Registry {
         let tree_size = tree_size_of(head.checkpoint.as_bytes()).unwrap_or(0);
         let reason = head.frozen.unwrap_or_else(|| reason.to_owned());
         let frozen = Frozen { checkpoint: head.checkpoint, tree_size, reason };
-        self.record(
-            keys,
+        record(
+            &registry,
             "log.freeze",
             origin,
             &json!({
@@ -265,17 +299,14 @@ impl Registry {
         heads.load(origin)?.ok_or_else(missing)
     }
 
-    fn record(&self, keys: &KeyRing, action: &str, origin: &str, details: &Value) -> Result<(), RegistryError> {
-        let event = json!({
-            "action": action,
-            "actor": { "id": "indelible", "type": "system" },
-            "details": details,
-            "kind": "admin",
-            "targets": [{ "id": origin, "type": "log" }],
-        });
-        let log = Log::open_in(&*self.place.driver(&self.options)?, keys, self.options.clone())?;
-        log.append_json(event.to_string().as_bytes())?;
-        Ok(log.close()?)
+    /// The registry's own log, for writing.
+    fn open_own(&self, keys: &KeyRing) -> Result<Log, RegistryError> {
+        let driver = self.place.driver(&self.options)?;
+        Log::open_in(&*driver, keys, self.options.clone()).map_err(|error| match error {
+            // Whose keys have no head of it may simply have named others.
+            LogError::HeadMissing { .. } => foreign_keys(&*driver, keys).unwrap_or(error).into(),
+            error => error.into(),
+        })
     }
 
     /// What the registry says of one log.
@@ -389,6 +420,28 @@ impl Registry {
         };
         Ok(verify(&*reader, &request)?)
     }
+}
+
+/// That the registry was made with other keys, where its entry 0 names them.
+fn foreign_keys(driver: &dyn Driver, keys: &KeyRing) -> Option<LogError> {
+    let stored = indelible::log::get(&*driver.reader().ok()?, LeafIndex(0)).ok()?;
+    let Ok(Control::LogCreated(created)) = Control::parse(EntryRef::parse(&stored.entry).ok()?.body) else {
+        return None;
+    };
+    let (wanted, held) = (created.entry_key.id, keys.entry_key_id());
+    (wanted != held).then(|| KeyError::NotThisLog { wanted, held }.into())
+}
+
+fn record(registry: &Log, action: &str, origin: &str, details: &Value) -> Result<(), RegistryError> {
+    let event = json!({
+        "action": action,
+        "actor": { "id": "indelible", "type": "system" },
+        "details": details,
+        "kind": "admin",
+        "targets": [{ "id": origin, "type": "log" }],
+    });
+    registry.append_json(event.to_string().as_bytes())?;
+    Ok(registry.close()?)
 }
 
 /// How many entries a checkpoint covers.

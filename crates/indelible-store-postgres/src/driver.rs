@@ -11,13 +11,14 @@ use indelible_core::{
 use indelible_store::{
     driver::{Driver, Leased, Recovered, TailCheck},
     follow::Follower,
-    store::{LogInfo, Reader, StoreError, Writer, parse_line},
+    store::{LogInfo, PrunedRange, Reader, StoreError, Writer, parse_line},
 };
 use tokio_postgres::Row;
 
 use crate::{
     call::{Call, Param},
     database::Database,
+    pruned,
     reader::PostgresReader,
     rebuild::rebuild,
     schema,
@@ -158,6 +159,12 @@ impl Driver for PostgresDriver {
         let reader = self.open()?;
         self.check_guards()?;
         Ok(Box::new(Shared { reader }))
+    }
+
+    fn prune(&self, range: &PrunedRange, told: &mut dyn FnMut(u64)) -> Result<u64, StoreError> {
+        let reader = self.open()?;
+        self.check_guards()?;
+        pruned::prune(&self.database, reader.log, range, told)
     }
 
     /// Needs a login that may act as `indelible_owner`.

@@ -109,11 +109,10 @@ impl Fault {
             // `23505`: the row is there already, in a month where `append_commit` does not look.
             Some("IDE01" | "IDT01" | "23505") => StoreError::Contradiction { place, detail: message },
             Some("IDN01") => StoreError::NotALog { place, detail: message },
+            Some("IDP01") => StoreError::NotPruned { place, detail: message },
             Some("IDX01") => StoreError::Exists { place },
             Some("42501") => {
-                let detail = format!(
-                    "{message}: this login lacks a right; `indelible store grant writer|reader|relay|source LOGIN` gives what appending, reading, relaying or recording needs, and `store migrate` needs a login that may create roles and owns the database"
-                );
+                let detail = format!("{message}: this login lacks a right; {}", right_for(step, &message));
                 StoreError::Unfit { place, detail }
             }
             Some("3F000" | "42P01" | "42883") => StoreError::Unfit {
@@ -130,6 +129,24 @@ impl Fault {
     }
 }
 
+/// What gives the right that a step needs.
+fn right_for(step: &str, message: &str) -> &'static str {
+    if message.contains("set role") || message.contains("indelible_owner") {
+        return "this acts as `indelible_owner`, which nobody logs in as: run it as a superuser";
+    }
+    match step {
+        "take events from the outbox" | "empty the outbox" => "`indelible store grant relay LOGIN` gives it",
+        "prune entries" => "`indelible store grant retention LOGIN` gives it",
+        "install triggers" | "remove triggers" => {
+            "triggers are put on a table by who owns it, with what `indelible store grant source LOGIN` gives"
+        }
+        "migrate the schema" | "grant a role" => {
+            "this needs a login that may create roles and owns the database, or a superuser"
+        }
+        _ => "`indelible store grant writer|reader LOGIN` gives what appending or reading needs",
+    }
+}
+
 fn has_io_source(error: &tokio_postgres::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
@@ -139,4 +156,23 @@ fn has_io_source(error: &tokio_postgres::Error) -> bool {
         source = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_right_names_the_one_role_that_has_it() {
+        for (step, message, words) in [
+            ("take events from the outbox", "permission denied for function outbox_take", "grant relay LOGIN"),
+            ("prune entries", "permission denied for function prune", "grant retention LOGIN"),
+            ("install triggers", "must be owner of table accounts", "who owns it"),
+            ("clear the search rows", "permission denied to set role \"indelible_owner\"", "as a superuser"),
+            ("read entries", "permission denied for table entries", "grant writer|reader LOGIN"),
+        ] {
+            let told = right_for(step, message);
+            assert!(told.contains(words), "{step}: {told}");
+        }
+    }
 }

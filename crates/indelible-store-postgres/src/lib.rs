@@ -9,12 +9,15 @@
 //! transaction mode may stand between. The calls block; they run on a small runtime of the handle's own and may be made from any thread, inside another runtime
 //! too. Tables, triggers, roles and functions are in `src/sql/`. Chain, tree and signatures are the engine's.
 
+#[cfg(feature = "bench")]
+pub mod bare;
 mod call;
 mod database;
 mod driver;
 mod expected;
 mod fault;
 mod outbox;
+mod pruned;
 mod reader;
 mod rebuild;
 mod schema;

@@ -45,6 +45,10 @@ const PIECE: &str = "select idx, batch, entry, mac,
     from indelible.entries where log = $1 and idx >= $2 and idx < $3 order by idx, recorded_at";
 const BOUNDARY: &str =
     "select idx from indelible.entries where log = $1 and idx >= $2 and idx < $3 order by idx offset $4 limit 1";
+/// Where the log ends, and whether an entry's body was pruned.
+const GAP: &str =
+    "select h.size, exists (select from indelible.pruned p where p.log = h.log and $2 between p.first and p.last)
+    from indelible.heads h where h.log = $1";
 const TREE_SIZE: &str = "select size from indelible.trees where log = $1";
 const HASHES: &str = "select first, hashes from indelible.tree_hashes
     where log = $1 and level = $2 and first >= $3 and first < $4 order by first";
@@ -174,8 +178,8 @@ impl PostgresReader {
         Call::new(READ, params)
     }
 
-    /// The lines of consecutive rows.
-    pub(crate) fn chunk(&self, from: LeafIndex, max_bytes: usize, rows: &[Row]) -> Result<Chunk, StoreError> {
+    /// The lines of consecutive rows; `None` where none begins at `from`.
+    pub(crate) fn chunk(&self, from: LeafIndex, max_bytes: usize, rows: &[Row]) -> Result<Option<Chunk>, StoreError> {
         let mut chunk = Chunk { first: from.0, bytes: Vec::with_capacity(max_bytes.min(1 << 20)) };
         for (next, row) in (signed(from.0)..).zip(rows) {
             let stored = Stored::of(row).map_err(self.broken(READ_STEP))?;
@@ -189,14 +193,30 @@ impl PostgresReader {
             }
             stored.push_line(&mut chunk.bytes);
         }
-        if !chunk.bytes.is_empty() {
-            return Ok(chunk);
+        Ok(Some(chunk).filter(|chunk| !chunk.bytes.is_empty()))
+    }
+
+    /// What [`PostgresReader::nothing_at`] is told by.
+    pub(crate) fn gap_call(&self, from: LeafIndex) -> Call {
+        Call::new(GAP, vec![self.mine(), Param::Big(signed(from.0))])
+    }
+
+    /// Why no row stands at an index.
+    pub(crate) fn nothing_at(&self, from: LeafIndex, rows: &[Row]) -> StoreError {
+        let row = rows.first().ok_or_else(|| self.head_missing());
+        let said = row.and_then(|row| {
+            let said = row.try_get::<_, i64>(0).and_then(|size| Ok((unsigned(size), row.try_get::<_, bool>(1)?)));
+            said.map_err(self.broken(READ_STEP))
+        });
+        match said {
+            Err(error) => error,
+            Ok((size, _)) if from.0 >= size => StoreError::NoEntry { index: from.0, size },
+            Ok((_, true)) => StoreError::Absent { index: from.0 },
+            Ok((_, false)) => {
+                let detail = "it has no row, and was not pruned".to_owned();
+                StoreError::Evidence { index: from.0, detail }
+            }
         }
-        let size = self.size()?;
-        if from.0 >= size.0 {
-            return Err(StoreError::NoEntry { index: from.0, size: size.0 });
-        }
-        Err(StoreError::Absent { index: from.0 })
     }
 
     /// What [`PostgresReader::note_of`] reads of a kept checkpoint.
@@ -309,7 +329,7 @@ impl PostgresReader {
 
     /// As long as a scan of the entries, so only where ids are compared as well.
     fn check_search(&self, scanned: &Scanned<'_>, faults: &mut Vec<DerivedFault>) -> Result<(), StoreError> {
-        if scanned.ids.is_none() {
+        if !scanned.strict {
             return Ok(());
         }
         let SearchCheck { faults: found, more, .. } = match search::check(&self.database, self.log) {
@@ -398,24 +418,38 @@ impl Reader for PostgresReader {
 
     fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
         let rows = self.database.read(READ_STEP, self.read_call(from, max_bytes))?;
-        self.chunk(from, max_bytes, &rows)
+        match self.chunk(from, max_bytes, &rows)? {
+            Some(chunk) => Ok(chunk),
+            None => Err(self.nothing_at(from, &self.database.read(READ_STEP, self.gap_call(from))?)),
+        }
     }
 
+    /// One run for each stretch of rows; what lies between two was pruned, by the log's own word. What is missing within one is missing.
     fn runs(&self) -> Result<Vec<Run>, StoreError> {
         let (bytes, end, _) = self.extent()?;
-        Ok(vec![Run { first: 0, place: self.place.clone(), bytes, beyond: 0, closed: false, end: Some(end) }])
+        let mut bytes = Some(bytes);
+        let run = |(first, end)| Run {
+            first,
+            place: self.place.clone(),
+            // Nobody counts the bytes of each.
+            bytes: bytes.take().unwrap_or(0),
+            beyond: 0,
+            closed: false,
+            end: Some(end),
+        };
+        Ok(self.stretches(end)?.into_iter().map(run).collect())
     }
 
     fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError> {
         let (_, now, most) = self.extent()?;
         let end = run.end.unwrap_or(now);
         let mut pieces = Vec::new();
-        let mut from = 0;
+        let mut from = run.first;
         // An index far beyond what the tables can hold was put there by somebody: then the rows are asked where they are.
-        let dense = end <= most.saturating_mul(2) + PIECE_ROWS;
+        let dense = end.saturating_sub(run.first) <= most.saturating_mul(2) + PIECE_ROWS;
         while from < end {
             let to = if dense { (from + PIECE_ROWS).min(end) } else { self.boundary(from, end)? };
-            pieces.push(Piece { offset: from, bytes: 0, unit: from, units: to - from });
+            pieces.push(Piece { offset: from - run.first, bytes: 0, unit: from, units: to - from });
             from = to;
         }
         Ok(pieces)

@@ -16,6 +16,7 @@ use crate::{
     call::{Call, Param, bigs, byteas, smalls},
     database::{Database, Session},
     fault::Fault,
+    pruned::gaps,
     reader::cut_runs,
     search,
     turn::signed,
@@ -28,7 +29,9 @@ const CLOSE: &str = "alter table indelible.tree_hashes enable always trigger ref
     alter table indelible.ids enable always trigger refuse_change; alter table indelible.trees enable always trigger refuse_change; commit";
 const LOCK: &str = "select size from indelible.trees where log = $1 for update";
 const CLEAR_TREE: &str = "delete from indelible.tree_hashes where log = $1";
-const CLEAR_IDS: &str = "delete from indelible.ids where log = $1";
+/// What is pruned has its ids here alone.
+const CLEAR_IDS: &str = "delete from indelible.ids i where i.log = $1
+    and not exists (select from unnest($2, $3) g(first, behind) where i.idx >= g.first and i.idx < g.behind)";
 const ADD_HASHES: &str = "insert into indelible.tree_hashes (log, level, first, hashes)
     select $1, u.level, u.first, u.hashes from unnest($2, $3, $4) u(level, first, hashes)";
 const ADD_IDS: &str =
@@ -37,6 +40,8 @@ const SET_SIZE: &str = "update indelible.trees set size = $2 where log = $1";
 
 /// Bytes of lines that are read at a time.
 const READ: usize = 1 << 20;
+/// Hashes of pruned entries that are read at a time.
+const HASHES: u64 = 1 << 16;
 
 /// What one chunk of entries adds.
 #[derive(Default)]
@@ -80,12 +85,25 @@ impl Added {
 pub(crate) fn rebuild(database: &Database, log: i64, reader: &dyn Reader, head: &TreeHead) -> Result<(), StoreError> {
     let mine = || vec![Param::Big(log)];
     let mut session = begin(database, log)?;
-    session = run(database, session, vec![Call::new(CLEAR_TREE, mine()), Call::new(CLEAR_IDS, mine())])?;
+    let gaps = gaps(&reader.runs()?);
+    let (first, behind): (Vec<i64>, Vec<i64>) = gaps.iter().map(|gap| (signed(gap.0), signed(gap.1))).unzip();
+    let ids = vec![Param::Big(log), bigs(&first), bigs(&behind)];
+    session = run(database, session, vec![Call::new(CLEAR_TREE, mine()), Call::new(CLEAR_IDS, ids)])?;
     let size = reader.size()?.0;
     let (mut frontier, mut lens, mut next) = (Frontier::new(), [0; 9], 0);
+    let mut gaps = gaps.into_iter().peekable();
     while next < size {
-        let chunk = reader.read(LeafIndex(next), READ)?;
         let mut added = Added::default();
+        if let Some((_, behind)) = gaps.next_if(|gap| gap.0 == next) {
+            for leaf in pruned_leaves(reader, next, behind.min(head.size.0))? {
+                added.hash(0, leaf);
+                frontier.push_with(leaf, &mut |level, hash| added.hash(usize::from(level), hash));
+            }
+            next = behind;
+            session = run(database, session, added.calls(log, &mut lens))?;
+            continue;
+        }
+        let chunk = reader.read(LeafIndex(next), READ)?;
         for line in chunk.lines() {
             let line = parse_line(line, next)?;
             added.ids.extend(id_of(&line).map(|id| (id, signed(next))));
@@ -106,6 +124,17 @@ pub(crate) fn rebuild(database: &Database, log: i64, reader: &dyn Reader, head: 
         run(database, session, vec![Call::new(SET_SIZE, vec![Param::Big(log), Param::Big(signed(head.size.0))])])?;
     database.run_told("rebuild the tree and the ids", async move { session.batch(CLOSE).await })?;
     search::mend(database, log)
+}
+
+/// The hashes of what is pruned, as they were before all of this began: other sessions do not see yet what it takes away.
+fn pruned_leaves(reader: &dyn Reader, first: u64, behind: u64) -> Result<Vec<Hash>, StoreError> {
+    let (mut leaves, mut next) = (Vec::new(), first);
+    while next < behind {
+        let count = usize::try_from((behind - next).min(HASHES)).unwrap_or(1);
+        leaves.extend(reader.hashes(0, next, count)?);
+        next += count as u64;
+    }
+    Ok(leaves)
 }
 
 fn id_of(line: &Line<'_>) -> Option<Fingerprint> {

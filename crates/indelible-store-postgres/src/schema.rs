@@ -17,17 +17,18 @@ use tokio_postgres::Row;
 use crate::{
     call::{Call, Param, texts},
     database::{Database, Session},
-    expected::{FUNCTIONS, GUARDED, GUARDS, OUTBOX, SEARCH, SEARCH_TABLES, expected},
+    expected::{FUNCTIONS, GUARDED, GUARDS, OUTBOX, PRUNING, SEARCH, SEARCH_TABLES, expected},
     fault::Fault,
 };
 
 /// The schema version that this program writes.
-pub const SCHEMA_VERSION: i32 = 3;
+pub const SCHEMA_VERSION: i32 = 4;
 
-const MIGRATIONS: [(i32, &str, &str); 3] = [
+const MIGRATIONS: [(i32, &str, &str); 4] = [
     (1, "tables", include_str!("sql/0001_tables.sql")),
     (2, "outbox", include_str!("sql/0002_outbox.sql")),
     (3, "search", SEARCH_TABLES),
+    (4, "pruning", include_str!("sql/0004_pruning.sql")),
 ];
 const ROLES: &str = include_str!("sql/roles.sql");
 
@@ -204,6 +205,8 @@ async fn migrate(session: &mut Session, place: &str) -> Result<Migrated, StoreEr
 /// Writes functions, triggers and rights again, as the owner that the session acts as.
 async fn restore(session: &mut Session) -> Result<(), Fault> {
     session.batch(GUARDS).await?;
+    // The guard of the entries is among these.
+    session.batch(PRUNING).await?;
     let (tables, guards) = GUARDED.iter().map(|(table, guard)| (*table, *guard)).unzip::<_, _, Vec<_>, Vec<_>>();
     session.query(&Call::new(GUARD, vec![texts(&tables), texts(&guards)])).await?;
     session.query(&Call::new(GUARD_PARTITIONS, Vec::new())).await?;

@@ -130,7 +130,12 @@ impl store::Turn for Turns<'_> {
     fn read(&mut self, log: usize, from: LeafIndex, max_bytes: usize) -> Result<Chunk, TurnError> {
         let call = self.reader(log)?.read_call(from, max_bytes);
         let rows = self.rows(READ_STEP, call)?;
-        Ok(self.reader(log)?.chunk(from, max_bytes, &rows)?)
+        if let Some(chunk) = self.reader(log)?.chunk(from, max_bytes, &rows)? {
+            return Ok(chunk);
+        }
+        let call = self.reader(log)?.gap_call(from);
+        let rows = self.rows(READ_STEP, call)?;
+        Err(self.reader(log)?.nothing_at(from, &rows).into())
     }
 
     fn kept(&mut self, log: usize, number: u64) -> Result<Option<Vec<u8>>, TurnError> {

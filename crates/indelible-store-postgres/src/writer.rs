@@ -11,14 +11,15 @@ use indelible_core::{
     tree::{Hash, TreeSize, range_root},
 };
 use indelible_store::store::{
-    Appended, Batch, Chunk, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Reader, ReadsThrough, StoreError, Turn, TurnError,
-    Writer,
+    Appended, Batch, Chunk, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, PrunedRange, Pruning, Reader, ReadsThrough,
+    StoreError, Turn, TurnError, Writer,
 };
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     call::{Call, Param, bigs, byteas, smalls},
     database::{Database, How},
+    pruned,
     reader::{PostgresReader, cut_runs},
     search::index_for_a_while,
     turn::signed,
@@ -285,6 +286,14 @@ impl Writer for PostgresWriter {
         // Parts that somebody put there before make another content of it, and an entry that named it would be a false alarm.
         self.attachment_is(&digest, content)?;
         Ok(digest)
+    }
+
+    fn pruning(&self) -> Result<Pruning, StoreError> {
+        pruned::pruning(self.database())
+    }
+
+    fn prune(&self, range: &PrunedRange, told: &mut dyn FnMut(u64)) -> Result<u64, StoreError> {
+        pruned::prune(self.database(), self.reader.log, range, told)
     }
 
     fn mark_bounded(&self) -> Result<(), StoreError> {

@@ -22,6 +22,11 @@ const LEVELS: u8 = 8;
 /// Faults of SQLite's own check that are told.
 const MAX_BROKEN: usize = 20;
 
+/// Around an entry, its batch number and its MAC in a line: `{"batch":`, `,"entry":`, `,"mac":"`, 64 digits, `"}` and a line feed.
+const LINE_BYTES: &str =
+    "SELECT sum(length(entry) + length(CAST(batch AS TEXT))) + count(*) * 93 FROM signed_audit_log WHERE log = ?1";
+const NAMING: &str = "SELECT entry FROM signed_audit_log WHERE log = ?1 AND instr(entry, CAST('\"head\":{\"number\":' AS BLOB)) > 0 ORDER BY idx DESC";
+
 struct Checker<'a> {
     reader: &'a SqliteReader,
     conn: &'a Connection,
@@ -112,8 +117,39 @@ impl Checker<'_> {
             self.fault("table `signed_audit_log`", format!("it has {range}, the log has {size} entries by its row"));
         } else {
             self.last(&head)?;
+            self.sums(&head)?;
         }
         Ok(size)
+    }
+
+    /// What the log's row counts besides.
+    fn sums(&mut self, head: &Head) -> rusqlite::Result<()> {
+        let bytes: Option<i64> = self.conn.query_row(LINE_BYTES, [self.log()], |row| row.get(0))?;
+        if unsigned(bytes.unwrap_or(0)) != head.bytes {
+            let (bytes, said) = (bytes.unwrap_or(0), head.bytes);
+            self.fault("table `logs`", format!("its row says {said} bytes, the lines of the entries have {bytes}"));
+        }
+        let named = self.newest_named()?;
+        if named != head.named {
+            let said = head.named;
+            self.fault(
+                "table `logs`",
+                format!("its row says that kept checkpoint {said} was named last, the entries name {named}"),
+            );
+        }
+        Ok(())
+    }
+
+    /// The newest kept checkpoint that an entry names: few entries stand behind it.
+    fn newest_named(&self) -> rusqlite::Result<u64> {
+        let mut statement = self.conn.prepare_cached(NAMING)?;
+        let mut rows = statement.query([self.log()])?;
+        while let Some(row) = rows.next()? {
+            if let Some(head) = EntryRef::parse(blob(row, 0)).ok().and_then(|entry| entry.head) {
+                return Ok(head.number);
+            }
+        }
+        Ok(0)
     }
 
     fn last(&mut self, head: &Head) -> rusqlite::Result<()> {

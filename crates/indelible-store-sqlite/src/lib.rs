@@ -14,8 +14,11 @@
 //! | [`driver`] | creating and opening a log |
 //! | `check` | what derives from entries against the entries |
 //! | `rebuild` | writing it anew |
+//! | `bare` | the bare engine, with the feature `bench` |
 //! | `cipher` | encryption at rest, with the feature `sqlcipher` |
 
+#[cfg(feature = "bench")]
+pub mod bare;
 mod check;
 #[cfg(feature = "sqlcipher")]
 mod cipher;

@@ -23,6 +23,8 @@ const HEAD: &str = "SELECT size, bytes, last_leaf, last_recorded_at, named, \
 pub(crate) struct Head {
     pub(crate) end: End,
     pub(crate) bytes: u64,
+    /// Number of the newest kept checkpoint that an entry names.
+    pub(crate) named: u64,
 }
 
 impl Head {
@@ -37,7 +39,7 @@ impl Head {
             recorded_at: row.get::<_, Option<i64>>(3)?.map(Micros),
             unnamed: row.get::<_, Option<i64>>(5)?.map(unsigned),
         };
-        Ok(Self { end, bytes: unsigned(row.get(1)?) })
+        Ok(Self { end, bytes: unsigned(row.get(1)?), named: unsigned(row.get(4)?) })
     }
 }
 

@@ -12,7 +12,7 @@ use indelible_core::{
     tree::{Hash, TreeHead},
 };
 
-use crate::store::{LogInfo, Reader, StoreError, Writer};
+use crate::store::{LogInfo, PrunedRange, Reader, StoreError, Writer, never_pruned};
 
 /// Says whether a line of the tail is the log's own: origin, key and MAC. Chain and order are checked by the store.
 pub trait TailCheck {
@@ -84,6 +84,15 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// [`StoreError::InUse`], [`StoreError::NotALog`].
     fn lease(&self) -> Result<Box<dyn Leased>, StoreError>;
+
+    /// [`Writer::prune`] by whoever only prunes and does not write.
+    ///
+    /// # Errors
+    /// [`StoreError::NotPruned`] where it is on no record, or never can be.
+    fn prune(&self, range: &PrunedRange, told: &mut dyn FnMut(u64)) -> Result<u64, StoreError> {
+        let _ = (range, told);
+        Err(never_pruned(self.place()))
+    }
 
     /// Writes what derives from the entries anew, up to `head`, for a log whose newest kept checkpoint is `kept`. `reader` is from
     /// [`Driver::reader_of_entry_zero`], its entries verified.

@@ -17,8 +17,8 @@ use crate::disk::{Lease, Open, SharedDisk, create_dirs, read_small, replace_smal
 
 /// A head record is a note and a few numbers; a note of a hundred signatures stays below this.
 const MAX_RECORD_BYTES: usize = 1 << 20;
-/// How long another process may hold the lease of a swap before we give up: 500 × 10 ms. A swap takes a few syncs.
-const LEASE_TRIES: u32 = 500;
+/// How long other processes may hold the lease of a swap before we give up: 3000 × 10 ms. A swap takes a few syncs, and many processes may want one.
+const LEASE_TRIES: u32 = 3000;
 const LEASE_WAIT: Duration = Duration::from_millis(10);
 
 /// Why a head could not be read or moved.
@@ -54,7 +54,9 @@ pub enum HeadStoreError {
         origin: String,
     },
     /// Another process holds the record for too long.
-    #[error("the head record `{place}` is held by another process")]
+    #[error(
+        "the head record `{place}` was held by other processes for half a minute: look for one that was stopped in the middle (`{place}%lock` is what it holds), and try again"
+    )]
     Busy {
         /// File.
         place: String,
@@ -104,7 +106,13 @@ impl FileHeads {
         self.dir.join(format!("{}{}", file_name(origin), self.suffix))
     }
 
-    fn lease(&self, path: &Path) -> Result<Box<dyn Lease>, HeadStoreError> {
+    /// Waits for whoever holds the lease, as long as the record is the one that is to be replaced: once it is another, nobody has to wait to hear so.
+    fn lease(
+        &self,
+        origin: &str,
+        path: &Path,
+        expected: Option<&HeadRecord>,
+    ) -> Result<Box<dyn Lease>, HeadStoreError> {
         let io = |source| HeadStoreError::Io { place: path.display().to_string(), source };
         create_dirs(&*self.disk, &self.dir).map_err(io)?;
         // A percent sign that begins no escape: no origin has such a name.
@@ -118,9 +126,17 @@ impl FileHeads {
             if let Some(lease) = self.disk.lease(&lock).map_err(io)? {
                 return Ok(lease);
             }
+            self.refuse_unless(origin, expected)?;
             std::thread::sleep(LEASE_WAIT);
         }
         Err(HeadStoreError::Busy { place: path.display().to_string() })
+    }
+
+    fn refuse_unless(&self, origin: &str, expected: Option<&HeadRecord>) -> Result<(), HeadStoreError> {
+        if self.load(origin)?.as_ref() == expected {
+            return Ok(());
+        }
+        Err(HeadStoreError::Conflict { origin: origin.to_owned() })
     }
 }
 
@@ -137,10 +153,8 @@ impl HeadStore for FileHeads {
 
     fn swap(&self, origin: &str, expected: Option<&HeadRecord>, new: &HeadRecord) -> Result<(), HeadStoreError> {
         let path = self.path(origin);
-        let _lease = self.lease(&path)?;
-        if self.load(origin)?.as_ref() != expected {
-            return Err(HeadStoreError::Conflict { origin: origin.to_owned() });
-        }
+        let _lease = self.lease(origin, &path, expected)?;
+        self.refuse_unless(origin, expected)?;
         // As with the lock: a name that no origin has.
         let temporary = path.with_file_name(format!("{}%tmp", path.file_name().unwrap_or_default().to_string_lossy()));
         replace_small_by(&*self.disk, &path, &temporary, &new.to_bytes())
@@ -149,5 +163,31 @@ impl HeadStore for FileHeads {
 
     fn place(&self, origin: &str) -> String {
         self.path(origin).display().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use indelible_core::{head::none_kept, mac::LogId, time::Micros};
+
+    use super::*;
+    use crate::disk::OsDisk;
+
+    fn record(at: i64) -> HeadRecord {
+        let checkpoint = format!(
+            "example.com/a\n{at}\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\n\u{2014} example.com/a AAAA\n"
+        );
+        HeadRecord { checkpoint, frozen: None, kept: none_kept(), log_id: LogId([7; 16]), signed_at: Micros(at) }
+    }
+
+    #[test]
+    fn whose_head_was_moved_hears_so_though_the_lease_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let heads = FileHeads::new(OsDisk::shared(), dir.path());
+        heads.swap("a", None, &record(1)).unwrap();
+        heads.swap("a", Some(&record(1)), &record(2)).unwrap();
+        let _held = OsDisk::shared().lease(&dir.path().join("a%lock")).unwrap().unwrap();
+        // Without waiting for the lease, which nobody frees here.
+        assert!(matches!(heads.swap("a", Some(&record(1)), &record(3)), Err(HeadStoreError::Conflict { .. })));
     }
 }

@@ -126,6 +126,14 @@ pub enum StoreError {
         /// Index asked for.
         index: u64,
     },
+    /// Bodies were not taken away.
+    #[error("nothing was pruned in `{place}`: {detail}")]
+    NotPruned {
+        /// File or database.
+        place: String,
+        /// Why, and what to do.
+        detail: String,
+    },
     /// A batch or attachment is larger than its limit.
     #[error("{what} of {bytes} bytes is larger than the {limit} that are allowed")]
     Limit {
@@ -314,7 +322,9 @@ pub struct Scanned<'a> {
     pub info: &'a LogInfo,
     /// Number of the newest kept checkpoint.
     pub kept: u64,
-    /// Sum over the event ids of all entries (see [`id_digest`]); only in a strict scan.
+    /// Whether everything that derives from the entries is to be compared, however long that takes.
+    pub strict: bool,
+    /// Sum over the event ids of all entries (see [`id_digest`]); only in a strict scan, and only where no body is absent.
     pub ids: Option<[u64; 4]>,
 }
 
@@ -343,6 +353,34 @@ pub fn add_ids(sum: &mut [u64; 4], term: [u64; 4]) {
     for (sum, term) in sum.iter_mut().zip(term) {
         *sum = sum.wrapping_add(term);
     }
+}
+
+/// Bodies that an entry says were pruned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrunedRange {
+    /// First index.
+    pub first: u64,
+    /// Last index, inclusive.
+    pub last: u64,
+    /// The entry that says so.
+    pub record: u64,
+}
+
+/// Whether bodies can be taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pruning {
+    /// Not in this kind of store.
+    Never,
+    /// This login lacks the right.
+    ByAnotherLogin,
+    /// By whoever asks.
+    Here,
+}
+
+/// What a store says that cannot take bodies away.
+pub(crate) fn never_pruned(place: String) -> StoreError {
+    let detail = "only a log in PostgreSQL can be pruned; a directory's segments and an SQLite file's rows are only ever added to".to_owned();
+    StoreError::NotPruned { place, detail }
 }
 
 /// Where a log that several processes write ends.
@@ -574,6 +612,18 @@ pub trait Writer: Reader + Any {
     fn publish(&self, checkpoint: &[u8], keep: Option<u64>) -> Result<(), StoreError>;
     /// Stores an attachment durably under the SHA-256 of its content, which is returned.
     fn put_attachment(&self, content: &[u8]) -> Result<[u8; 32], StoreError>;
+    /// Whether [`Writer::prune`] can do anything here.
+    fn pruning(&self) -> Result<Pruning, StoreError> {
+        Ok(Pruning::Never)
+    }
+    /// Takes the bodies of a range away, durably, where an entry below the published checkpoint says just that they were pruned; their hashes and ids stay, and so do control
+    /// records. Says how many; `told` hears how many so far. After a failure a part is gone, and the rest goes when this is called again.
+    ///
+    /// [`StoreError::NotPruned`] where it is on no record, or never can be.
+    fn prune(&self, range: &PrunedRange, told: &mut dyn FnMut(u64)) -> Result<u64, StoreError> {
+        let _ = (range, told);
+        Err(never_pruned(self.info().origin.clone()))
+    }
     /// Says that bounded acknowledgements may be open (until [`Writer::close`]). Durable at return.
     fn mark_bounded(&self) -> Result<(), StoreError>;
     /// Work that can wait: compresses closed segments below `anchored`, merges id files. Returns whether there is more.

@@ -66,6 +66,7 @@ pub fn copy(from: &dyn Reader, to: &dyn Driver, progress: &dyn Fn(u64, u64)) -> 
         let detail = format!("the log ends here, its checkpoint covers {} entries", signed.size);
         return Err(LogError::Evidence { index: durable, detail });
     }
+    refuse_absent(from)?;
     let (writer, before) = open(from, to)?;
     let mut copy = Copy {
         from,
@@ -88,6 +89,20 @@ pub fn copy(from: &dyn Reader, to: &dyn Driver, progress: &dyn Fn(u64, u64)) -> 
     let (attachments, checkpoints) = copy.copied;
     writer.close()?;
     Ok(Copied { size, before, attachments, checkpoints, behind: durable - size, head: signed })
+}
+
+/// No place takes hashes without bodies: a copy that lacks them would be a tree that nobody can build.
+fn refuse_absent(from: &dyn Reader) -> Result<(), LogError> {
+    let runs = from.runs()?;
+    let gap = runs.windows(2).find_map(|pair| match pair {
+        [one, next] => one.end.filter(|end| *end < next.first).map(|end| (end, next.first - 1)),
+        _ => None,
+    });
+    gap.map_or(Ok(()), |(first, last)| {
+        Err(LogError::Refused(format!(
+            "entries {first} to {last} were pruned, and a copy is made from bodies: nothing was copied; `indelible export` of what lies behind, or a backup of the database, takes along what is there"
+        )))
+    })
 }
 
 fn evidence(index: u64, detail: String) -> LogError {

@@ -25,6 +25,7 @@
 //! | [`together`] | events for several logs of one database, all or none |
 //! | [`databases`] | one handle for each database that a process reaches |
 //! | [`copy`] | a log moved between places |
+//! | [`prune`] | bodies taken away by policy, on record |
 //! | [`keeper`] | the thread that publishes checkpoints, for any number of logs |
 //! | [`clock`] | clock and randomness, as parameters |
 //!
@@ -41,6 +42,7 @@ pub mod location;
 pub mod log;
 pub mod manage;
 pub mod options;
+pub mod prune;
 pub mod receipt;
 pub mod together;
 pub mod verify;
@@ -73,5 +75,6 @@ pub use keeper::Keeper;
 pub use location::Location;
 pub use log::{Bounded, Log, Stored};
 pub use options::{OnFull, Options};
+pub use prune::Pruned;
 pub use receipt::Receipt;
 pub use together::TogetherError;

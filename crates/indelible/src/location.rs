@@ -303,7 +303,7 @@ impl Location {
         _: indelible_store_sqlite::SqliteDriver,
         _: &Options,
     ) -> Result<indelible_store_sqlite::SqliteDriver, StoreError> {
-        Err(self.built_without("SQLCipher, which encrypted files need"))
+        Err(self.built_without("SQLCipher, which encrypted files need: take a build with `--features sqlcipher`"))
     }
 }
 

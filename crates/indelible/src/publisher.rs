@@ -58,17 +58,33 @@ impl Inner {
             }
             return result;
         }
-        let mut tries = 0;
+        let (mut tries, mut wanted) = (0, None);
         loop {
             tries += 1;
             match self.publish_once(keep) {
                 // Another process published meanwhile: what it did counts for this one too.
                 Err(
                     LogError::Heads(HeadStoreError::Conflict { .. }) | LogError::Store(StoreError::TryAgain { .. }),
-                ) if tries < SHARED_TRIES => std::thread::sleep(SHARED_WAIT),
+                ) if tries < SHARED_TRIES => match self.covering(&mut wanted, keep) {
+                    Ok(Some(head)) => return Ok(head),
+                    Err(error) if !is_passing(&error) => return Err(error),
+                    _ => std::thread::sleep(SHARED_WAIT),
+                },
                 result => return result,
             }
         }
+    }
+
+    /// The head of another process, where it covers what was there when this one first lost the race: who always loses it has what it wanted all the same.
+    fn covering(&self, wanted: &mut Option<TreeSize>, keep: Keep) -> Result<Option<HeadRecord>, LogError> {
+        let wanted = match *wanted {
+            Some(wanted) => wanted,
+            None => *wanted.insert(self.store.size()?),
+        };
+        let mut publisher = lock(&self.publisher);
+        self.refresh(&mut publisher)?;
+        let size = if keep == Keep::Yes { publisher.head.kept.size } else { publisher.tree.size };
+        Ok((size >= wanted).then(|| publisher.head.clone()))
     }
 
     fn publish_once(&self, keep: Keep) -> Result<HeadRecord, LogError> {
@@ -150,7 +166,7 @@ impl Inner {
 
     /// Ends writing, except for what another try may mend.
     fn fail_unless_passing(&self, error: &LogError) {
-        if !matches!(error, LogError::Store(StoreError::TryAgain { .. } | StoreError::Database { .. })) {
+        if !is_passing(error) {
             self.fail(error);
         }
     }
@@ -247,6 +263,11 @@ impl Inner {
         }
         Err(error.into())
     }
+}
+
+/// Whether another try may mend it.
+fn is_passing(error: &LogError) -> bool {
+    matches!(error, LogError::Store(StoreError::TryAgain { .. } | StoreError::Database { .. }))
 }
 
 /// What lines that were read back say.

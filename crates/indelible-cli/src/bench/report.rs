@@ -1,6 +1,9 @@
 //! Conditions, rows, and how they are told. No figure goes without its durability, batch, entry size and callers.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use serde::Serialize;
 
@@ -9,6 +12,7 @@ use super::{BATCH, Bench, place};
 /// What holds for all rows.
 #[derive(Serialize)]
 pub(crate) struct Conditions {
+    store: String,
     cores: usize,
     filesystem: String,
     /// Whether that file system has nothing to sync to.
@@ -26,14 +30,20 @@ pub(crate) struct Conditions {
 
 impl Conditions {
     pub(crate) fn here(bench: &Bench<'_>) -> Self {
-        let filesystem = place::filesystem(bench.dir);
+        Self::of("directory".to_owned(), bench.dir, bench.pool.event_bytes, bench.lines.line_bytes(), bench.events)
+    }
+
+    /// Those of a store of any kind whose files are in a directory.
+    pub(crate) fn of(store: String, dir: &Path, event_bytes: usize, line_bytes: usize, events: u64) -> Self {
+        let filesystem = place::filesystem(dir);
         Self {
+            store,
             cores: place::cores(),
             filesystem_in_memory: place::is_memory(&filesystem),
             filesystem,
-            event_bytes: bench.pool.event_bytes,
-            line_bytes: bench.lines.line_bytes(),
-            events: bench.events,
+            event_bytes,
+            line_bytes,
+            events,
             durability: ["durable", "bounded"],
             batch: BATCH,
             callers: [1, 2, 4, 64],
@@ -148,7 +158,8 @@ impl Report {
         let c = &self.conditions;
         writeln!(
             out,
-            "{} cores, {}{}; events of {} bytes (lines of {}); large log: {} entries; keeper {}",
+            "{}; {} cores, {}{}; events of {} bytes (lines of {}); large log: {} entries; keeper {}",
+            c.store,
             c.cores,
             c.filesystem,
             if c.filesystem_in_memory { " (IN MEMORY: these figures say nothing about a disk)" } else { "" },

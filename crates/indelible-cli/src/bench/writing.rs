@@ -24,10 +24,10 @@ use super::{
 /// Rounds of which the median is told.
 const ROUNDS: usize = 3;
 /// Long enough for checkpoints to fall into every round.
-const LONG: Duration = Duration::from_millis(2500);
+pub(crate) const LONG: Duration = Duration::from_millis(2500);
 const SHORT: Duration = Duration::from_millis(600);
 /// Callers with one event each.
-const MANY: usize = 64;
+pub(crate) const MANY: usize = 64;
 /// Bounded acknowledgements at a stretch: half of what may wait.
 const STRETCH: usize = 8192;
 /// How many acknowledgements may be open when they are settled elsewhere.
@@ -177,7 +177,7 @@ pub(crate) fn durable_many(bench: &Bench<'_>, log: &Log, report: &mut Report) ->
     Ok(())
 }
 
-fn singles(log: &Log, pool: &Pool, time: Duration) -> anyhow::Result<f64> {
+pub(crate) fn singles(log: &Log, pool: &Pool, time: Duration) -> anyhow::Result<f64> {
     let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     let begun = Instant::now();
     thread::scope(|scope| {

@@ -1,6 +1,6 @@
-//! `log info`, `log repair`, `log explain`, `log succeed`.
+//! `log info`, `log repair`, `log explain`, `log prune`, `log succeed`.
 
-use indelible::{LogError, Options, manage};
+use indelible::{LogError, Options, Pruned, manage, prune::prune_recorded};
 use indelible_core::checkpoint::Origin;
 use indelible_store_file::FileReader;
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::{
     prove::parse,
 };
 use crate::{
-    cli::{ExplainArgs, LogCommand, SucceedArgs},
+    cli::{ExplainArgs, LogCommand, PruneArgs, SucceedArgs},
     failure::Failure,
     output,
     places::{Places, disk},
@@ -22,6 +22,7 @@ pub(crate) fn run(places: &Places, json: bool, command: &LogCommand) -> Result<(
         LogCommand::Info => info(places, json),
         LogCommand::Repair => repair(places, json),
         LogCommand::Explain(args) => explain(places, json, args),
+        LogCommand::Prune(args) => prune(places, json, args),
         LogCommand::Succeed(args) => succeed(places, json, args),
     }
 }
@@ -51,6 +52,48 @@ fn explain(places: &Places, json: bool, args: &ExplainArgs) -> Result<(), Failur
         return output::json(&json!({ "first": first, "index": index, "last": last }));
     }
     output::text(&format!("entry {index} explains why entries {first} to {last} are absent"))
+}
+
+/// Takes bodies away, on record.
+fn prune(places: &Places, json: bool, args: &PruneArgs) -> Result<(), Failure> {
+    let pruned = match (args.record, args.range) {
+        (Some(record), _) => {
+            let bar = output::progress("pruning", 1);
+            let pruned = prune_recorded(&*places.driver()?, record, &mut |count| bar.set_message(count.to_string()));
+            bar.finish_and_clear();
+            pruned?
+        }
+        (None, Some((first, last))) => {
+            let log = places.open()?;
+            let reason = args.reason.as_deref().unwrap_or_default();
+            let result = if args.record_only {
+                log.record_pruning(first..=last, reason).map(|record| Pruned { first, last, record, bodies: 0 })
+            } else {
+                let bar = output::progress("pruning", last - first + 1);
+                let pruned = log.prune_told(first..=last, reason, &mut |count| bar.set_position(count));
+                bar.finish_and_clear();
+                pruned
+            };
+            let closed = log.close();
+            let pruned = result?;
+            closed?;
+            pruned
+        }
+        (None, None) => return Err(Failure::Usage("give a range, or --record INDEX".to_owned())),
+    };
+    let Pruned { first, last, record, bodies } = pruned;
+    if json {
+        return output::json(&json!({ "bodies": bodies, "first": first, "last": last, "record": record }));
+    }
+    if args.record_only {
+        return output::text(&format!(
+            "entry {record} says that entries {first} to {last} are pruned; whoever may prune takes them away with `indelible log prune --record {record}`"
+        ));
+    }
+    output::text(&format!(
+        "entry {record} says that entries {first} to {last} are pruned; {bodies} {} taken away, hashes and control records stay",
+        if bodies == 1 { "body was" } else { "bodies were" }
+    ))
 }
 
 /// Begins a successor.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use indelible::{KeyRing, Options, verify::Verdict};
 use indelible_keys::check_apart;
 use indelible_service::{
-    Registry, Root,
+    Registry, RegistryError, Root,
     registry::{Listed, Registered, State},
 };
 use serde_json::{Value, json};
@@ -27,6 +27,8 @@ pub(crate) fn run(places: &Places, json: bool, args: &LogsArgs) -> Result<ExitCo
         )
     })?;
     let options = places.options_for(root.place())?;
+    let name = args.registry.clone().or_else(|| root.place().origin().map(str::to_owned));
+    let open = |root, options| open(places, root, name.as_deref(), options);
     match &args.command {
         LogsCommand::Init { origin, settings: how } => {
             let options = Options { settings: settings(*how), ..options };
@@ -38,23 +40,42 @@ pub(crate) fn run(places: &Places, json: bool, args: &LogsArgs) -> Result<ExitCo
         }
         LogsCommand::Create { origin, settings: how } => {
             let options = Options { settings: settings(*how), ..options };
-            let ring = ring(places, &root)?;
-            let registry = Registry::open(root, options)?;
+            let path = root.path().map(std::path::Path::to_owned);
+            let registry = open(root, options)?;
+            // A registry has its keys already: none are made here.
+            let ring = places.ring()?;
+            if let Some(path) = path {
+                check_apart(ring.dir(), &path)?;
+            }
             let log = registry.create_log(origin, &ring)?;
             log.close()?;
             tell_created(&log, &registry.log(origin), &ring, json)?;
             Ok(ExitCode::SUCCESS)
         }
-        LogsCommand::List => list(&Registry::open(root, options)?, json),
-        LogsCommand::Info { origin } => info(&Registry::open(root, options)?, origin, json),
+        LogsCommand::List => list(&open(root, options)?, json),
+        LogsCommand::Info { origin } => info(&open(root, options)?, origin, json),
         LogsCommand::Freeze { origin, reason } => {
-            let frozen = Registry::open(root, options)?.freeze(origin, &places.ring()?, reason)?;
+            let frozen = open(root, options)?.freeze(origin, &places.ring()?, reason)?;
             told(json, &json!({ "origin": origin, "reason": reason, "tree_size": frozen.tree_size }), || {
                 format!("`{origin}` is frozen at {} entries; nothing is written to it any more", frozen.tree_size)
             })
         }
-        LogsCommand::Verify => verify(&Registry::open(root, options)?, &places.ring()?, json),
+        LogsCommand::Verify => verify(&open(root, options)?, &places.ring()?, json),
     }
+}
+
+/// The registry of a root, by its name where that is said. Another one in its place is evidence where the head store knows the one that was meant.
+fn open(places: &Places, root: Root, name: Option<&str>, options: Options) -> Result<Registry, Failure> {
+    let Some(name) = name else { return Ok(Registry::open(root, options)?) };
+    Registry::open_named(root, name, options).map_err(|error| {
+        let known = places.ring_if_any().ok().flatten().and_then(|ring| known_head(&writers_heads(&ring).store, name));
+        match (&error, known) {
+            (RegistryError::Other { .. }, Some(known)) => {
+                Failure::Evidence(exit::TAMPERED, format!("{error}; {known}").into())
+            }
+            _ => error.into(),
+        }
+    })
 }
 
 /// The keys, made where there are none yet, and apart from the logs.

@@ -9,7 +9,7 @@
 //! | [`import`], [`import_sql`] | `import` |
 //! | [`show`] | `show`, `tail` |
 //! | [`verify`] | `verify` |
-//! | [`log`] | `log info`, `log repair`, `log explain`, `log succeed` |
+//! | [`log`] | `log info`, `log repair`, `log explain`, `log prune`, `log succeed` |
 //! | [`logs`] | `logs` |
 //! | `store`, `search` | `store`, `relay` (feature `postgres`) |
 //! | [`prove`] | `checkpoint`, `prove`, `check-proof`, `consistency` |

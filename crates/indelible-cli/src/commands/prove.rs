@@ -173,7 +173,7 @@ fn no_bundle(path: &Path, bytes: &[u8], error: LogError) -> Failure {
     } else if line.starts_with("{\"duplicate\":") {
         "a file of receipts"
     } else if line.starts_with("{\"entry\":{") || line.starts_with("{\"checkpoint\":") {
-        "an export, or a head record"
+        "an export (`tools/verify.py --export FILE` verifies that), or a head record"
     } else if line == "c2sp.org/tlog-proof@v1" {
         "a tlog-proof without its entry"
     } else if parse(bytes).is_ok() {

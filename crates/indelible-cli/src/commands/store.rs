@@ -228,6 +228,7 @@ fn triggers(places: &Places, command: &TriggersCommand) -> Result<ExitCode, Fail
                 Location::Postgres { origin, .. } => origin.as_deref(),
                 _ => None,
             };
+            let table = table_of(place, table.as_deref(), "install")?;
             database(places, place)?.install_triggers(table, origin, except)?;
             output::text(&format!(
                 "every change of `{}` is an event in the outbox now; `indelible relay` moves it into the log",
@@ -235,11 +236,24 @@ fn triggers(places: &Places, command: &TriggersCommand) -> Result<ExitCode, Fail
             ))?;
         }
         TriggersCommand::Remove { place, table } => {
+            let table = table_of(place, table.as_deref(), "remove")?;
             database(places, place)?.remove_triggers(table)?;
             output::text(&format!("changes of `{}` are no longer recorded", output::safe(table)))?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The table; who names it alone is told what stands before it.
+fn table_of<'a>(place: &Location, table: Option<&'a str>, what: &str) -> Result<&'a str, Failure> {
+    table.ok_or_else(|| {
+        let missing = match place {
+            Location::Postgres { .. } => "the table is missing",
+            _ => "the database stands before the table",
+        };
+        let usage = format!("indelible store triggers {what} postgres://owner@host/database TABLE");
+        Failure::Usage(format!("{missing}: `{usage}`"))
+    })
 }
 
 /// Moves events from the outbox into the log.

@@ -31,7 +31,7 @@ const NOBODY: u32 = 65534;
 /// Runs the server as its child and ends it when the pipe that it reads ends, however this process did.
 const SUPERVISOR: &str = r#""$0" -D "$1" -k "$3" -p 5432 -c listen_addresses= </dev/null >"$2" 2>&1 & server=$!; read -r _; kill -INT "$server"; wait "$server""#;
 
-pub(super) struct Server {
+pub(crate) struct Server {
     programs: PathBuf,
     folder: TempDir,
     supervisor: Child,
@@ -39,7 +39,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts one. `None` where PostgreSQL is not installed.
-    pub(super) fn start() -> anyhow::Result<Option<Self>> {
+    pub(crate) fn start() -> anyhow::Result<Option<Self>> {
         let Some(programs) = find() else { return Ok(None) };
         // Not in the demo's folder: an account without rights must get there, and a socket's path may have 107 bytes.
         let folder = tempfile::Builder::new().prefix("indelible-demo-").tempdir().context("no temporary directory")?;
@@ -83,13 +83,13 @@ impl Server {
     }
 
     /// The address of a database for a login.
-    pub(super) fn url(&self, login: &str, database: &str) -> String {
+    pub(crate) fn url(&self, login: &str, database: &str) -> String {
         let host = self.folder.path().display().to_string().replace('/', "%2F");
         format!("postgres://{login}@/{database}?host={host}&port=5432&sslmode=disable")
     }
 
     /// Runs statements with `psql`; gives what it answered.
-    pub(super) fn psql(&self, login: &str, database: &str, statements: &str) -> anyhow::Result<String> {
+    pub(crate) fn psql(&self, login: &str, database: &str, statements: &str) -> anyhow::Result<String> {
         let mut psql = command(&self.programs.join("psql"));
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-p", "5432", "-U", login, "-d", database, "-h"]);
         let done = psql.arg(self.folder.path()).args(["-c", statements]).output().context("cannot run `psql`")?;

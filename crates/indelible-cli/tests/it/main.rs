@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod attach;
+#[cfg(all(test, feature = "postgres", feature = "sqlite"))]
+mod bench;
 #[cfg(test)]
 mod help;
 #[cfg(test)]

@@ -111,3 +111,42 @@ fn a03_a_registered_log_that_vanishes_is_told() {
     assert!(told.contains("missing: the head store knows `test.example/a` with 6 entries"), "{told}");
     logs(&["info", "test.example/none"]).refused(1, &["no log `test.example/none` is registered"]);
 }
+
+#[test]
+fn another_root_in_the_place_of_one_is_told() {
+    let world = World::empty();
+    let root = world.path("root");
+    let logs = |more: &[&str]| world.run(&[&["logs", "--root", root.as_str()], more].concat());
+    logs(&["init", "--origin", "test.example/registry"]).ok();
+    logs(&["list", "--registry", "test.example/registry"]).ok();
+    std::fs::rename(world.at("root"), world.at("aside")).unwrap();
+    logs(&["init", "--origin", "other.example/registry"]).ok();
+    logs(&["list"]).ok();
+    let told = ["holds the registry `other.example/registry`", "the head store knows `test.example/registry`"];
+    logs(&["list", "--registry", "test.example/registry"]).refused(10, &told);
+    logs(&["verify", "--registry", "nowhere.example/registry"]).refused(1, &["not `nowhere.example/registry`"]);
+}
+
+#[test]
+fn making_a_log_under_a_root_makes_no_keys() {
+    let world = World::empty();
+    let root = world.path("root");
+    world.run(&["logs", "--root", &root, "init", "--origin", "test.example/registry"]).ok();
+    std::fs::rename(world.at("keys"), world.at("aside")).unwrap();
+    world.run(&["logs", "--root", &root, "create", "test.example/a"]).code(1);
+    assert!(!world.at("keys").exists() && !world.at("root/logs").exists());
+}
+
+#[test]
+fn what_cannot_be_pruned_says_so_and_records_nothing() {
+    let world = World::with_samples(20);
+    let log = world.path("log");
+    let words = ["nothing was pruned", "only a log in PostgreSQL can be pruned"];
+    world.run(&["log", "prune", "1..5", "--reason", "x", "--log", &log]).refused(1, &words);
+    world.run(&["log", "prune", "1..5", "--reason", "x", "--record-only", "--log", &log]).refused(1, &words);
+    world.run(&["log", "prune", "--record", "7", "--log", &log]).refused(1, &["entry 7 does not say"]);
+    world.run(&["log", "prune", "1..5", "--log", &log]).code(2);
+    world.run(&["log", "prune", "--log", &log]).code(2);
+    let entries = world.run(&["log", "info", "--json", "--log", &log]).ok().json()["entries"].as_u64();
+    assert_eq!(entries, Some(21));
+}

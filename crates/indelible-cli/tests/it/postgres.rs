@@ -310,3 +310,40 @@ fn search_rows_are_filled_checked_and_written_anew() {
     index(&writer, &["--check", "--rebuild"]).code(2);
     index("my.log", &[]).refused(2, &["is no PostgreSQL database"]);
 }
+
+#[test]
+fn bodies_are_pruned_on_record_by_one_login_or_by_two() {
+    let Some(base) = Base::new() else { return };
+    let (world, owner) = (&base.world, base.url("postgres"));
+    let at = |login: &str| format!("{}#test.example/audit", base.url(login));
+    let (writer, keeper) = (at("writer"), at("keeper"));
+    base.server.sql("create role keeper login; create role sweeper login");
+    for (role, login) in
+        [("writer", "keeper"), ("retention", "keeper"), ("reader", "sweeper"), ("retention", "sweeper")]
+    {
+        world.run(&["store", "grant", role, login, "--apply", &owner]).ok();
+    }
+    world.run(&["init", &base.url("writer"), "--origin", "test.example/audit"]).ok();
+    world.feed(&["append", "--log", &writer], world.samples(50)).ok();
+    let prune = |log: &str, more: &[&str]| world.run(&[&["log", "prune", "--log", log], more].concat());
+    prune(&writer, &["1..5", "--reason", "x"]).refused(1, &["may append and not prune", "grant retention LOGIN"]);
+    let done = prune(&keeper, &["1..5", "--reason", "five years", "--json"]).ok().json();
+    assert_eq!(done["bodies"].as_u64(), Some(5), "{done}");
+    let told = prune(&writer, &["6..9", "--reason", "four of them", "--record-only", "--json"]).ok().json();
+    let record = told["record"].to_string();
+    prune(&writer, &["--record", &record]).refused(1, &["permission denied", "grant retention LOGIN"]);
+    assert!(prune(&at("sweeper"), &["--record", &record]).ok().out.contains("4 bodies were taken away"));
+    prune(&keeper, &["0..5", "--reason", "x"]).refused(1, &["entry 0 says what the log is"]);
+    let report = world.run(&["verify", "--strict", "--log", &writer, "--json"]).ok().json();
+    assert_eq!(report["status"].as_str(), Some("intact"), "{report}");
+    let text = world.run(&["verify", "--log", &writer]).ok().out;
+    assert!(text.contains("five years") && text.contains("four of them"), "{text}");
+    world.run(&["show", "3", "--log", &writer]).refused(1, &["body of entry 3 is absent"]);
+    world.run(&["copy", "--from", &writer, "--to", &world.path("copy")]).refused(1, &["entries 1 to 9 were pruned"]);
+    world.run(&["export", "--from", "10", "-o", &world.path("export"), "--log", &writer]).ok();
+    world.run(&["export", "-o", &world.path("all"), "--log", &writer]).refused(1, &["body of entry 1 is absent"]);
+    assert!(world.run(&["store", "index", &base.url("writer"), "--check"]).ok().out.contains("each row"));
+    world
+        .run(&["store", "triggers", "install", "public.accounts"])
+        .refused(2, &["the database stands before the table"]);
+}

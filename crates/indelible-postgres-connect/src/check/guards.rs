@@ -58,6 +58,19 @@ pub struct ExpectedRight {
     pub privilege: String,
 }
 
+/// What the server computes when a row is written, with the rights of whoever writes it. Any other on the schema's tables is a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectedExpression {
+    /// `constraint` (a check) or `default`.
+    pub kind: &'static str,
+    /// The table, without its schema.
+    pub table: String,
+    /// The constraint, or the column.
+    pub name: String,
+    /// As the server writes it down.
+    pub text: String,
+}
+
 /// What the store has made, and what must still be so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
@@ -71,6 +84,8 @@ pub struct Expected {
     pub functions: Vec<ExpectedFunction>,
     /// What other roles than the owner may do.
     pub rights: Vec<ExpectedRight>,
+    /// Check constraints and defaults.
+    pub expressions: Vec<ExpectedExpression>,
 }
 
 /// The one question about guards and rights. Its parameters are [`Expected::parameters`], its rows are read by [`GuardFault::read`].
@@ -82,7 +97,7 @@ impl Expected {
     pub fn parameters(&self) -> Vec<Vec<String>> {
         let triggers =
             || self.tables.iter().flat_map(|table| table.triggers.iter().map(move |trigger| (table, trigger)));
-        let (functions, rights) = (&self.functions, &self.rights);
+        let (functions, rights, expressions) = (&self.functions, &self.rights, &self.expressions);
         vec![
             vec![self.schema.clone(), self.owner.clone()],
             self.tables.iter().map(|table| table.name.clone()).collect(),
@@ -98,6 +113,10 @@ impl Expected {
             rights.iter().map(|right| right.name.clone()).collect(),
             rights.iter().map(|right| right.role.clone()).collect(),
             rights.iter().map(|right| right.privilege.clone()).collect(),
+            expressions.iter().map(|made| made.kind.to_owned()).collect(),
+            expressions.iter().map(|made| made.table.clone()).collect(),
+            expressions.iter().map(|made| made.name.clone()).collect(),
+            expressions.iter().map(|made| made.text.clone()).collect(),
         ]
     }
 

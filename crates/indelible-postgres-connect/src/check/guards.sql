@@ -1,7 +1,7 @@
 -- Every way in which a log's schema is not as it was made: what it allows, where, what is wrong there, and what to do about it.
 -- All parameters are arrays of text. $1: schema and owner. $2: guarded tables. $3 to $6: their triggers, as table, name, function and bits of
 -- tgtype. $7 to $10: functions, as name, SHA-256 of the text, whether with its owner's rights, search path. $11 to $14: what others than the owner may do, as
--- kind of thing, its name, role and right.
+-- kind of thing, its name, role and right. $15 to $18: constraints and defaults, as kind, table, name (of the column, for a default) and text.
 -- Allowed is `change` of what was recorded, or `read` of it, or nothing that is not wanted (`note`). Without a remedy, migrating puts it back.
 with recursive home as (
     select n.oid, n.nspname, n.nspowner, n.nspacl from pg_catalog.pg_namespace n where n.nspname = ($1)[1]
@@ -34,6 +34,19 @@ with recursive home as (
         from pg_catalog.pg_proc p join home h on h.oid = p.pronamespace
 ), rights as (
     select g.kind, g.name, g.role, g.privilege from unnest($11, $12, $13, $14) g(kind, name, role, privilege)
+), made as (
+    select m.kind, m.root, m.name, m.text from unnest($15, $16, $17, $18) m(kind, root, name, text)
+), computed as (
+    -- What the server computes for whoever writes a row, with the rights of that one: here, of the owner. A constraint of a partition's parent is told there.
+    select 'constraint' as kind, coalesce(w.root, c.relname::text) as root, k.conname::text as name, pg_catalog.pg_get_constraintdef(k.oid) as text, w.place,
+        pg_catalog.format('alter table %s drop constraint %I', w.place, k.conname) as away
+        from watched w join pg_catalog.pg_class c on c.oid = w.oid join pg_catalog.pg_constraint k on k.conrelid = w.oid
+        where k.contype = 'c' and k.coninhcount = 0
+    union all
+    select 'default', coalesce(w.root, c.relname::text), a.attname::text, pg_catalog.pg_get_expr(d.adbin, d.adrelid), w.place,
+        pg_catalog.format(case when a.attgenerated = '' then 'alter table %s alter column %I drop default' else 'alter table %s drop column %I' end, w.place, a.attname)
+        from watched w join pg_catalog.pg_class c on c.oid = w.oid join pg_catalog.pg_attrdef d on d.adrelid = w.oid
+        join pg_catalog.pg_attribute a on a.attrelid = w.oid and a.attnum = d.adnum
 ), things as (
     select case c.relkind when 'S' then 'sequence' else 'table' end as kind, c.relname::text as name, c.relowner as owner, c.relacl as acl,
         pg_catalog.format('%I.%I', ($1)[1], c.relname) as place, '' as part
@@ -79,6 +92,24 @@ with recursive home as (
     select 'change', t.place, pg_catalog.format('it has a rule `%s`', r.rulename),
             pg_catalog.format('find out who made it, then `drop rule %I on %s`', r.rulename, t.place)
         from watched t join pg_catalog.pg_rewrite r on r.ev_class = t.oid
+    union all
+    select 'change', c.place, pg_catalog.format('its %s `%s` is not the log''s, and runs with the owner''s rights: %s', c.kind, c.name, c.text),
+            pg_catalog.format('find out who made it, then `%s`', case when c.kind = 'default' and m.text is not null
+                then pg_catalog.format('alter table %s alter column %I set default %s', c.place, c.name, m.text) else c.away end)
+        from computed c left join made m on (m.kind, m.root, m.name) = (c.kind, c.root, c.name) where m.text is distinct from c.text
+    union all
+    -- What belongs to the server itself is pinned, and nothing is said to depend on it.
+    select distinct 'change', w.place, pg_catalog.format('its index `%s` runs code that is not the server''s, with the owner''s rights', x.relname),
+            pg_catalog.format('find out who made it, then `drop index %s`', x.oid::pg_catalog.regclass)
+        from watched w join pg_catalog.pg_index i on i.indrelid = w.oid join pg_catalog.pg_class x on x.oid = i.indexrelid
+        join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = x.oid
+        where d.refclassid in ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+    union all
+    select distinct 'change', w.place, pg_catalog.format('its statistics `%s` run code that is not the server''s, with the owner''s rights', x.stxname),
+            pg_catalog.format('find out who made them, then `drop statistics %s.%I`', x.stxnamespace::pg_catalog.regnamespace, x.stxname)
+        from watched w join pg_catalog.pg_statistic_ext x on x.stxrelid = w.oid
+        join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass and d.objid = x.oid
+        where d.refclassid in ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
     union all
     select 'change', t.place, 'it has row security, which hides rows',
             pg_catalog.format('`alter table %s disable row level security, no force row level security`', t.place)

@@ -72,6 +72,7 @@ fn expected() -> Expected {
             privilege: privilege.to_owned(),
         })
         .to_vec(),
+        expressions: Vec::new(),
     }
 }
 

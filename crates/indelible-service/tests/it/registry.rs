@@ -211,6 +211,37 @@ fn heads_that_are_kept_elsewhere_are_those_that_count() {
 }
 
 #[test]
+fn keys_that_the_registry_does_not_know_make_nothing() {
+    let (world, registry) = World::new();
+    world.log(&registry, "example.com/one");
+    let other = KeyRing::load_or_create(&world.dir.path().join("other")).unwrap();
+    let told = registry.create_log("example.com/two", &other).err().unwrap().to_string();
+    assert!(told.contains(&world.keys.entry_key_id()) && told.contains(&other.entry_key_id()), "{told}");
+    assert!(registry.freeze("example.com/one", &other, "case 7").is_err());
+    assert!(!registry.log("example.com/two").directory().unwrap().exists());
+    assert!(!other.heads_dir().exists());
+    // What they could not do, the right ones can.
+    world.log(&registry, "example.com/two");
+    assert_eq!(registry.list().unwrap().len(), 2);
+}
+
+#[test]
+fn another_root_in_the_place_of_one_is_told_by_its_name() {
+    let (world, _registry) = World::new();
+    let there = || Registry::open_named(world.root(), "example.com/registry", options());
+    there().unwrap();
+    std::fs::rename(world.path(), world.dir.path().join("aside")).unwrap();
+    Registry::create(world.root(), "example.net/registry", &world.keys, options()).unwrap();
+    Registry::open(world.root(), options()).unwrap();
+    match there() {
+        Err(RegistryError::Other { found, wanted, .. }) => {
+            assert_eq!((&*found, &*wanted), ("example.net/registry", "example.com/registry"));
+        }
+        found => panic!("{:?}", found.err()),
+    }
+}
+
+#[test]
 fn names_and_roots_that_cannot_be() {
     let (world, registry) = World::new();
     let other = Root::directory(world.dir.path().join("elsewhere"));

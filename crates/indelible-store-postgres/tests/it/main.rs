@@ -10,13 +10,13 @@ mod pooled;
 #[cfg(test)]
 mod pooler;
 #[cfg(test)]
+mod pruning;
+#[cfg(test)]
 mod rights;
 #[cfg(test)]
 mod rollback;
 #[cfg(test)]
 mod search;
-#[cfg(test)]
-mod speed;
 #[cfg(test)]
 mod world;
 #[cfg(test)]

@@ -117,6 +117,20 @@ told! {
         => "`role mallory`: it is a member of `pg_write_all_data`", true;
     reading_everywhere: "grant pg_read_all_data to mallory"
         => "`role mallory`: it is a member of `pg_read_all_data`", false;
+    a_constraint_that_runs_code: "create function public.spy(bytea) returns boolean language sql as 'select true'; alter table indelible.entries add constraint spy check (public.spy(entry))"
+        => "`indelible.entries`: its constraint `spy` is not the log's", true;
+    a_constraint_of_the_servers_own_means: "alter table indelible.bounded add check (query_to_xml('select 1', true, true, '') is not null)"
+        => "`indelible.bounded`: its constraint `bounded_check` is not the log's", true;
+    a_default_that_says_something_else: "alter table indelible.outbox alter column written_by set default 'mara'"
+        => "`indelible.outbox`: its default `written_by` is not the log's", true;
+    a_default_where_there_is_none: "alter table indelible.bounded alter column until set default now()"
+        => "`indelible.bounded`: its default `until` is not the log's", true;
+    a_column_that_is_computed: "alter table indelible.bounded add column more bigint generated always as (log + 1) stored"
+        => "`indelible.bounded`: its default `more` is not the log's", true;
+    an_index_that_runs_code: "create function public.spy(text) returns text immutable language sql as 'select $1'; create index spy on indelible.outbox (public.spy(event))"
+        => "`indelible.outbox`: its index `spy` runs code", true;
+    statistics_that_run_code: "create function public.spy(text) returns text immutable language sql as 'select $1'; create statistics public.spy on (public.spy(event)), log from indelible.outbox"
+        => "`indelible.outbox`: its statistics `spy` run code", true;
     a_table_with_another_owner: "alter table indelible.bounded owner to postgres"
         => "`table indelible.bounded`: it belongs to `postgres`", true;
 }

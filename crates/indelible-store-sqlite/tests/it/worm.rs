@@ -164,6 +164,7 @@ fn faults(world: &World) -> Vec<String> {
         held: false,
         info: &info(),
         kept: 2,
+        strict: false,
         ids: None,
     };
     let faults = reader.check_derived(&scanned).unwrap();
@@ -211,6 +212,11 @@ fn rows_beside_the_log_are_told() {
         ("INSERT INTO tree_hashes VALUES (1, 0, 9000, zeroblob(32))", "level 0"),
         ("INSERT INTO tree_hashes VALUES (1, 30, 0, zeroblob(32))", "of no level"),
         ("INSERT INTO checkpoints VALUES (1, 3, x'00')", "no kept checkpoints"),
+        ("DROP TRIGGER logs_only_forward; UPDATE logs SET bytes = bytes + 7", "bytes, the lines of the entries have"),
+        (
+            "DROP TRIGGER logs_only_forward; UPDATE logs SET named = 2",
+            "checkpoint 2 was named last, the entries name 0",
+        ),
         ("DROP TRIGGER logs_no_delete; PRAGMA foreign_keys = OFF; DELETE FROM logs", "row of this log is missing"),
     ] {
         let mut world = World::new();
@@ -218,8 +224,15 @@ fn rows_beside_the_log_are_told() {
         world.writer = None;
         world.raw().execute_batch(sql).unwrap();
         let info = info();
-        let scanned =
-            Scanned { anchored: world.head.size, end: world.head.size, held: false, info: &info, kept: 2, ids: None };
+        let scanned = Scanned {
+            anchored: world.head.size,
+            end: world.head.size,
+            held: false,
+            info: &info,
+            kept: 2,
+            strict: false,
+            ids: None,
+        };
         let faults = reader.check_derived(&scanned).unwrap();
         assert!(faults.iter().any(|fault| fault.detail.contains(told)), "{sql}: {faults:?}");
     }

@@ -64,6 +64,10 @@ pub(super) struct Merger<'a> {
     last_good: bool,
     batch: Option<u64>,
     position: Option<u64>,
+    /// Where the run before ends, by the word of a store of rows.
+    run_end: Option<u64>,
+    /// How often the store was asked again where rows stand.
+    asked_again: u32,
     entries: Frontier,
     stored: Option<Frontier>,
     tree_size: u64,
@@ -109,6 +113,17 @@ pub(super) struct Met {
 
 /// Ranges of missing lines that are remembered one by one, to tell *moved* from *missing*.
 const MAX_MISSING: usize = 10_000;
+/// Gaps for which a store of rows is asked once more: a pruning takes bodies away in pieces, and who deletes every other row may have us ask no more than this.
+const MAX_ASKED: u32 = 1_000;
+
+/// What lies between runs by the word of a store of rows: first index, and the one behind the last.
+pub(super) fn absent(runs: &[Run]) -> Vec<(u64, u64)> {
+    let between = runs.windows(2).filter_map(|pair| match pair {
+        [one, next] => Some((one.end?, next.first)),
+        _ => None,
+    });
+    between.filter(|(end, first)| end < first).collect()
+}
 
 impl<'a> Merger<'a> {
     pub(super) fn new(setup: Setup<'a>, report: &'a mut Report, tree_size: u64) -> Self {
@@ -118,6 +133,8 @@ impl<'a> Merger<'a> {
             last_good: true,
             batch: None,
             position: (setup.from == 0).then_some(0),
+            run_end: None,
+            asked_again: 0,
             entries: setup.frontier.clone(),
             last_anchor: setup.from,
             setup,
@@ -175,7 +192,10 @@ impl<'a> Merger<'a> {
     }
 
     /// A run begins.
-    pub(super) fn begin_run(&mut self, run: &Run) {
+    pub(super) fn begin_run(&mut self, run: &Run) -> Result<(), StoreError> {
+        if let Some(end) = std::mem::replace(&mut self.run_end, run.end) {
+            self.between_runs(end, run.first)?;
+        }
         if run.first > self.expected && self.loose.is_empty() && run.first > self.setup.from {
             self.position = None;
         }
@@ -186,6 +206,19 @@ impl<'a> Merger<'a> {
             );
             self.add(finding(Kind::Changed, Some(run.first), detail));
         }
+        Ok(())
+    }
+
+    /// In a store of rows, what lies between two runs is absent by its word; what lies before and is not there is missing.
+    fn between_runs(&mut self, end: u64, next: u64) -> Result<(), StoreError> {
+        if self.expected < end {
+            self.skip_to(end, false)?;
+        }
+        // The entry that an earlier verification ended with may have been pruned since: its hash stands for it.
+        if let Some(last) = self.setup.from.checked_sub(1).filter(|last| (end..next).contains(last)) {
+            self.resumed |= self.stored_leaf(last)? == Some(self.setup.last_leaf);
+        }
+        Ok(())
     }
 
     /// Takes the lines of one piece. `opens`: it is the first piece of `run`.
@@ -284,6 +317,23 @@ impl<'a> Merger<'a> {
 
     /// Entries up to `index` have no line, or only loose ones.
     fn skip_to(&mut self, index: u64, whole_run: bool) -> Result<(), StoreError> {
+        // What is pruned while it is read was there when the runs were told: the store is asked again.
+        if !whole_run && self.run_end.is_some() && self.loose.is_empty() && self.asked_again < MAX_ASKED {
+            self.asked_again += 1;
+            for (first, behind) in absent(&self.setup.store.runs()?) {
+                if first < index && self.expected < behind {
+                    self.skip(first.max(self.expected), false)?;
+                    self.skip(behind.min(index), true)?;
+                }
+            }
+        }
+        self.skip(index, whole_run)
+    }
+
+    fn skip(&mut self, index: u64, whole_run: bool) -> Result<(), StoreError> {
+        if index <= self.expected {
+            return Ok(());
+        }
         if whole_run {
             self.absent.push((self.expected, index - 1));
             self.ids = None;

@@ -35,8 +35,6 @@ mod sqlite;
 #[cfg(test)]
 mod sqlite_kill;
 #[cfg(test)]
-mod sqlite_speed;
-#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod together;
