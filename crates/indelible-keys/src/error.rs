@@ -170,6 +170,22 @@ pub enum KeyError {
         /// How.
         algorithm: String,
     },
+    /// More checkpoint keys have to sign than there are.
+    #[error(
+        "{require} checkpoint keys have to sign, and the ring would have {keys} active: lower `require` first, or keep the key"
+    )]
+    Policy {
+        /// How many have to sign.
+        require: u32,
+        /// How many there would be.
+        keys: usize,
+    },
+    /// A reason that cannot be written down.
+    #[error("the reason {detail}: say in one line why the key is withdrawn")]
+    Reason {
+        /// What is wrong with it.
+        detail: &'static str,
+    },
     /// A cryptoperiod that policy has no room for.
     #[error(
         "a checkpoint key is to be active for {min} to {max} days, not {days}: auditors and witnesses pin it. Say so explicitly if it is meant"
@@ -181,6 +197,14 @@ pub enum KeyError {
         min: u32,
         /// The most.
         max: u32,
+    },
+    /// The ring is wrapped already.
+    #[error(
+        "the key ring `{place}` is wrapped already: give it another master key with `indelible keys master change`"
+    )]
+    Wrapped {
+        /// File.
+        place: String,
     },
     /// The ring is wrapped and no master key was given.
     #[error(

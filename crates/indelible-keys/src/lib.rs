@@ -15,7 +15,8 @@ pub use algorithm::{Algorithm, Require};
 pub use apart::check_apart;
 pub use error::KeyError;
 pub use ring::{
-    CheckpointPeriod, Cryptoperiods, EntryKeyRef, KeyAlgorithm, KeyInfo, KeyRing, MASTER_KEY_FILE_VARIABLE,
-    MASTER_KEY_VARIABLE, MasterKind, MasterSource, NewRing, Overview, PASSPHRASE_VARIABLE, Purpose, State,
+    Changed, CheckpointPeriod, Cryptoperiods, Due, EntryKeyRef, Import, ImportAs, KeyAlgorithm, KeyInfo, KeyRing,
+    MASTER_KEY_FILE_VARIABLE, MASTER_KEY_VARIABLE, MasterKind, MasterSource, NewRing, Overview, PASSPHRASE_VARIABLE,
+    Purpose, State,
 };
 pub use signer::CheckpointSigner;

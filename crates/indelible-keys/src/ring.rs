@@ -8,11 +8,16 @@
 //! |---|---|
 //! | [`purpose`], [`state`], [`policy`] | what keys serve for, in which states, for how long |
 //! | [`key`], [`material`] | a key; secrets and what derives from them |
+//! | [`entry`] | an entry-signing key for a log |
+//! | [`change`], [`due`] | rotation and every other change; what has to be rotated |
 //! | [`file`] | the form of the file |
 //! | [`master`] | the key that wraps the others |
 //! | [`disk`] | lock and atomic replacement |
 
+mod change;
 mod disk;
+mod due;
+mod entry;
 mod file;
 mod key;
 mod master;
@@ -30,24 +35,26 @@ use std::{
 };
 
 use indelible_core::{
-    hex,
     mac::{self, EntryAlgorithm, EntryKey, LogId},
     note::VerifyingKey,
     time::Micros,
 };
 use zeroize::Zeroizing;
 
-use self::{
-    disk::{Lock, Stamp, ring_path},
-    key::{Key, Secret, id_of},
-    master::Master,
-};
 pub use self::{
+    change::{Changed, Import, ImportAs},
+    due::Due,
+    entry::EntryKeyRef,
     key::KeyInfo,
     master::{MASTER_KEY_FILE_VARIABLE, MASTER_KEY_VARIABLE, MasterKind, MasterSource, PASSPHRASE_VARIABLE},
     policy::{CheckpointPeriod, Cryptoperiods},
     purpose::{KeyAlgorithm, Purpose},
     state::State,
+};
+use self::{
+    disk::{Lock, Stamp, Wipe, ring_path},
+    key::{Key, Secret},
+    master::Master,
 };
 use crate::{Algorithm, CheckpointSigner, KeyError, Require};
 
@@ -150,28 +157,18 @@ impl KeyRing {
         if lock.exists() {
             return Err(KeyError::Exists { place: dir.display().to_string() });
         }
-        let master = match &new.master {
-            None => None,
-            Some(source) => Some(Master::new(source)?.ok_or_else(|| {
-                KeyError::MasterUnusable {
-                    given: source.to_string(),
-                    detail:
-                        "there is none; set INDELIBLE_MASTER_KEY, INDELIBLE_MASTER_KEY_FILE or INDELIBLE_PASSPHRASE"
-                            .to_owned(),
-                }
-            })?),
-        };
+        let master = new.master.as_ref().map(Master::new_or_none_given).transpose()?;
         let mut algorithms = vec![Algorithm::Ed25519];
         algorithms.extend(new.checkpoint.iter().filter(|algorithm| **algorithm != Algorithm::Ed25519));
         let entry = (Purpose::EntrySigning, KeyAlgorithm::Entry(new.entry_algorithm));
         let checkpoint = algorithms.into_iter().map(|a| (Purpose::CheckpointSigning, KeyAlgorithm::Checkpoint(a)));
         let make = |(purpose, algorithm)| {
-            let mut key = fresh(purpose, algorithm, 1, new.cryptoperiods.of(purpose), now)?;
+            let mut key = change::fresh(purpose, algorithm, 1, new.cryptoperiods.of(purpose), now)?;
             (key.info.state, key.info.activated_at) = (State::Active, Some(now));
             Ok(key)
         };
         let keys = std::iter::once(entry).chain(checkpoint).map(make).collect::<Result<Vec<_>, KeyError>>()?;
-        lock.replace(&file::render(&keys, master.as_ref(), new.require, &ring_path(dir))?)?;
+        lock.replace(&file::render(&keys, master.as_ref(), new.require, &ring_path(dir))?, Wipe::No)?;
         let source = new.master.clone().unwrap_or_default();
         Self::load_by(dir, &source, master.as_ref())
     }
@@ -394,71 +391,6 @@ impl KeyRing {
     }
 }
 
-/// An entry-signing key of a ring.
-#[derive(Clone, Copy)]
-pub struct EntryKeyRef<'a> {
-    info: &'a KeyInfo,
-    algorithm: EntryAlgorithm,
-    secret: &'a [u8; 32],
-}
-
-impl std::fmt::Debug for EntryKeyRef<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EntryKeyRef").field("id", &self.info.id).finish_non_exhaustive()
-    }
-}
-
-impl<'a> EntryKeyRef<'a> {
-    /// Its id.
-    #[must_use]
-    pub fn id(&self) -> &'a str {
-        &self.info.id
-    }
-
-    /// Its version in the ring.
-    #[must_use]
-    pub fn version(&self) -> u32 {
-        self.info.version
-    }
-
-    /// How it signs.
-    #[must_use]
-    pub fn algorithm(&self) -> EntryAlgorithm {
-        self.algorithm
-    }
-
-    /// Its state.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.info.state
-    }
-
-    /// All that is known of it.
-    #[must_use]
-    pub fn info(&self) -> &'a KeyInfo {
-        self.info
-    }
-
-    /// The derived key that signs entries of a log.
-    #[must_use]
-    pub fn key(&self, log_id: LogId, origin: &str, epoch: u64) -> EntryKey {
-        EntryKey::derive(self.secret, self.info.version, self.algorithm, log_id, origin, epoch)
-    }
-
-    /// The derived key that signs entries of a log a second time.
-    #[must_use]
-    pub fn resign_key(&self, log_id: LogId, origin: &str, epoch: u64) -> EntryKey {
-        EntryKey::derive_resign(self.secret, self.info.version, self.algorithm, log_id, origin, epoch)
-    }
-
-    /// The bytes of [`EntryKeyRef::key`] in hexadecimal, for checking an entry with other tools.
-    #[must_use]
-    pub fn derived_hex(&self, log_id: LogId, origin: &str, epoch: u64) -> Zeroizing<String> {
-        let bytes = mac::derive_bytes(self.secret, self.algorithm, log_id, origin, epoch);
-        Zeroizing::new(hex::encode(bytes.as_ref()))
-    }
-}
-
 fn entry_algorithm(info: &KeyInfo) -> Option<EntryAlgorithm> {
     match info.algorithm {
         KeyAlgorithm::Entry(algorithm) => Some(algorithm),
@@ -481,44 +413,4 @@ fn check_clock(info: &KeyInfo, now: Micros) -> Result<(), KeyError> {
         return Err(KeyError::ClockBefore { id: info.id.clone(), event, at, now });
     }
     Ok(())
-}
-
-/// A new key, not yet active.
-fn fresh(
-    purpose: Purpose,
-    algorithm: KeyAlgorithm,
-    version: u32,
-    cryptoperiod_days: u32,
-    now: Micros,
-) -> Result<Key, KeyError> {
-    key_of(purpose, algorithm, version, cryptoperiod_days, now, material::generate(algorithm)?)
-}
-
-/// A key of a given secret, not yet active.
-fn key_of(
-    purpose: Purpose,
-    algorithm: KeyAlgorithm,
-    version: u32,
-    cryptoperiod_days: u32,
-    now: Micros,
-    secret: Secret,
-) -> Result<Key, KeyError> {
-    let public = material::public(purpose, algorithm, &secret, "the new key")?;
-    let id = id_of(purpose, version, &secret, public.as_deref());
-    let info = KeyInfo {
-        id: id.ok_or_else(|| KeyError::Invalid { what: format!("the new key for {purpose}") })?,
-        purpose,
-        algorithm,
-        version,
-        state: State::PreActive,
-        created_at: now,
-        activated_at: None,
-        retired_at: None,
-        compromised_at: None,
-        destroyed_at: None,
-        reason: None,
-        cryptoperiod_days,
-        public,
-    };
-    Ok(Key { info, secret: Some(secret) })
 }

@@ -56,6 +56,17 @@ impl Stamp {
 
 /// The bytes of a ring that nobody else can read.
 pub(crate) fn read(dir: &Path) -> Result<(Zeroizing<Vec<u8>>, Stamp), KeyError> {
+    loop {
+        let (bytes, stamp) = read_once(dir)?;
+        // A ring that was replaced while it was read may have been overwritten under our eyes. Whoever replaces holds a lock and syncs, so that this
+        // ends.
+        if Stamp::now(dir)? == stamp {
+            return Ok((bytes, stamp));
+        }
+    }
+}
+
+fn read_once(dir: &Path) -> Result<(Zeroizing<Vec<u8>>, Stamp), KeyError> {
     let path = ring_path(dir);
     let place = || path.display().to_string();
     let unread = |source| unread(dir, &path, source);
@@ -131,14 +142,48 @@ impl Lock {
     }
 
     /// Puts a ring in the place of the one that is there. Durable when it returns.
-    pub(crate) fn replace(&self, bytes: &[u8]) -> Result<(), KeyError> {
+    pub(crate) fn replace(&self, bytes: &[u8], wipe: Wipe) -> Result<(), KeyError> {
         let path = ring_path(&self.dir);
-        replace(&path, bytes, |_| Ok(())).map_err(|source| KeyError::Io {
-            step: "write",
-            place: path.display().to_string(),
-            source,
-        })
+        let io = |source| KeyError::Io { step: "write", place: path.display().to_string(), source };
+        let old = match wipe {
+            Wipe::Old => only_name(&path).map_err(io)?,
+            Wipe::No => None,
+        };
+        replace(&path, bytes, |_| Ok(())).map_err(io)?;
+        // The new ring stands. That the old bytes could not be overwritten does not undo it.
+        if let Some(old) = old {
+            drop(zero(&old));
+        }
+        Ok(())
     }
+}
+
+/// What becomes of the bytes of a ring that is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wipe {
+    /// The file system frees them.
+    No,
+    /// They are overwritten first, as far as the file system lets anybody do that: they hold a secret that is to be gone.
+    Old,
+}
+
+/// The ring that is to be replaced, to be overwritten afterwards; `None` where the same bytes have another name, which is somebody's copy.
+fn only_name(path: &Path) -> io::Result<Option<fs::File>> {
+    let file = match fs::OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result?,
+    };
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) != 1 {
+        return Ok(None);
+    }
+    Ok(Some(file))
+}
+
+fn zero(mut file: &fs::File) -> io::Result<()> {
+    let len = usize::try_from(file.metadata()?.len().min(MAX_RING_BYTES)).unwrap_or(0);
+    file.write_all(&vec![0; len])?;
+    file.sync_all()
 }
 
 /// The steps of a replacement, each named after what is done when it is reached.
@@ -231,7 +276,7 @@ mod tests {
         assert!(matches!(Lock::take(&dir.path().join("nowhere")), Err(KeyError::Missing { .. })));
         let lock = Lock::take(dir.path()).unwrap();
         assert!(!lock.exists());
-        lock.replace(b"x").unwrap();
+        lock.replace(b"x", Wipe::No).unwrap();
         assert!(lock.exists());
         assert_eq!(read(dir.path()).unwrap().0.as_slice(), b"x");
         let path = dir.path().join("ring.lock");
@@ -242,13 +287,36 @@ mod tests {
     }
 
     #[test]
+    fn the_old_bytes_are_overwritten_unless_they_are_somebody_s_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = ring_path(dir.path());
+        let lock = Lock::take(dir.path()).unwrap();
+        for (wipe, linked, expected) in
+            [(Wipe::Old, false, [0; 6]), (Wipe::No, false, *b"secret"), (Wipe::Old, true, *b"secret")]
+        {
+            fs::write(&path, b"secret").unwrap();
+            let link = dir.path().join("link");
+            if linked {
+                fs::hard_link(&path, &link).unwrap();
+            }
+            // An open handle sees what becomes of the bytes when their name is gone.
+            let mut old = fs::File::open(&path).unwrap();
+            lock.replace(b"new", wipe).unwrap();
+            let mut left = [1; 6];
+            old.read_exact(&mut left).unwrap();
+            assert_eq!(left, expected, "{wipe:?}");
+            assert_eq!(fs::read(&path).unwrap(), b"new");
+        }
+    }
+
+    #[test]
     fn a_replaced_file_has_another_stamp() {
         let dir = tempfile::tempdir().unwrap();
         let lock = Lock::take(dir.path()).unwrap();
-        lock.replace(b"one").unwrap();
+        lock.replace(b"one", Wipe::No).unwrap();
         let (_, first) = read(dir.path()).unwrap();
         assert_eq!(Stamp::now(dir.path()).unwrap(), first);
-        lock.replace(b"two").unwrap();
+        lock.replace(b"two", Wipe::No).unwrap();
         assert_ne!(Stamp::now(dir.path()).unwrap(), first);
     }
 }

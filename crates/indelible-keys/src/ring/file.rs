@@ -249,7 +249,18 @@ fn check_ring(parsed: &Parsed, place: &Path) -> Result<(), KeyError> {
             return Err(malformed(place, format!("it should hold one active `{}` key", kind.0)));
         }
     }
-    Ok(())
+    let signers = active.iter().filter(|(purpose, _)| *purpose == Purpose::CheckpointSigning).count();
+    check_policy(parsed.require, signers)
+}
+
+/// That as many keys can sign as have to.
+pub(crate) fn check_policy(require: Require, keys: usize) -> Result<(), KeyError> {
+    match require {
+        Require::AtLeast(require) if usize::try_from(require).is_ok_and(|require| require > keys) => {
+            Err(KeyError::Policy { require, keys })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What holds of each key.

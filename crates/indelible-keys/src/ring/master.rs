@@ -214,6 +214,12 @@ impl Master {
         Self::new_by(source, &variable)
     }
 
+    /// The same where there has to be one.
+    pub(crate) fn new_or_none_given(source: &MasterSource) -> Result<Self, KeyError> {
+        let missing = "there is none: set INDELIBLE_MASTER_KEY, INDELIBLE_MASTER_KEY_FILE or INDELIBLE_PASSPHRASE";
+        Self::new(source)?.ok_or_else(|| unusable(&source.to_string(), missing))
+    }
+
     fn new_by(source: &MasterSource, variables: Variables<'_>) -> Result<Option<Self>, KeyError> {
         let (kind, given) = match source {
             MasterSource::Environment => match of_environment(variables) {

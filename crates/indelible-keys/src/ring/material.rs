@@ -36,6 +36,11 @@ pub(crate) fn generate(algorithm: KeyAlgorithm) -> Result<Secret, KeyError> {
     }
 }
 
+/// A fresh secret of the same algorithm, and of the same size where there is a choice.
+pub(crate) fn generate_like(algorithm: KeyAlgorithm, _public: Option<&[u8]>) -> Result<Secret, KeyError> {
+    generate(algorithm)
+}
+
 /// The public key of a checkpoint key, `None` for other purposes. Refuses a secret of another length or kind than its algorithm's.
 pub(crate) fn public(
     purpose: Purpose,

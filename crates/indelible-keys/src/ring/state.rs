@@ -71,7 +71,7 @@ impl State {
             (Self::Active, Self::PreActive) => "a key that was in use does not become unused; rotate instead",
             (Self::PreActive, Self::VerifyOnly) => "it has signed nothing; destroy it if it is not wanted",
             (Self::Destroyed, Self::Destroyed) => "it is gone already; nothing was changed",
-            (Self::Destroyed, _) => "nothing is left of it but its name; import it from a copy if there is one",
+            (Self::Destroyed, _) => "nothing is left of it but its name, and a destroyed key does not come back",
             (Self::Compromised, Self::Compromised) => "it is on record already; nothing was changed",
             (Self::Compromised, _) => {
                 "others may have it; make a new key with `indelible keys rotate`, or destroy this one"

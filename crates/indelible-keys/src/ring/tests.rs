@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use indelible_core::note::NoteSigner as _;
+use indelible_core::{hex, note::NoteSigner as _};
 use serde_json::Value;
 
 use super::*;
@@ -284,7 +284,7 @@ fn a_ring_is_read_anew_only_where_its_file_changed() {
     let ring = KeyRing::load_or_create(dir.path()).unwrap();
     assert!(ring.refreshed().unwrap().is_none());
     let bytes = fs::read(ring_path(dir.path())).unwrap();
-    Lock::take(dir.path()).unwrap().replace(&bytes).unwrap();
+    Lock::take(dir.path()).unwrap().replace(&bytes, Wipe::No).unwrap();
     let newer = ring.refreshed().unwrap().unwrap();
     assert_eq!(newer.entry_key_id(), ring.entry_key_id());
     assert!(newer.refreshed().unwrap().is_none());
