@@ -5,6 +5,7 @@
 //!
 //! Rotation and outside key managers are not here yet; ids and versions are, from the first byte.
 
+mod pair;
 mod ring;
 mod signer;
 
