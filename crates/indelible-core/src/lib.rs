@@ -14,6 +14,7 @@
 //! | [`proof`] | inclusion and consistency proofs, C2SP tlog-proof |
 //! | [`tile`] | where a node of the tree stands in 256-wide levels |
 //! | [`note`], [`checkpoint`] | C2SP signed notes and checkpoints |
+//! | [`spki`] | public keys as other programs write them |
 //! | [`head`] | the record of the newest checkpoint, kept apart from the log |
 //! | [`time`] | RFC 3339 times with microseconds |
 
@@ -27,6 +28,7 @@ pub mod json;
 pub mod mac;
 pub mod note;
 pub mod proof;
+pub mod spki;
 pub mod tile;
 pub mod time;
 pub mod tree;

@@ -5,7 +5,7 @@ use std::io;
 use indelible_core::time::Micros;
 use thiserror::Error;
 
-use crate::{Purpose, State};
+use crate::{Algorithm, Purpose, State};
 
 /// What went wrong with keys. Never carries a secret.
 #[derive(Debug, Error)]
@@ -105,6 +105,16 @@ pub enum KeyError {
         algorithm: String,
         /// The algorithms that serve for it.
         known: String,
+    },
+    /// A secret is no private key of its algorithm.
+    #[error(
+        "the secret of {what} is no private key for `{algorithm}`: that takes a seed of 32 bytes for `ed25519` and `ml-dsa-44`, and for the others an unencrypted PKCS#8 document of such a key (`openssl pkcs8 -topk8 -nocrypt`), RSA of 2,048 to 4,096 bits"
+    )]
+    WrongSecret {
+        /// Which key.
+        what: String,
+        /// Its algorithm.
+        algorithm: Algorithm,
     },
     /// The log was written with another entry key.
     #[error("the log is signed with entry key `{wanted}`, the ring holds `{held}`: these are the keys of another log")]

@@ -5,15 +5,15 @@
 //!
 //! Outside key managers are not here yet.
 
-mod algorithm;
 mod apart;
 mod error;
+mod pair;
 mod ring;
 mod signer;
 
-pub use algorithm::{Algorithm, Require};
 pub use apart::check_apart;
 pub use error::KeyError;
+pub use indelible_core::note::{Algorithm, Require};
 pub use ring::{
     Changed, CheckpointPeriod, Cryptoperiods, Due, EntryKeyRef, Import, ImportAs, KeyAlgorithm, KeyInfo, KeyRing,
     MASTER_KEY_FILE_VARIABLE, MASTER_KEY_VARIABLE, MasterKind, MasterSource, NewRing, Overview, PASSPHRASE_VARIABLE,

@@ -94,6 +94,8 @@ pub struct NewRing {
     pub entry_algorithm: EntryAlgorithm,
     /// Algorithms of checkpoint keys beside Ed25519, which is always there.
     pub checkpoint: Vec<Algorithm>,
+    /// Bits of RSA keys among them, 2,048, 3,072 or 4,096; `None` for 3,072.
+    pub rsa_bits: Option<u32>,
     /// How many of the checkpoint keys have to sign.
     pub require: Require,
     /// What wraps the secrets; `None` for a ring that is not wrapped.
@@ -163,7 +165,14 @@ impl KeyRing {
         let entry = (Purpose::EntrySigning, KeyAlgorithm::Entry(new.entry_algorithm));
         let checkpoint = algorithms.into_iter().map(|a| (Purpose::CheckpointSigning, KeyAlgorithm::Checkpoint(a)));
         let make = |(purpose, algorithm)| {
-            let mut key = change::fresh(purpose, algorithm, 1, new.cryptoperiods.of(purpose), now)?;
+            let rsa =
+                matches!(algorithm, KeyAlgorithm::Checkpoint(Algorithm::RsaPssSha256 | Algorithm::RsaPkcs1Sha256));
+            let mut key = change::fresh(
+                (purpose, algorithm, new.rsa_bits.filter(|_| rsa)),
+                1,
+                new.cryptoperiods.of(purpose),
+                now,
+            )?;
             (key.info.state, key.info.activated_at) = (State::Active, Some(now));
             Ok(key)
         };
@@ -350,6 +359,19 @@ impl KeyRing {
         Ok(signers)
     }
 
+    /// The public keys of all checkpoint keys that this ring ever had, in the order of the file, named by an origin.
+    ///
+    /// # Errors
+    /// [`KeyError::Invalid`] where the origin cannot be used.
+    pub fn public_keys(&self, origin: &str) -> Result<Vec<VerifyingKey>, KeyError> {
+        let keys = self.0.keys.iter().filter_map(|key| match key.info.algorithm {
+            KeyAlgorithm::Checkpoint(algorithm) => Some((algorithm, key.info.public.as_deref()?)),
+            _ => None,
+        });
+        let named = keys.map(|(algorithm, public)| VerifyingKey::new(origin, algorithm, public));
+        named.collect::<Result<_, _>>().map_err(|error| KeyError::Invalid { what: error.to_string() })
+    }
+
     fn checkpoint_keys(&self) -> impl Iterator<Item = (Algorithm, &KeyInfo, &Secret)> {
         self.0.keys.iter().filter_map(|key| match key.info.algorithm {
             KeyAlgorithm::Checkpoint(algorithm) => Some((algorithm, &key.info, key.secret.as_ref()?)),
@@ -399,7 +421,7 @@ fn entry_algorithm(info: &KeyInfo) -> Option<EntryAlgorithm> {
 }
 
 fn is_public(algorithm: Algorithm, info: &KeyInfo, wanted: &VerifyingKey) -> bool {
-    algorithm == Algorithm::Ed25519 && info.public.as_deref() == Some(wanted.public_key().as_slice())
+    algorithm == wanted.algorithm() && info.public.as_deref() == Some(wanted.public_key())
 }
 
 fn no_active(purpose: Purpose, algorithm: &str) -> KeyError {

@@ -92,7 +92,7 @@ impl KeyRing {
         })
     }
 
-    /// Makes a key that is not yet active.
+    /// Makes a key that is not yet active. RSA keys have 3,072 bits.
     ///
     /// # Errors
     /// [`KeyError`]; then nothing was changed.
@@ -103,9 +103,38 @@ impl KeyRing {
         periods: &Cryptoperiods,
         now: Micros,
     ) -> Result<Changed, KeyError> {
+        self.make((purpose, algorithm, None), periods, now)
+    }
+
+    /// Makes an RSA checkpoint key of 2,048, 3,072 or 4,096 bits that is not yet active.
+    ///
+    /// # Errors
+    /// [`KeyError::Invalid`] for another size or algorithm, and others; then nothing was changed.
+    pub fn generate_rsa(
+        &self,
+        algorithm: Algorithm,
+        bits: u32,
+        periods: &Cryptoperiods,
+        now: Micros,
+    ) -> Result<Changed, KeyError> {
+        let algorithm = KeyAlgorithm::Checkpoint(algorithm);
+        self.make((Purpose::CheckpointSigning, algorithm, Some(bits)), periods, now)
+    }
+
+    fn make(
+        &self,
+        kind: (Purpose, KeyAlgorithm, Option<u32>),
+        periods: &Cryptoperiods,
+        now: Micros,
+    ) -> Result<Changed, KeyError> {
+        // Before the lock is taken: an RSA key takes a second or more.
+        let mut key = fresh(kind, 1, periods.of(kind.0), now)?;
         self.change(Wipe::No, |draft| {
-            let version = draft.next_version(purpose, algorithm)?;
-            draft.add(fresh(purpose, algorithm, version, periods.of(purpose), now)?)
+            key.info.version = draft.next_version(kind.0, kind.1)?;
+            let secret = key.secret.as_deref().map(Vec::as_slice).unwrap_or_default();
+            let id = id_of(kind.0, key.info.version, secret, key.info.public.as_deref());
+            key.info.id = id.ok_or_else(|| KeyError::Invalid { what: format!("the new key for {}", kind.0) })?;
+            draft.add(key)
         })
     }
 
@@ -416,15 +445,17 @@ fn check_reason(reason: &str) -> Result<(), KeyError> {
     Err(KeyError::Reason { detail })
 }
 
-/// A new key, not yet active.
+/// A new key, not yet active, of a purpose and algorithm, and for RSA of a size.
 pub(super) fn fresh(
-    purpose: Purpose,
-    algorithm: KeyAlgorithm,
+    (purpose, algorithm, rsa_bits): (Purpose, KeyAlgorithm, Option<u32>),
     version: u32,
     cryptoperiod_days: u32,
     now: Micros,
 ) -> Result<Key, KeyError> {
-    key_of(purpose, algorithm, version, cryptoperiod_days, now, material::generate(algorithm)?)
+    if KeyAlgorithm::parse(purpose, algorithm.name()) != Some(algorithm) {
+        return Err(material::wrong_type(purpose, algorithm.name(), "what was asked for"));
+    }
+    key_of(purpose, algorithm, version, cryptoperiod_days, now, material::generate(algorithm, rsa_bits)?)
 }
 
 /// A key of a given secret, not yet active.

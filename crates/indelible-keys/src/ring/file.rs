@@ -175,8 +175,8 @@ fn of_form_2(mut form: RingForm, place: &Path) -> Result<Parsed, KeyError> {
     if form.master.as_ref().is_some_and(|master| !master.is_whole()) {
         return Err(malformed(place, "what it says of its master key is not what a ring says"));
     }
-    let require = Require::parse(&form.require);
-    let require = require.ok_or_else(|| malformed(place, "`require` is neither `all` nor a number from 1"))?;
+    let require = form.require.parse();
+    let require = require.map_err(|_| malformed(place, "`require` is neither `all` nor a number from 1"))?;
     let mut keys = Vec::new();
     for key in &mut form.keys {
         let secret = key.secret.as_mut().map(|secret| Stored(secret.take()));

@@ -277,6 +277,85 @@ fn more_checkpoint_keys_cannot_be_asked_for_than_there_are() {
 }
 
 #[test]
+fn several_checkpoint_keys_sign_and_are_rotated_each_by_one_like_it() {
+    let world = World::new();
+    let others = [Algorithm::RsaPssSha256, Algorithm::EcdsaP256Sha256, Algorithm::MlDsa44, Algorithm::Ed25519];
+    let new = NewRing {
+        checkpoint: others.to_vec(),
+        rsa_bits: Some(2048),
+        require: Require::AtLeast(3),
+        ..NewRing::default()
+    };
+    let ring = KeyRing::create_with(&world.keys(), start(), &new).unwrap();
+    let algorithms = |ring: &KeyRing| -> Vec<_> {
+        let signers = ring.checkpoint_signers("a").unwrap();
+        signers.iter().map(|signer| signer.verifying_key().algorithm()).collect()
+    };
+    let expected = [Algorithm::Ed25519, Algorithm::RsaPssSha256, Algorithm::EcdsaP256Sha256, Algorithm::MlDsa44];
+    assert_eq!(algorithms(&ring), expected);
+    let old = ring.public_keys("a").unwrap();
+    let changed = ring.rotate(Purpose::CheckpointSigning, day(1)).unwrap();
+    assert_eq!(changed.keys.len(), 8);
+    assert_eq!(algorithms(&changed.ring), expected);
+    assert_eq!(changed.ring.signers_for("a", &old).unwrap().len(), 4);
+    let sizes = |ring: &KeyRing| -> Vec<_> {
+        ring.public_keys("a").unwrap().iter().map(|key| key.public_key().len()).collect()
+    };
+    assert_eq!(sizes(&changed.ring)[4..], sizes(&ring)[..], "as long as before");
+    let id = |ring: &KeyRing, algorithm| {
+        let algorithm = KeyAlgorithm::Checkpoint(algorithm);
+        ring.keys().find(|key| key.state == State::Active && key.algorithm == algorithm).unwrap().id.clone()
+    };
+    let ring = changed.ring.retire(&id(&changed.ring, Algorithm::RsaPssSha256), day(2)).unwrap().ring;
+    assert_eq!(algorithms(&ring), [Algorithm::Ed25519, Algorithm::EcdsaP256Sha256, Algorithm::MlDsa44]);
+    let before = world.bytes();
+    let refused = ring.retire(&id(&ring, Algorithm::MlDsa44), day(2)).unwrap_err();
+    assert!(matches!(refused, KeyError::Policy { require: 3, keys: 2 }), "{refused}");
+    assert_eq!(world.bytes(), before);
+    assert_eq!(KeyRing::load(&world.keys()).unwrap().public_keys("a").unwrap().len(), 8);
+}
+
+#[test]
+fn rsa_keys_have_the_size_that_was_asked_for_and_others_have_one() {
+    let world = World::new();
+    let ring = world.ring();
+    let usual = Cryptoperiods::default();
+    let ring = ring.generate_rsa(Algorithm::RsaPkcs1Sha256, 2048, &usual, day(1)).unwrap().ring;
+    assert_eq!(ring.public_keys("a").unwrap()[1].public_key().len(), 294);
+    let before = world.bytes();
+    for (algorithm, bits) in [(Algorithm::RsaPkcs1Sha256, 1024), (Algorithm::Ed25519, 2048)] {
+        let error = ring.generate_rsa(algorithm, bits, &usual, day(1)).unwrap_err();
+        assert!(matches!(error, KeyError::Invalid { .. }), "{error}");
+    }
+    assert_eq!(world.bytes(), before);
+}
+
+#[test]
+fn a_private_key_of_another_kind_is_not_taken() {
+    let world = World::new();
+    let ring = world.ring();
+    let usual = Cryptoperiods::default();
+    let ec = indelible_keys::CheckpointSigner::generate_secret(Algorithm::EcdsaP256Sha256, None).unwrap();
+    let before = world.bytes();
+    for (algorithm, secret) in [
+        (Algorithm::RsaPssSha256, &ec[..]),
+        (Algorithm::RsaPkcs1Sha256, &[7; 32]),
+        (Algorithm::EcdsaP256Sha256, &ec[..ec.len() - 1]),
+        (Algorithm::EcdsaP256Sha256, &[]),
+    ] {
+        let import = import(Purpose::CheckpointSigning, KeyAlgorithm::Checkpoint(algorithm), secret);
+        let error = ring.import(&import, &usual, day(1)).unwrap_err();
+        assert!(matches!(error, KeyError::WrongSecret { .. }), "{error}");
+        assert!(error.to_string().contains("openssl pkcs8"), "{error}");
+    }
+    assert_eq!(world.bytes(), before);
+    let import = import(Purpose::CheckpointSigning, KeyAlgorithm::Checkpoint(Algorithm::EcdsaP256Sha256), &ec);
+    let changed = ring.import(&import, &usual, day(1)).unwrap();
+    let ring = changed.ring.activate(&changed.keys[0].id, day(1)).unwrap().ring;
+    assert_eq!(ring.checkpoint_signers("a").unwrap().len(), 2);
+}
+
+#[test]
 fn reasons_are_one_line() {
     let world = World::new();
     let ring = world.ring();

@@ -156,7 +156,7 @@ fn run(steps: Vec<(Step, i64)>) {
                         | KeyError::NoActive { .. }
                         | KeyError::NotWrapped { .. }
                         | KeyError::WrongLength { .. }
-                        | KeyError::Invalid { .. }
+                        | KeyError::WrongSecret { .. }
                 );
                 assert!(refused, "{error}");
                 assert_eq!(world.bytes(), before, "a refusal changes nothing");
