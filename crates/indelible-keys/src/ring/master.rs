@@ -41,7 +41,7 @@ const ARGON2_MOST: Argon2Cost = Argon2Cost { m_kib: 1024 * 1024, t: 64, p: 16 };
 /// Bytes of the salt, as RFC 9106 recommends.
 const SALT_BYTES: usize = 16;
 /// A key file is 32 bytes or 64 digits; what is longer than this is another file.
-const MAX_KEY_FILE_BYTES: u64 = 4096;
+const MAX_KEY_FILE_BYTES: u16 = 4096;
 
 #[derive(Clone, Copy)]
 struct Argon2Cost {
@@ -353,8 +353,8 @@ fn read_key_file(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyError> {
         let detail = format!("others can read it (mode {mode:04o}): take that away with `chmod 600`");
         return Err(unusable(&given, &detail));
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE_BYTES as usize));
-    file.take(MAX_KEY_FILE_BYTES).read_to_end(&mut bytes).map_err(io)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE_BYTES.into()));
+    file.take(MAX_KEY_FILE_BYTES.into()).read_to_end(&mut bytes).map_err(io)?;
     let text = bytes.trim_ascii();
     let key = bytes.as_array().copied().map(Zeroizing::new).or_else(|| key_of_hex(text));
     key.ok_or_else(|| unusable(&given, "it holds neither 32 bytes nor 64 hexadecimal digits (`openssl rand -hex 32`)"))

@@ -54,13 +54,13 @@ impl State {
     /// Whether a key may come from this state into that one.
     #[must_use]
     pub const fn may_become(self, to: Self) -> bool {
-        match (self, to) {
+        matches!(
+            (self, to),
             (Self::PreActive, Self::Active | Self::Compromised | Self::Destroyed)
-            | (Self::Active, Self::VerifyOnly | Self::Compromised)
-            | (Self::VerifyOnly, Self::Compromised | Self::Destroyed)
-            | (Self::Compromised, Self::Destroyed) => true,
-            _ => false,
-        }
+                | (Self::Active, Self::VerifyOnly | Self::Compromised)
+                | (Self::VerifyOnly, Self::Compromised | Self::Destroyed)
+                | (Self::Compromised, Self::Destroyed)
+        )
     }
 
     /// What may be done with a key that cannot become `to`.
