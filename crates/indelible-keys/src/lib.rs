@@ -3,11 +3,19 @@
 //! One directory holds `ring.json` (`docs/format.md` section 3), mode 0600, its lock `ring.lock`, and the head store `heads/`. It must be neither
 //! inside the log directory nor around it: who can write the log must not by that be able to sign it.
 //!
+//! | module | holds |
+//! |---|---|
+//! | [`KeyRing`] | the ring: keys with states and times in one file |
+//! | [`public`] | keys in the forms of other programs: PEM, DER, JWK, PKCS#8 |
+//! | [`files`] | signatures over files |
+//!
 //! Outside key managers are not here yet.
 
 mod apart;
 mod error;
+pub mod files;
 mod pair;
+pub mod public;
 mod ring;
 mod signer;
 

@@ -72,10 +72,7 @@ impl Keys {
             32 => Ok(secret),
             length => Err(invalid(format!("a secret of {length} bytes for `{algorithm}`, which takes a seed of 32,"))),
         };
-        let document = || match is_whole(secret) {
-            true => Ok(secret),
-            false => Err(no_document(algorithm, secret)),
-        };
+        let document = || if is_whole(secret) { Ok(secret) } else { Err(no_document(algorithm, secret)) };
         let rsa = |encoding| match RsaKeyPair::from_pkcs8(document()?) {
             Ok(pair) => Ok(Self::Rsa(pair, encoding)),
             Err(_) => Err(no_document(algorithm, secret)),

@@ -202,6 +202,38 @@ mod tests {
     }
 
     #[test]
+    fn a_second_implementation_agrees_on_ml_dsa() {
+        use ml_dsa::{ExpandedSigningKey, MlDsa44, Signature};
+        let seed: [u8; 32] = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        let theirs = ExpandedSigningKey::<MlDsa44>::from_seed(&seed.into());
+        let ours = CheckpointSigner::from_secret(Algorithm::MlDsa44, &seed, "a.example/log").unwrap();
+        let ours = ours.with_clock(|| Micros(1_700_000_000_000_000));
+        assert_eq!(theirs.verifying_key().encode().as_slice(), ours.verifying_key().public_key());
+
+        let text = checkpoint().to_string();
+        let message = [
+            b"subtree/v1\n\0\x0da.example/log".as_slice(),
+            &1_700_000_000_u64.to_be_bytes(),
+            b"\x0da.example/log",
+            &[0; 8],
+            &42_u64.to_be_bytes(),
+            &[9; 32],
+        ]
+        .concat();
+        let signature = ours.sign_note(&text).unwrap();
+        let read = Signature::<MlDsa44>::try_from(&signature[8..]).unwrap();
+        assert!(theirs.verifying_key().verify_with_context(&message, b"", &read));
+        assert!(!theirs.verifying_key().verify_with_context(&message, b"c", &read));
+
+        let made = theirs.sign_deterministic(&message, b"").unwrap().encode();
+        let timed = [&1_700_000_000_u64.to_be_bytes(), made.as_slice()].concat();
+        assert!(ours.verifying_key().verify_note(&text, &timed));
+        assert!(ours.verifying_key().verify(&message, &made));
+        let other = theirs.sign_deterministic(&message, b"c").unwrap().encode();
+        assert!(!ours.verifying_key().verify(&message, &other), "the context is empty");
+    }
+
+    #[test]
     fn secrets_of_another_kind_and_sizes_that_are_not_made_are_refused() {
         let seed = CheckpointSigner::generate_secret(Algorithm::Ed25519, None).unwrap();
         let ec = CheckpointSigner::generate_secret(Algorithm::EcdsaP256Sha256, None).unwrap();
