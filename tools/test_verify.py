@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 sys.path.insert(0, str(Path(__file__).parent))
-import verify  # noqa: E402
+import indelible_verify as verify  # noqa: E402
 
 ORIGIN = "example.org/audit-1"
 LOG_ID = bytes(range(16))
