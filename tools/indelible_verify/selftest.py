@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import List
 
+from . import aesgcm, der, ecdsa
 from .common import Malformed
 from .ed25519 import L, P, ed25519_verify, point_decode, public_key_of
 from .hashes import hkdf_sha256, leaf_hash
@@ -22,6 +23,13 @@ RFC8032 = [
      "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc659"
      "4a7c15e9716ed28dc027beceea1ec40a"),
 ]
+#: RFC 6979, A.2.5, SHA-256, "sample": the point, r, s.
+RFC6979 = (
+    "60fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6"
+    "7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299",
+    "efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716",
+    "f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8")
+SPKI_P256 = "3059301306072a8648ce3d020106082a8648ce3d03010703420004"
 #: RFC 8785, appendix B, and the edges of the notation.
 NUMBERS = [
     (0.0, "0"), (-0.0, "0"), (5e-324, "5e-324"), (-5e-324, "-5e-324"), (1.7976931348623157e308, "1.7976931348623157e+308"),
@@ -57,6 +65,14 @@ def self_test() -> List[str]:
         except Malformed:
             pass
     check("key of small order", not ed25519_verify((1).to_bytes(32, "little"), b"", (1).to_bytes(32, "little") + bytes(32)))
+    r, s = RFC6979[1:]
+    signature = bytes.fromhex("3046022100" + r + "022100" + s)
+    check("RFC 6979 A.2.5", ecdsa.ecdsa_verify(bytes.fromhex(SPKI_P256 + RFC6979[0]), b"sample", signature))
+    check("RFC 6979 A.2.5, message changed",
+          not ecdsa.ecdsa_verify(bytes.fromhex(SPKI_P256 + RFC6979[0]), b"simple", signature))
+    check("DER integer", der.integer(bytes.fromhex("0080")) == 128)
+    check("FIPS 197 C.3", aesgcm.encrypt_block(aesgcm.expand_key(bytes(range(32))), bytes(range(0, 256, 17))).hex() == (
+        "8ea2b7ca516745bfeafc49904b496089"))
     check("RFC 5869 test 1", hkdf_sha256(b"\x0b" * 22, bytes(range(13)), bytes(range(0xf0, 0xfa)), 42).hex() == (
         "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"))
     for value, text in NUMBERS:
