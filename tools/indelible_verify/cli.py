@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import List
 
 from .bundles import ExportVerifier, verify_proof
 from .common import EXIT, CannotCheck, Malformed
-from .log import LogVerifier, read_callers_file
+from .hashes import unhex
+from .log import LogVerifier
 from .notes import VKey
 from .report import Report
 from .selftest import self_test
-from .trust import Trust
+from .trust import Trust, read_callers_file
 
 
 def parse_arguments(arguments: List[str]) -> argparse.Namespace:
@@ -26,6 +28,9 @@ def parse_arguments(arguments: List[str]) -> argparse.Namespace:
     parser.add_argument("--proof", metavar="BUNDLE", help="verify a proof bundle")
     parser.add_argument("--export", metavar="FILE", help="verify an export")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--entry-key", metavar="ID=HEX", action="append", default=[],
+                        help="a derived entry key, as `indelible keys derive` prints it")
+    parser.add_argument("--master-key", metavar="FILE", help="the 32 bytes, or 64 hexadecimal digits, that unwrap the key ring")
     parser.add_argument("--strict", action="store_true", help="check that every entry is in canonical form")
     parser.add_argument("--self-test", action="store_true", help="check this program against known answers")
     options = parser.parse_args(arguments)
@@ -35,9 +40,22 @@ def parse_arguments(arguments: List[str]) -> argparse.Namespace:
         parser.error("one of LOGDIR, --proof and --export is needed")
     if (options.keys is None) == (options.public_key is None):
         parser.error("one of --keys and --public-key is needed")
-    if options.log is None and (options.keys or options.checkpoint or options.head):
+    if options.log is None and (options.keys or options.checkpoint or options.head or options.entry_key):
         parser.error("--proof and --export take --public-key alone")
+    if options.master_key is not None and options.keys is None:
+        parser.error("--master-key is for the key ring that --keys names")
+    if any(not re.fullmatch("[a-z0-9-]{1,64}=[0-9a-f]{64}", item) for item in options.entry_key):
+        parser.error("--entry-key takes the id of a key, =, and 64 hexadecimal digits in lower case")
     return options
+
+
+def read_master(path: Path) -> bytes:
+    """A master key from a file."""
+    data = read_callers_file(path)
+    try:
+        return data if len(data) == 32 else unhex(data.decode("ascii").strip(), 32)
+    except ValueError:
+        raise CannotCheck("%s is no master key: 32 bytes, or 64 hexadecimal digits, are due" % path) from None
 
 
 def verify(options: argparse.Namespace) -> Report:
@@ -51,7 +69,9 @@ def verify(options: argparse.Namespace) -> Report:
     if vkey is not None and options.export is not None:
         with open(options.export, "rb") as file:
             return ExportVerifier(vkey, options.strict).run(file)
-    trust = Trust(Path(options.keys) if options.keys is not None else None, vkey)
+    derived = {name: bytes.fromhex(value) for name, value in (item.split("=") for item in options.entry_key)}
+    master = read_master(Path(options.master_key)) if options.master_key is not None else None
+    trust = Trust(Path(options.keys) if options.keys is not None else None, vkey, derived, master)
     return LogVerifier(Path(options.log), trust, Path(options.head) if options.head is not None else None,
                        Path(options.checkpoint) if options.checkpoint is not None else None, options.strict).run()
 
@@ -68,5 +88,6 @@ def main(arguments: List[str]) -> int:
     except (CannotCheck, OSError) as error:
         report = Report()
         report.cannot = str(error)
-    print(report.as_json() if options.json else report.as_text())
+    text = report.as_json() if options.json else report.as_text()
+    print(text.encode("utf-8", "backslashreplace").decode())  # what a log holds is told, whatever it is
     return EXIT[report.status]

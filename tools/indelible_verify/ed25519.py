@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from typing import Tuple
+from typing import List, Tuple
 
 from .common import Malformed
 
 P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, -1, P) % P
+D2 = 2 * D % P
 SQRT_M1 = pow(2, (P - 1) // 4, P)
 Point = Tuple[int, int, int, int]  # extended coordinates X, Y, Z, T
 IDENTITY: Point = (0, 1, 1, 0)
@@ -19,19 +21,29 @@ def point_add(a: Point, b: Point) -> Point:
     """Addition in extended coordinates (RFC 8032, 5.1.4)."""
     s = (a[1] - a[0]) * (b[1] - b[0]) % P
     t = (a[1] + a[0]) * (b[1] + b[0]) % P
-    u = 2 * a[3] * b[3] * D % P
+    u = D2 * a[3] * b[3] % P
     v = 2 * a[2] * b[2] % P
     e, f, g, h = t - s, v - u, v + u, t + s
     return (e * f % P, g * h % P, f * g % P, e * h % P)
 
 
+@functools.lru_cache(maxsize=64)
+def doublings(point: Point) -> List[Point]:
+    """A point and its doublings, for 256 bits of a scalar: the same few keys come again and again."""
+    found = [point]
+    while len(found) < 256:
+        found.append(point_add(found[-1], found[-1]))
+    return found
+
+
 def point_mul(scalar: int, point: Point) -> Point:
-    """Double and add. Not in constant time; see `public_key_of`."""
+    """The sum of the doublings that the bits of a scalar name. Not in constant time; see `public_key_of`."""
     result = IDENTITY
-    while scalar:
+    for power in doublings(point):
+        if not scalar:
+            break
         if scalar & 1:
-            result = point_add(result, point)
-        point = point_add(point, point)
+            result = point_add(result, power)
         scalar >>= 1
     return result
 

@@ -6,7 +6,8 @@ import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .common import MAX_DEPTH, MAX_ENTRY, MAX_EVENT, Malformed
-from .hashes import unhex
+from .hashes import ENTRY_ALGORITHMS, unhex
+from .history import EntryKey, KeySet
 from .jcs import LOOSE_DECODER, depth_of, parse_canonical, require_members
 from .notes import ORIGIN
 
@@ -120,9 +121,12 @@ CONTROL: Dict[str, Dict[str, type]] = {
     "gap": {"count": int, "reason": str, "since": str},
     "explained": {"authorisation": dict, "first": int, "last": int, "leaf_root": str, "reason": str},
     "pruned": {"authorisation": dict, "first": int, "last": int, "leaf_root": str, "reason": str},
+    "keys": {"authorisations": list, "checkpoint_keys": list, "entry_keys": list, "reason": str, "withdrawn": list},
+    "resigned": {"authorisation": dict, "first": int, "last": int, "leaf_root": str, "new_key": str, "old_key": str,
+                 "overlay": dict, "reason": str, "root": str, "tree_size": int},
 }
 CONTROL_OPTIONAL = {"log_created": ("predecessor",), "gap": ("since",), "explained": ("authorisation",),
-                    "pruned": ("authorisation",)}
+                    "pruned": ("authorisation",), "keys": ("authorisations",), "resigned": ("authorisation",)}
 
 
 def check_control(record: Any) -> None:
@@ -141,9 +145,8 @@ class LogCreated(NamedTuple):
     """Entry 0 (section 6, `log_created`)."""
     origin: str
     log_id: bytes
-    key_id: str
-    epoch: int
-    checkpoint_keys: List[str]
+    entry_key: EntryKey
+    first_set: KeySet
 
     @classmethod
     def parse(cls, entry: Entry) -> "LogCreated":
@@ -151,15 +154,14 @@ class LogCreated(NamedTuple):
         record = entry.control
         if not isinstance(record, dict) or record.get("type") != "log_created":
             raise Malformed("entry 0 is not the record log_created")
-        require_members(record, {"type": str, "checkpoint_keys": list, "entry_key": dict, "format": int,
-                                 "log_id": str, "origin": str, "policy": dict, "predecessor": dict},
-                        optional=("predecessor",))
+        require_members(record, dict(CONTROL["log_created"], type=str), optional=("predecessor",))
         key = require_members(record["entry_key"], {"algorithm": str, "epoch": int, "id": str, "version": int})
-        if record["format"] != 1 or key["algorithm"] != "HMAC-SHA256" or key["epoch"] != 1:
+        policy = require_members(record["policy"], {"checkpoint_algorithms": list, "require": str})
+        if record["format"] != 1 or key["algorithm"] not in ENTRY_ALGORITHMS or key["epoch"] != 1:
             raise Malformed("entry 0 announces a format, an algorithm or an epoch that is not of version 1")
         if record["origin"] != entry.log or key["id"] != entry.key:
             raise Malformed("entry 0 contradicts itself about origin or key")
-        keys = record["checkpoint_keys"]
-        if not all(isinstance(vkey, str) for vkey in keys):
-            raise Malformed("entry 0 has a checkpoint key that is not a string")
-        return cls(record["origin"], unhex(record["log_id"], 16), key["id"], key["epoch"], keys)
+        first_set = KeySet.of(0, record["checkpoint_keys"], policy["require"], record["origin"])
+        if policy["checkpoint_algorithms"] != [vkey.algorithm for vkey in first_set.keys]:
+            raise Malformed("entry 0 contradicts itself about the algorithms of its checkpoint keys")
+        return cls(record["origin"], unhex(record["log_id"], 16), EntryKey(first=0, **key), first_set)

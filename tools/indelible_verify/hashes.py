@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 import hmac
 import re
@@ -50,21 +51,50 @@ def lp(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
 
 
+#: Of the purposes of keys: what their ids begin with, and the word in the label of section 3.
+PURPOSES = {"entry_signing": ("es", "entry-signing"), "data_encryption": ("de", "data-encryption"),
+            "blind_index": ("bi", "blind-index"), "backup": ("bk", "backup")}
+
+
+def secret_key_id(purpose: str, secret: bytes, version: int) -> str:
+    """The id of a key that has no public part (section 3)."""
+    short, word = PURPOSES[purpose]
+    return "%s%d-%s" % (short, version, hmac_sha256(secret, b"indelible/v1/key-id/" + word.encode())[:8].hex())
+
+
 def entry_key_id(secret: bytes, version: int) -> str:
     """The id of an entry-signing key (section 3)."""
-    return "es%d-%s" % (version, hmac_sha256(secret, b"indelible/v1/key-id/entry-signing")[:8].hex())
+    return secret_key_id("entry_signing", secret, version)
+
+
+@functools.lru_cache(maxsize=4096)
+def checkpoint_key_hash(public_key: bytes) -> str:
+    """What the id of a checkpoint key says of the key itself (section 3)."""
+    return sha256(b"indelible/v1/key-id/checkpoint-signing" + public_key)[:8].hex()
 
 
 def checkpoint_key_id(public_key: bytes, version: int) -> str:
     """The id of a checkpoint key (section 3)."""
-    return "cs%d-%s" % (version, sha256(b"indelible/v1/key-id/checkpoint-signing" + public_key)[:8].hex())
+    return "cs%d-%s" % (version, checkpoint_key_hash(public_key))
 
 
-def entry_mac_key(secret: bytes, log_id: bytes, origin: str, epoch: int) -> bytes:
+ENTRY_MAC, ENTRY_RESIGN = "indelible/v1/entry-mac", "indelible/v1/entry-resign"
+
+
+def entry_mac_key(secret: bytes, log_id: bytes, origin: str, epoch: int, algorithm: str = "HMAC-SHA256",
+                  label: str = ENTRY_MAC) -> bytes:
     """K of section 3."""
-    info = (lp(b"indelible/v1/entry-mac") + lp(b"HMAC-SHA256") + lp(origin.encode())
-            + lp(str(epoch).encode()))
+    info = b"".join(lp(item.encode()) for item in (label, algorithm, origin, str(epoch)))
     return hkdf_sha256(secret, log_id, info, 32)
+
+
+#: The hashes behind the algorithms of entry signatures; a signature is the first 32 bytes of the HMAC.
+ENTRY_ALGORITHMS = {"HMAC-SHA256": "sha256", "HMAC-SHA-512-256": "sha512"}
+
+
+def entry_mac(algorithm: str, mac_key: bytes, leaf: bytes) -> bytes:
+    """The signature of an entry (section 3)."""
+    return hmac.digest(mac_key, leaf, ENTRY_ALGORITHMS[algorithm])[:32]
 
 
 def unhex(text: Any, size: int) -> bytes:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 import re
-import struct
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, BinaryIO, Dict, List, NamedTuple, Optional, Tuple
 
-from .common import (DAMAGED, DIVERGED, GAP, MAX_NOTE, MAX_PLAIN, MAX_TORN, NOTE, TAMPERED, UNVERIFIABLE, CannotCheck,
-                     Malformed)
-from .ed25519 import ed25519_verify
+from .checkpoints import Checkpoints
+from .common import DAMAGED, DIVERGED, GAP, MAX_PLAIN, MAX_TORN, NOTE, TAMPERED, UNVERIFIABLE, CannotCheck, Malformed
 from .entries import LINE_START, Entry, Head, Line, LogCreated, check_control, is_unsigned, parse_line
 from .files import Durable, RecordFile, TreeWalk, check_ids_file, is_regular, is_strange, read_file, writer_at_work
-from .hashes import entry_mac_key, hmac_sha256, leaf_hash, lp, sha256, unb64, unhex
-from .jcs import canonical, checked_object, require_members
-from .notes import ORIGIN, Checkpoint, VKey
+from .hashes import leaf_hash, sha256, unhex
+from .history import HistoryScan, authorised_message, authoriser
+from .jcs import canonical, checked_object
+from .macs import Macs
+from .notes import ORIGIN
+from .overlay import Overlay, Overlays
 from .report import Report
 from .segments import SEGMENT_NAME, ClosedSegment, digest_of, plain_lines
 from .tree import Frontier
@@ -45,14 +45,6 @@ OWN_NAMES = {"aside", "attachments", "bounded", "checkpoint", "checkpoints", "du
              "offsets", "segments", "tree"}
 
 
-class NamedCheckpoint(NamedTuple):
-    """A verified checkpoint and where it was found."""
-    where: str
-    size: int
-    root: bytes
-    signer: VKey
-
-
 FLAG = 1 << 63
 
 
@@ -66,17 +58,11 @@ class LogVerifier:
         # What the log directory says, in the order of reading: marks of progress before entries, so that
         # a log with a writer at work is judged by marks that its entries have already passed.
         self.head: Optional[HeadRecord] = None
-        self.published: Optional[NamedCheckpoint] = None
-        self.kept: Dict[int, NamedCheckpoint] = {}
-        self.kept_by_caller: Optional[NamedCheckpoint] = None
-        self.newest: Optional[NamedCheckpoint] = None
         self.durable = Durable(0, 0)
         # Identity.
         self.origin = ""
         self.log_id: Optional[bytes] = None
         self.created: Optional[LogCreated] = None
-        self.mac_key: Optional[bytes] = None
-        self.key_id: Optional[str] = None
         # The stream.
         self.next = 0
         self.position: Optional[int] = 0
@@ -88,42 +74,59 @@ class LogVerifier:
         self.mismatches: List[int] = []
         self.mismatch_count = 0
         self.tail_mismatch = False
+        self.open_files: List[RecordFile] = []
+        self.tree0_proven = False  # whether tree/0 gives the root of the newest checkpoint
         self.absent: List[Tuple[int, int]] = []
         self.empty: List[Segment] = []  # files without a byte since the last one that was read
+        self.head_members: List[Tuple[int, Head]] = []
+        self.authorised: List[Tuple[int, Dict[str, Any]]] = []  # control records that have to be, but for `keys`
         self.excuses: List[Excuse] = []
 
     # ------------------------------------------------------------------ the whole
 
     def run(self) -> Report:
         """All checks."""
+        try:
+            self._run()
+        finally:
+            for file in self.open_files:
+                file.close()
+        if self.marks.no_anchor is not None and self.report.status != TAMPERED:
+            raise CannotCheck(self.marks.no_anchor)
+        return self.report
+
+    def _run(self) -> None:
         self.writer = writer_at_work(self.log / "lock")
         segments = self._segments()
         settings = self._read_settings()
         self._identify(segments, settings)
         self._read_durable()
-        self._read_checkpoints()
+        self.marks = Checkpoints(self.log, self.trust.checkpoint_keys(self.origin), self.writer, self.report)
+        self.marks.read(self.head, self.checkpoint_path, self._stranger)
         self.tree0 = RecordFile(self.log / "tree" / "0", 32)
         self.levels = self._level_files()
         self.offsets = RecordFile(self.log / "offsets", 8)
-        self.limit = self.newest.size if self.newest else 0
-        self.walk = TreeWalk(self._wanted_sizes(), self.levels, self.limit)
+        self.open_files = [self.tree0, self.offsets, *self.levels.values()]
+        self.limit = self.marks.limit_to_expect(self.created.first_set.keys if self.created else ())
+        self.walk = TreeWalk(self.marks.sizes(), self.levels, self.limit)
         for number, segment in enumerate(segments):
             if self._is_empty(segment):
                 self.empty.append(segment)
             else:
                 self._read_segment(segment, number == len(segments) - 1)
         self._conclude_empty()
+        self.marks.judge(self.scan, self.next, self.created is not None and self.created.log_id == self.log_id)
+        self.marks.check_head_members(self.head_members)
+        self.limit = self.marks.limit
+        self._judge_records()
         self._conclude_truncation()
         self._conclude_tree()
         self._check_lengths()
         self._check_settings(settings)
         self._check_names()
         self._check_ids()
-        self._check_signers()
+        self.overlays.check(self.tree0, self.tree0_proven)
         self._conclude_keys()
-        for file in (self.tree0, self.offsets, *self.levels.values()):
-            file.close()
-        return self.report
 
     def _segments(self) -> List[Segment]:
         folder = self.log / "segments"
@@ -253,7 +256,11 @@ class LogVerifier:
             self.log_id = bytes.fromhex(settings["log_id"])
         if self.created is not None and self.created.log_id != self.log_id:
             self.report.add(TAMPERED, "log_replaced", 0, "entry 0 has another log id than the head record")
-        self.key_id = self.created.key_id if self.created else None
+        self.scan = HistoryScan(self.created.origin if self.created else self.origin, self.log_id or b"")
+        if self.created is not None:
+            self.scan.begin(self.created.first_set, self.created.entry_key)
+        self.macs = Macs(self.trust, self.scan, self.report)
+        self.overlays = Overlays(self.log, self.trust, self.scan, self.report)
 
     def _read_durable(self) -> None:
         try:
@@ -262,129 +269,6 @@ class LogVerifier:
             self.report.add(DAMAGED, "durable", None, "it is missing")
         except Malformed as error:
             self.report.add(DAMAGED, "durable", None, str(error))
-
-    # ------------------------------------------------------------------ checkpoints (section 4)
-
-    def _read_checkpoints(self) -> None:
-        """Parse and verify every checkpoint; tell a wrong key from a wrong signature."""
-        keys = self.trust.checkpoint_keys(self.origin)
-        self.signers: Set[VKey] = set()
-        self.foreign: List[str] = []
-        known = False  # whether any signature, right or wrong, claims a key that the caller trusts
-
-        def verify(path: Path, where: str) -> Optional[NamedCheckpoint]:
-            nonlocal known
-            try:
-                note = Checkpoint.parse(read_file(path, MAX_NOTE))
-            except Malformed as error:
-                self.report.add(TAMPERED, "checkpoint", None, "%s: %s" % (where, error))
-                return None
-            signer, wrong = note.signed_by(keys)
-            known = known or wrong or signer is not None
-            if signer is not None:
-                self.signers.add(signer)
-                return NamedCheckpoint(where, note.size, note.root, signer)
-            if wrong:
-                self.report.add(TAMPERED, "signature", None, "%s: the signature is wrong" % where)
-            else:
-                self.foreign.append(where)
-            return None
-
-        def verify_callers(data: bytes, where: str) -> NamedCheckpoint:
-            nonlocal known
-            try:
-                note = Checkpoint.parse(data)
-            except Malformed as error:
-                raise CannotCheck("%s: %s" % (where, error)) from None
-            signer, _ = note.signed_by(keys)
-            if signer is None:
-                raise CannotCheck("wrong key: %s is not signed by the given key" % where)
-            known = True
-            return NamedCheckpoint(where, note.size, note.root, signer)
-
-        path = self.log / "checkpoint"
-        has_published = os.path.lexists(path)
-        if has_published:
-            self.published = verify(path, "checkpoint")
-        folder = self.log / "checkpoints"
-        for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
-            if re.fullmatch("[0-9]{20}", name):
-                kept = verify(folder / name, "checkpoints/" + name)
-                if kept is not None:
-                    self.kept[int(name)] = kept
-                else:
-                    self.kept.setdefault(int(name), NamedCheckpoint("", -1, b"", VKey("", b"", b"")))
-            else:
-                self._stranger("checkpoints", name)
-        # A log with nothing that can be read for a note is told of as such, not as one of another key.
-        head = None
-        if self.head is not None:  # signed by this key: a log of other keys stands in the place of the known one
-            head = verify_callers_note(self.head.checkpoint, keys, "the head record")
-            known = True
-        if self.foreign and not known:
-            raise CannotCheck("wrong key: the given key signed no checkpoint of this log")
-        for where in self.foreign:
-            self.report.add(TAMPERED, "signature", None, "%s is not signed by the given key" % where)
-        if self.checkpoint_path is not None:
-            self.kept_by_caller = verify_callers(read_callers_file(self.checkpoint_path), str(self.checkpoint_path))
-        every = [item for item in [head, self.published, *self.kept.values()] if item is not None and item.where]
-        self.newest = max(every, key=lambda item: item.size, default=None)
-        if self.newest is None and not has_published:
-            self.report.add(UNVERIFIABLE, "no_checkpoint", None, "there is no signed checkpoint")
-        elif not has_published:
-            self.report.add(DAMAGED, "checkpoint", None, "the file checkpoint is missing")
-        self.every = every
-        if head is not None and self.published is not None:
-            self._compare_head(head, self.published)
-        self._check_kept()
-
-    def _compare_head(self, head: NamedCheckpoint, published: NamedCheckpoint) -> None:
-        """`checkpoint` and the head record are one, but while a writer is between the two (section 5)."""
-        if published.size < head.size and not self.writer:
-            self.report.add(DAMAGED, "checkpoint", None, "checkpoint covers %d entries, the head record %d" % (
-                published.size, head.size))
-        elif published.size > head.size:
-            self.report.add(DAMAGED, "head", None, "the head record covers %d entries, checkpoint %d: it was put back" % (
-                head.size, published.size))
-
-    def _check_kept(self) -> None:
-        """Kept checkpoints: numbered without a hole, of growing size, as the head record says."""
-        count = max([*self.kept, self.head.kept if self.head else 0, 0])
-        size = -1
-        few_missing = count <= len(self.kept) + 1000
-        if not few_missing:
-            self.report.add(TAMPERED, "kept_checkpoint", None, "%d are due, %d are there" % (count, len(self.kept)))
-        for number in range(1, count + 1) if few_missing else sorted(self.kept):
-            kept = self.kept.get(number)
-            if kept is None:
-                self._kept_missing(number)
-            elif kept.where:
-                if kept.size <= size:
-                    self.report.add(TAMPERED, "kept_checkpoint", kept.size,
-                                    "number %d is not larger than the one before" % number)
-                size = kept.size
-        if 0 in self.kept:
-            self.report.add(TAMPERED, "kept_checkpoint", None, "there is a number 0")
-        if self.head is None:
-            return
-        newest = self.kept.get(self.head.kept)
-        if self.head.kept == 0:
-            said = (0, sha256(b""))
-        else:
-            said = (newest.size, newest.root) if newest and newest.where else None
-        if said is not None and said != (self.head.kept_size, self.head.kept_root):
-            self.report.add(TAMPERED, "kept_checkpoint", said[0],
-                            "number %d is not the one of the head record" % self.head.kept)
-
-    def _kept_missing(self, number: int) -> None:
-        head = self.head
-        restorable = (head is not None and number == head.kept
-                      and (head.checkpoint.size, head.checkpoint.root) == (head.kept_size, head.kept_root))
-        self.report.add(DAMAGED if restorable else TAMPERED, "kept_checkpoint", None, "number %d is missing" % number)
-
-    def _wanted_sizes(self) -> Set[int]:
-        callers = [self.kept_by_caller] if self.kept_by_caller else []
-        return {item.size for item in self.every + callers}
 
     def _level_files(self) -> Dict[int, RecordFile]:
         folder = self.log / "tree"
@@ -477,6 +361,7 @@ class LogVerifier:
 
     def _skip_to(self, index: int) -> None:
         """Go on at `index`; the leaf hashes between come from tree/0, as far as it has them."""
+        self.scan.skip(self.next, index)
         while self.next < index and self.tree0.get(self.next) is not None:
             leaf = self.tree0.get(self.next)
             assert leaf is not None
@@ -546,11 +431,14 @@ class LogVerifier:
     def _check_line(self, line: Line, segment: Segment) -> None:
         entry, index = line.entry, line.entry.index
         leaf = leaf_hash(entry.data)
-        good = self._check_members(line)
+        if entry.control is not None:
+            self._check_control(entry, entry.control)
+        elif index == 0:
+            self.report.add(TAMPERED, "log_created", 0, "entry 0 is not the record log_created")
+        good = self._check_members(line, leaf)
         if self.previous_leaf is not None and entry.prev != self.previous_leaf:
             self.report.add(TAMPERED, "chain", index, "prev is not the hash of the entry before")
             good = False
-        good = self._check_mac(line, leaf) and good
         stored = self.tree0.get(index)
         if stored is not None and stored != leaf:
             good = self._mismatch(index) and good
@@ -559,10 +447,6 @@ class LogVerifier:
             self._check_head_member(entry.head, index)
         elif index == 0:
             self.next_head = 1
-        if entry.control is not None:
-            self._check_control(entry, entry.control)
-        elif index == 0:
-            self.report.add(TAMPERED, "log_created", 0, "entry 0 is not the record log_created")
         for digest, size in entry.attachments:
             self._check_attachment(index, digest, size)
         self.walk.push(leaf)
@@ -579,36 +463,20 @@ class LogVerifier:
             self.mismatches.append(index)
         return False
 
-    def _check_members(self, line: Line) -> bool:
+    def _check_members(self, line: Line, leaf: bytes) -> bool:
         entry, index = line.entry, line.entry.index
         faults = []
         if entry.log != self.origin:
             faults.append(("origin", "the entry belongs to the log %s" % entry.log))
-        if self.key_id is not None and entry.key != self.key_id:
-            faults.append(("key", "the key %s is not the one that entry 0 names" % entry.key))
+        key_fault = self.scan.key_fault(index, entry.key)
+        if key_fault is not None:
+            faults.append(("key", key_fault))
         if line.batch != index and line.batch != self.previous_batch:
             faults.append(("batch", "the batch %d does not fit" % line.batch))
         for kind, detail in faults:
             self.report.add(TAMPERED, kind, index, detail)
-        return not faults
-
-    def _check_mac(self, line: Line, leaf: bytes) -> bool:
-        if self.trust.keys_dir is None:
-            return True
-        if self.mac_key is None:
-            secret = self.trust.entry_secret(line.entry.key)
-            if secret is None or self.log_id is None:
-                return True
-            if self.key_id is None:
-                self.key_id = line.entry.key
-            if line.entry.key != self.key_id:
-                return True
-            self.mac_key = entry_mac_key(secret, self.log_id, self.origin, 1)
-        self.report.macs_checked = True
-        if hmac.compare_digest(hmac_sha256(self.mac_key, leaf), line.mac):
-            return True
-        self.report.add(TAMPERED, "mac", line.entry.index, "the entry signature is wrong")
-        return False
+        signed = key_fault is not None or self.macs.check(index, entry.key, leaf, line.mac)
+        return signed and not faults
 
     def _check_offset(self, line: Line) -> None:
         stored = self._stored_offset(line.entry.index)
@@ -618,8 +486,7 @@ class LogVerifier:
             self.report.add(DAMAGED, "offsets", line.entry.index, "it does not say where the entry stands")
 
     def _check_head_member(self, head: Head, index: int) -> None:
-        """`head` members number without a hole, and each is its kept checkpoint (section 4)."""
-        kept = self.kept.get(head.number)
+        """`head` members number without a hole (section 4)."""
         if self.next_head is not None and head.number != self.next_head:
             self.report.add(TAMPERED, "head_member", index, "it names kept checkpoint %d where %d is due" % (
                 head.number, self.next_head))
@@ -629,10 +496,7 @@ class LogVerifier:
         self.next_head, self.last_head = head.number + 1, max(head.number, self.last_head)
         if head.size > index:
             self.report.add(TAMPERED, "head_member", index, "it names a checkpoint of a later size")
-        if kept is None and not (self.head is not None and head.number <= self.head.kept):
-            self.report.add(TAMPERED, "head_member", index, "kept checkpoint %d is missing" % head.number)
-        elif kept is not None and kept.where and (kept.size, kept.root) != (head.size, head.root):
-            self.report.add(TAMPERED, "head_member", index, "it contradicts kept checkpoint %d" % head.number)
+        self.head_members.append((index, head))
 
     # ------------------------------------------------------------------ control records (section 6)
 
@@ -645,32 +509,58 @@ class LogVerifier:
             return
         if (kind == "log_created") != (entry.index == 0):
             self.report.add(TAMPERED, "log_created", entry.index, "the record %r does not belong here" % (kind,))
-        elif kind in ("explained", "pruned"):
-            try:
-                self.excuses.append(self._authorised(entry, record))
-            except Malformed as error:
-                self.report.add(TAMPERED, "unauthorised_control", entry.index, "%s: %s" % (kind, error))
+        elif kind == "keys":
+            self._take_keys(entry.index, record)
+        elif kind in ("explained", "pruned", "resigned"):
+            self.authorised.append((entry.index, record))
         elif kind == "recovered":
             self._check_recovered(entry.index, record)
         elif kind in ("gap", "bounded_gap"):
             self.report.add(NOTE, kind, entry.index, "the log itself reports that events may be missing: %s"
                             % canonical(record))
 
-    def _authorised(self, entry: Entry, record: Dict[str, Any]) -> Excuse:
-        require_members(record, {"type": str, "first": int, "last": int, "leaf_root": str, "reason": str,
-                                 "authorisation": dict})
-        authorisation = require_members(record["authorisation"], {"key": str, "signature": str})
-        if self.created is None or authorisation["key"] not in self.created.checkpoint_keys:
-            raise Malformed("its key is not one of the checkpoint keys of entry 0")
-        key = VKey.parse(authorisation["key"])
-        bare = {name: item for name, item in record.items() if name != "authorisation"}
-        message = (lp(b"indelible/v1/authorise") + lp(self.origin.encode()) + (self.log_id or b"")
-                   + struct.pack(">Q", entry.index) + lp(canonical(bare).encode()))
-        if not ed25519_verify(key.public_key, message, unb64(authorisation["signature"])):
-            raise Malformed("its authorisation is not signed by that key")
-        if not record["first"] <= record["last"] < entry.index:
+    def _take_keys(self, index: int, record: Dict[str, Any]) -> None:
+        """A `keys` record, before anything else is said of its entry: that is the first one under a new key."""
+        try:
+            wrong = self.scan.accept(index, record)
+        except Malformed as error:
+            self.report.add(TAMPERED, "unauthorised_control", index, "keys: %s" % error)
+            return
+        for run in wrong:
+            self.report.add(TAMPERED, "key", run.start, "the key %s was not in force, as entry %d tells" % (run.key, index))
+        self.macs.told()
+
+    def _judge_records(self) -> None:
+        """Records that excuse or add something, by the keys that were in force where they stand."""
+        for index, record in self.authorised:
+            try:
+                if not self._is_authorised(index, record):
+                    self.report.add(UNVERIFIABLE, "key_missing", index, "%s: nothing tells the given key that the one "
+                                    "which authorised it is the log's" % record["type"])
+                elif record["type"] == "resigned":
+                    self.overlays.add(Overlay.parse(index, record))
+                else:
+                    self.excuses.append(self._excuse(index, record))
+            except Malformed as error:
+                self.report.add(TAMPERED, "unauthorised_control", index, "%s: %s" % (record["type"], error))
+
+    def _is_authorised(self, index: int, record: Dict[str, Any]) -> bool:
+        """By a key in force, or Malformed; False where that cannot be told."""
+        if "authorisation" not in record:
+            raise Malformed("it has no authorisation")
+        key = authoriser(record["authorisation"], authorised_message(self.scan.origin, self.scan.log_id, index, record))
+        sets, number = self.scan.history.sets, self.scan.history.set_number(index)
+        callers = key in self.trust.checkpoint_keys(self.origin)
+        if sets and key in sets[number].keys:
+            return callers or number < self.marks.trusted
+        if not self.marks.authority.is_unsure(index):
+            raise Malformed("its key is not one of the checkpoint keys in force")
+        return callers
+
+    def _excuse(self, index: int, record: Dict[str, Any]) -> Excuse:
+        if not record["first"] <= record["last"] < index:
             raise Malformed("it excuses entries that do not lie before it")
-        return Excuse(record["type"], record["first"], record["last"], unhex(record["leaf_root"], 32), entry.index)
+        return Excuse(record["type"], record["first"], record["last"], unhex(record["leaf_root"], 32), index)
 
     def _check_recovered(self, index: int, record: Dict[str, Any]) -> None:
         """What recovery cut is evidence, not part of the log: a difference is told, no more."""
@@ -690,9 +580,9 @@ class LogVerifier:
     def _conclude_truncation(self) -> None:
         count = self.next
         self.report.unanchored = max(0, count - self.limit)
-        if self.newest is not None:
-            self.report.tree_size, self.report.root = self.newest.size, self.newest.root
-            for item in self.every:
+        if self.marks.newest is not None:
+            self.report.tree_size, self.report.root = self.marks.newest.size, self.marks.newest.root
+            for item in self.marks.every:
                 if item.size > count:
                     self.report.add(TAMPERED, "truncated", count, "the log ends here; %s covers %d entries" % (
                         item.where, item.size))
@@ -702,28 +592,29 @@ class LogVerifier:
     def _conclude_tree(self) -> None:
         """Root, kept roots, gaps. Where entries and tree/0 differ, the signed root tells which is right."""
         proven, best = False, self.walk
-        if self.newest is not None:
-            if self.walk.roots.get(self.limit) == self.newest.root:
+        if self.marks.newest is not None:
+            if self.walk.roots.get(self.limit) == self.marks.newest.root:
                 proven = True
+                self.tree0_proven = not self.mismatch_count and self.tree0.count >= self.limit
                 for index in self.mismatches:
                     self.report.add(DAMAGED, "tree_0", index, "the hash is not that of the entry, which the root proves")
                 self.report.entries_verified += self.mismatch_count
             else:
                 stored = self._walk_tree0()
-                if stored.roots.get(self.limit) == self.newest.root:
-                    proven, best = True, stored
+                if stored.roots.get(self.limit) == self.marks.newest.root:
+                    proven, best, self.tree0_proven = True, stored, True
                 for index in self.mismatches:
                     self.report.add(TAMPERED, "entry", index, "the entry was changed: its hash is not the one %s"
                                     % ("that the root proves" if proven else "in tree/0"))
                 if not proven and self.next >= self.limit:
                     self.report.add(TAMPERED, "root", None, "entries and tree/0 lead to another root than %s"
-                                    % self.newest.where)
+                                    % self.marks.newest.where)
                 self._check_absent_leaves(proven)
         if self.tail_mismatch:
             self.report.add(NOTE, "tree_0", None, "hashes beyond the newest checkpoint are not those of the entries")
-        for item in self.every:
+        for item in self.marks.every:
             root = best.roots.get(item.size)
-            if root is not None and root != item.root and item is not self.newest:
+            if root is not None and root != item.root and item is not self.marks.newest:
                 self.report.add(TAMPERED, "root", None, "the first %d entries do not have the root of %s" % (
                     item.size, item.where))
         for level, number in best.level_errors:
@@ -736,13 +627,13 @@ class LogVerifier:
             self.report.add(TAMPERED, "root", None, "the entries do not have the root of the newest checkpoint")
 
     def _walk_tree0(self) -> TreeWalk:
-        walk = TreeWalk(self._wanted_sizes(), self.levels, self.limit)
+        walk = TreeWalk(self.marks.sizes(), self.levels, self.limit)
         for index in range(min(self.limit, self.tree0.count)):
             walk.push(self.tree0.get(index) or b"")
         return walk
 
     def _compare_with_callers(self, best: TreeWalk) -> None:
-        kept = self.kept_by_caller
+        kept = self.marks.kept_by_caller
         if kept is None:
             return
         if kept.size > self.next:
@@ -750,7 +641,7 @@ class LogVerifier:
                 self.next, kept.where, kept.size))
         elif kept.size in best.roots or kept.size in self.walk.roots:
             if best.roots.get(kept.size, self.walk.roots.get(kept.size)) != kept.root:
-                agreed = max((item.size for item in self.every if item.size <= kept.size
+                agreed = max((item.size for item in self.marks.every if item.size <= kept.size
                               and best.roots.get(item.size) == item.root), default=0)
                 self.report.add(DIVERGED, "checkpoint", agreed, "the first %d entries do not have the root of %s" % (
                     kept.size, kept.where))
@@ -759,7 +650,8 @@ class LogVerifier:
         excuses = [excuse for excuse in self.excuses if self._leaf_root_fits(excuse)]
         for first, end in self.absent:
             if not proven or end > self.limit:
-                self.report.add(TAMPERED, "missing_unproven", first, "entries %d to %d are missing, and nothing proves "
+                verdict = UNVERIFIABLE if self.limit < end <= self.marks.unjudged else TAMPERED
+                self.report.add(verdict, "missing_unproven", first, "entries %d to %d are missing, and nothing proves "
                                 "their hashes" % (first, end - 1))
                 continue
             left = first
@@ -823,13 +715,6 @@ class LogVerifier:
                 self.log_id is not None and settings["log_id"] != self.log_id.hex()):
             self.report.add(DAMAGED, "log_json", None, "it does not agree with entry 0")
 
-    def _check_signers(self) -> None:
-        if self.created is None:
-            return
-        for key in self.signers:
-            if str(key) not in self.created.checkpoint_keys:
-                self.report.add(TAMPERED, "key", None, "the checkpoint key %s is not one of entry 0" % str(key))
-
     def _check_attachment(self, index: int, name: str, size: int) -> None:
         """An attachment is named by its SHA-256. One that no entry names proves nothing and is not looked at."""
         path = self.log / "attachments" / name[:2] / name
@@ -849,24 +734,18 @@ class LogVerifier:
             self.report.add(TAMPERED, "attachment", index, "its attachment %s was changed" % name)
 
     def _conclude_keys(self) -> None:
-        if self.trust.keys_dir is not None and not self.report.macs_checked:
-            self.report.cannot = "wrong key: the key ring does not have the entry-signing key %s" % (self.key_id or "")
+        self.macs.conclude(self.limit)
+        for run in self.scan.runs:
+            if self.scan.entry_key(run.key) is None:
+                self.report.add(UNVERIFIABLE, "key_missing", run.start, "the entries from here on name the key %s, which no "
+                                "record introduces; entries before them are absent" % run.key)
+        if self.trust.checks_macs and self.macs.none_checked:
+            key = self.created.entry_key.id if self.created else ""
+            if self.trust.ring.wrapped:
+                self.report.cannot = ("the entry secrets of the key ring are wrapped: give its master key with --master-key, "
+                                      "or derived keys with --entry-key")
+            else:
+                self.report.cannot = "wrong key: the key ring does not have the entry-signing key %s" % key
+        self.overlays.remark(self.next, self.marks.every)
         if (self.log / "bounded").exists():
             self.report.add(NOTE, "bounded", None, "bounded acknowledgements may be open")
-
-
-def read_callers_file(path: Path) -> bytes:
-    """A file that the caller named."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CannotCheck("%s cannot be read: %s" % (path, error.strerror)) from None
-
-
-def verify_callers_note(note: Checkpoint, keys: List[VKey], where: str) -> NamedCheckpoint:
-    """A checkpoint that the caller brings must be signed by a key of the caller's."""
-    signer, wrong = note.signed_by(keys)
-    if signer is None:
-        raise CannotCheck("%s is not signed by the given key%s" % (
-            where, ": its signature is wrong" if wrong else ": wrong key"))
-    return NamedCheckpoint(where, note.size, note.root, signer)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import functools
 import re
-from typing import Any, List, NamedTuple, Optional, Tuple
+import struct
+from typing import Any, Dict, Iterable, List, NamedTuple, Set, Tuple
 
 from .common import Malformed
-from .ed25519 import ed25519_verify
 from .hashes import sha256, unb64
+from .signatures import ALGORITHMS, split_type, verify_signature
 
 ORIGIN = r"[A-Za-z0-9._~/:@-]{1,128}"
 DECIMAL = r"(?:0|[1-9][0-9]{0,18})"
@@ -20,29 +22,48 @@ class VKey(NamedTuple):
     origin: str
     key_hash: bytes
     public_key: bytes
+    algorithm: str
 
     @classmethod
-    def of(cls, origin: str, public_key: bytes) -> "VKey":
+    def of(cls, origin: str, public_key: bytes, algorithm: str = "ed25519") -> "VKey":
         """The key under the name of its log."""
-        return cls(origin, sha256(origin.encode() + b"\n\x01" + public_key)[:4], public_key)
+        typed = ALGORITHMS[algorithm].type + public_key
+        return cls(origin, sha256(origin.encode() + b"\n" + typed)[:4], public_key, algorithm)
 
     @classmethod
     def parse(cls, text: Any) -> "VKey":
-        """`origin+<key hash>+b64(0x01 and the key)`."""
-        match = re.fullmatch("(%s)\\+([0-9a-f]{8})\\+(.+)" % ORIGIN, text) if isinstance(text, str) else None
-        if not match:
+        """`origin+<key hash>+b64(type and key)`."""
+        if not isinstance(text, str):
             raise Malformed("not a public key of the form origin+hash+base64")
-        data = unb64(match.group(3))
-        if len(data) != 33 or data[0] != 1:
-            raise Malformed("not an Ed25519 public key")
-        key = cls.of(match.group(1), data[1:])
-        if key.key_hash.hex() != match.group(2):
-            raise Malformed("the key hash of the public key does not fit")
-        return key
+        return parse_vkey(text)
 
     def __str__(self) -> str:
-        return "%s+%s+%s" % (self.origin, self.key_hash.hex(),
-                             base64.b64encode(b"\x01" + self.public_key).decode())
+        typed = ALGORITHMS[self.algorithm].type + self.public_key
+        return "%s+%s+%s" % (self.origin, self.key_hash.hex(), base64.b64encode(typed).decode())
+
+    @property
+    def short(self) -> str:
+        """Enough of it to be told from others by people."""
+        return "%s+%s (%s)" % (self.origin, self.key_hash.hex(), self.algorithm)
+
+
+@functools.lru_cache(maxsize=256)
+def parse_vkey(text: str) -> VKey:
+    """The key that is written so."""
+    match = re.fullmatch("(%s)\\+([0-9a-f]{8})\\+(.+)" % ORIGIN, text)
+    if not match:
+        raise Malformed("not a public key of the form origin+hash+base64")
+    algorithm, public_key = split_type(unb64(match.group(3)))
+    key = VKey.of(match.group(1), public_key, algorithm)
+    if key.key_hash.hex() != match.group(2):
+        raise Malformed("the key hash of the public key does not fit")
+    return key
+
+
+class Signatures(NamedTuple):
+    """Which of some keys signed a note, and whether a line names one of them and is wrong."""
+    signers: Set[VKey]
+    wrong: bool
 
 
 class Checkpoint(NamedTuple):
@@ -51,7 +72,7 @@ class Checkpoint(NamedTuple):
     size: int
     root: bytes
     text: bytes
-    signatures: List[Tuple[str, bytes, bytes]]  # name, key hash, signature
+    signatures: Tuple[Tuple[str, bytes, bytes], ...]  # name, key hash, signature
 
     @classmethod
     def parse(cls, data: bytes) -> "Checkpoint":
@@ -67,7 +88,7 @@ class Checkpoint(NamedTuple):
         root = unb64(match.group(3))
         if len(root) != 32:
             raise Malformed("a checkpoint whose root is not 32 bytes")
-        signatures = [cls.parse_signature(line) for line in lines[:-1].split("\n")]
+        signatures = tuple(cls.parse_signature(line) for line in lines[:-1].split("\n"))
         return cls(match.group(1), int(match.group(2)), root, (text + "\n").encode(), signatures)
 
     @staticmethod
@@ -79,13 +100,32 @@ class Checkpoint(NamedTuple):
             raise Malformed("a checkpoint with a line that is not a signature")
         return match.group(1), data[:4], data[4:]
 
-    def signed_by(self, keys: List[VKey]) -> Tuple[Optional[VKey], bool]:
-        """(the key that signed, False), or (None, whether a signature claims one of the keys and is wrong)."""
-        wrong = False
+    def signatures_of(self, keys: Iterable[VKey]) -> Signatures:
+        """Every line that names one of the keys, verified."""
+        named: Dict[Tuple[str, bytes], List[VKey]] = {}
+        for key in keys:
+            named.setdefault((key.origin, key.key_hash), []).append(key)
+        signers: Set[VKey] = set()
         for name, key_hash, signature in self.signatures:
-            for key in keys:
-                if (name, key_hash) == (key.origin, key.key_hash):
-                    if self.origin == key.origin and ed25519_verify(key.public_key, self.text, signature):
-                        return key, False
-                    wrong = True
-        return None, wrong
+            claimed = named.get((name, key_hash), [])
+            right = [key for key in claimed if verifies(self, key, signature)]
+            if claimed and not right:
+                return Signatures(signers, True)
+            signers.update(right)
+        return Signatures(signers, False)
+
+    def cosigned(self, name: bytes, time: bytes) -> bytes:
+        """What an ML-DSA-44 key signs in place of the text (section 3)."""
+        origin = self.origin.encode()
+        return (b"subtree/v1\n\0" + bytes([len(name)]) + name + time + bytes([len(origin)]) + origin
+                + struct.pack(">QQ", 0, self.size) + self.root)
+
+
+@functools.lru_cache(maxsize=1024)
+def verifies(note: Checkpoint, key: VKey, signature: bytes) -> bool:
+    """Whether the signature of a line is one of the note by the key."""
+    message = note.text
+    if key.algorithm == "ml-dsa-44":
+        time, signature = signature[:8], signature[8:]
+        message = note.cosigned(key.origin.encode(), time)
+    return note.origin == key.origin and verify_signature(key.algorithm, key.public_key, message, signature)

@@ -25,7 +25,8 @@ class Report:
         self.tree_size = 0
         self.root: Optional[bytes] = None
         self.entries_verified = 0
-        self.macs_checked = False
+        self.macs = "not checked"
+        self.macs_not_checked: List[Tuple[int, int]] = []  # ranges of entries, first and last
         self.unanchored = 0
         self.cannot: Optional[str] = None
         self._findings: List[Finding] = []
@@ -60,7 +61,7 @@ class Report:
         return json.dumps({"status": self.status, "tree_size": self.tree_size,
                            "root": self.root.hex() if self.root is not None else None,
                            "entries_verified": self.entries_verified,
-                           "macs": "checked" if self.macs_checked else "not checked",
+                           "macs": self.macs, "macs_not_checked": self.macs_not_checked,
                            "findings": findings, "unanchored": self.unanchored})
 
     def as_text(self) -> str:
@@ -71,7 +72,7 @@ class Report:
         if self.root is not None:
             lines.append("  tree size %d, root %s" % (self.tree_size, self.root.hex()))
         lines.append("  %d entries verified, MACs %s, %d beyond the newest checkpoint" % (
-            self.entries_verified, "checked" if self.macs_checked else "not checked", self.unanchored))
+            self.entries_verified, self.macs, self.unanchored))
         for item in self.findings():
             where = "" if item.index is None else " at %d" % item.index
             lines.append("  %s: %s%s: %s" % (item.verdict, item.kind, where, item.detail))

@@ -65,11 +65,10 @@ def self_test() -> List[str]:
         except Malformed:
             pass
     check("key of small order", not ed25519_verify((1).to_bytes(32, "little"), b"", (1).to_bytes(32, "little") + bytes(32)))
-    r, s = RFC6979[1:]
-    signature = bytes.fromhex("3046022100" + r + "022100" + s)
-    check("RFC 6979 A.2.5", ecdsa.ecdsa_verify(bytes.fromhex(SPKI_P256 + RFC6979[0]), b"sample", signature))
+    sig_value = bytes.fromhex("3046022100" + RFC6979[1] + "022100" + RFC6979[2])
+    check("RFC 6979 A.2.5", ecdsa.ecdsa_verify(bytes.fromhex(SPKI_P256 + RFC6979[0]), b"sample", sig_value))
     check("RFC 6979 A.2.5, message changed",
-          not ecdsa.ecdsa_verify(bytes.fromhex(SPKI_P256 + RFC6979[0]), b"simple", signature))
+          not ecdsa.ecdsa_verify(bytes.fromhex(SPKI_P256 + RFC6979[0]), b"simple", sig_value))
     check("DER integer", der.integer(bytes.fromhex("0080")) == 128)
     check("FIPS 197 C.3", aesgcm.encrypt_block(aesgcm.expand_key(bytes(range(32))), bytes(range(0, 256, 17))).hex() == (
         "8ea2b7ca516745bfeafc49904b496089"))
