@@ -73,6 +73,18 @@ class Bundles(HistoryTest):
                         {"keys": [dict(good["keys"][0], entry="nonsense"), good["keys"][1]]}):
             self.accept(dict(good, **changes), K1, CANNOT)
 
+    def test_record_that_is_none(self) -> None:
+        """What its own lists rule out is no bundle, though a checkpoint may cover it: an entry is no record by that."""
+        for edit in (lambda record: record["checkpoint_keys"][0].update(first=1),
+                     lambda record: record["entry_keys"][0].update(first=1),
+                     lambda record: record["entry_keys"][0].update(first=99),
+                     lambda record: record["checkpoint_keys"][1].update(first=2),
+                     lambda record: record["checkpoint_keys"][1].update(require="3"),
+                     lambda record: record.update(type="pruned"), lambda record: record.update(more=1)):
+            log = self.rotated(edit=edit)
+            self.accept(log.bundle(3), K1, CANNOT)
+            self.accept(log.bundle(3), K2, CANNOT)
+
     def proof_by(self, log: Writer, index: int, size: int, signers: Sequence[Signer]) -> str:
         return log.proof(index, log.note(size, signers), size)
 

@@ -16,7 +16,7 @@ import shutil
 import sys
 import unittest
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 import indelible_verify as verify  # noqa: E402
@@ -398,6 +398,31 @@ class Records(HistoryTest):
             with contextlib.redirect_stdout(io.StringIO()):
                 self.assertEqual(verify.main([str(log.dir), "--public-key", K1.vkey()]), TAMPERED)
 
+    def test_junk_anywhere(self) -> None:
+        """Whatever stands in a record, the answer is tampered, and never a failure of the verifier."""
+        junk: List[Any] = [None, True, -1, 0, 1 << 70, 1.5, "", "all", "\u0000", [], {}, [[]], {"a": 1}, [None] * 20]
+
+        def places(value: Any) -> List[Tuple[Any, Any]]:
+            inner = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+            return [(value, name) for name, _ in inner] + [place for _, item in inner for place in places(item)]
+
+        for seed in range(60):
+            chance = random.Random(seed)
+
+            def edit(record: Dict[str, Any]) -> None:
+                holder, name = chance.choice(places(record))
+                holder[name] = chance.choice([item for item in junk if item != holder[name]])
+
+            with self.subTest(seed):
+                log = self.rotated(edit=edit, withdraw=[(EntryKey(1).id, 2), (K1.id(1), 3)])
+                log.write()
+                code, report = run(log.dir, "--public-key", K1.vkey())
+                wrong = [item["kind"] for item in report["findings"] if item["index"] == 6 and item["verdict"] == "tampered"]
+                # A reason, a withdrawal from another index or under another id may be what the record was to say.
+                if code != INTACT:
+                    self.assertEqual(code, TAMPERED, report)
+                    self.assertTrue(wrong, report)
+
     def test_first_set(self) -> None:
         """Entry 0 is held to the same rules."""
         for signers, require in (((K1, K1), "all"), ((K1,), "2"), ((K1,), "0"), ((MLDSA,), "all")):
@@ -558,16 +583,31 @@ class Absent(HistoryTest):
         self.assertEqual(report["tree_size"], 9)
         self.assertIn("key_missing", [item["kind"] for item in report["findings"]])
 
-    def test_without_entry_0(self) -> None:
-        log = self.rotated()
-        log.entries, entries = [], log.entries
-        segments = log.segments.pop(0)
-        log.entries = entries
-        log.segments = {0: segments[:2], 2: segments[2:]}
+    def without_entry_0(self, edit: Optional[Edit] = None) -> Writer:
+        log = self.log()
+        log.events(1)
+        log.roll()
+        log.events(2)
+        log.checkpoint(keep=True)
+        log.rotate(key=EntryKey(2), signers=(K2,), edit=edit)
+        log.events(2)
+        log.checkpoint(keep=True)
+        log.events(2)
+        log.checkpoint()
         log.write()
         log.segment(0).unlink()
-        for public in (None, K2):
-            self.check(log, GAP, public=public, kind="segment_missing", index=0)
+        return log
+
+    def test_without_entry_0(self) -> None:
+        log = self.without_entry_0()
+        for public in (None, K1, K2):
+            report = self.check(log, GAP, public=public, kind="segment_missing", index=0)
+            self.assertEqual((report["tree_size"], report["entries_verified"]), (9, 7))
+        self.assertEqual(self.check(log, GAP)["macs"], "checked")
+        for edit in (lambda record: record["checkpoint_keys"][0].update(first=1),
+                     lambda record: record["entry_keys"][0].update(first=1),
+                     lambda record: record["checkpoint_keys"].insert(1, {"first": 3, "keys": [K3.vkey()], "require": "all"})):
+            self.check(self.without_entry_0(edit), TAMPERED, kind="unauthorised_control", index=4)
 
     def test_no_set_was_changed_where_a_later_checkpoint_needs_none(self) -> None:
         """Behind absent entries, a record of a stranger is tampered where a checkpoint of the known set follows them."""

@@ -176,7 +176,6 @@ class Run(NamedTuple):
 class Statement(NamedTuple):
     """A `keys` record that was authorised as it says itself: the word of some keys for the sets that it lists."""
     authority: int  # the number of the set that had to authorise it
-    known: int  # how many sets were known before
     sets: int
     authorisers: Set[VKey]
 
@@ -231,7 +230,7 @@ class HistoryScan:
         self._check_growth(said, index)
         authority = said.set_number(index)
         authorisers = self._authorisers(said.sets[authority], index, record)
-        self.statements.append(Statement(authority, len(before.sets), len(said.sets), authorisers))
+        self.statements.append(Statement(authority, len(said.sets), authorisers))
         since = self.absent[0][0] if self.absent else index
         self.withdrawn_at += [since] * (len(said.withdrawn) - len(before.withdrawn))
         wrong = [run for run in self.runs if said.entry_key_at(run.start).id != run.key]
@@ -269,6 +268,6 @@ class HistoryScan:
         """
         trusted = 1 if vouched and self.history.sets and self.begun else 0
         for item in self.statements:
-            if item.authorisers & callers or item.authority < min(trusted, item.known):
+            if item.authorisers & callers or item.authority < trusted:
                 trusted = max(trusted, item.sets)
         return trusted
