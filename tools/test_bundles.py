@@ -77,7 +77,7 @@ class Bundles(HistoryTest):
         """What its own lists rule out is no bundle, though a checkpoint may cover it: an entry is no record by that."""
         for edit in (lambda record: record["checkpoint_keys"][0].update(first=1),
                      lambda record: record["entry_keys"][0].update(first=1),
-                     lambda record: record["entry_keys"][0].update(first=99),
+                     lambda record: record["entry_keys"][1].update(first=99),
                      lambda record: record["checkpoint_keys"][1].update(first=2),
                      lambda record: record["checkpoint_keys"][1].update(require="3"),
                      lambda record: record.update(type="pruned"), lambda record: record.update(more=1)):
@@ -148,6 +148,23 @@ class Bundles(HistoryTest):
                      proof=self.proof_by(log, 12, 13, (STRANGER,)))
         self.accept(alone, K3, CANNOT)
         self.accept(alone, K1)
+
+    def test_key_that_signed_the_change_alone(self) -> None:
+        """A key of the last set that signed the checkpoint over the change, and not the last one."""
+        log = self.make()
+        good = dict(log.bundle(12), proof=self.proof_by(log, 12, 13, (STRANGER,)))
+        self.accept(good, K3)
+        thief = Ed25519("thief")
+        forged = log.entries[8].replace(STRANGER.vkey().encode(), thief.vkey().encode())
+        changes = [good["keys"][0], dict(good["keys"][1], entry=forged.decode())]
+        self.accept(dict(good, keys=changes, proof=self.proof_by(log, 12, 13, (thief,))), K3, TAMPERED)
+        both = self.log()
+        both.rotate(signers=(K2, K3))
+        both.checkpoint(keep=True, signers=(K1, K2))
+        both.checkpoint(signers=(K2, K3))
+        self.accept(both.bundle(0), K2, TAMPERED)
+        both.kept[0] = both.kept[0]._replace(note=both.note(2, (K1, K2, K3)))
+        self.accept(both.bundle(0), K2)
 
     def test_older_checkpoint(self) -> None:
         """One from before the last change: the set in force for its size, if the known key leads there."""

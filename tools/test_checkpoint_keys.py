@@ -15,7 +15,7 @@ from typing import List, Sequence
 
 sys.path.insert(0, str(Path(__file__).parent))
 import indelible_verify as verify  # noqa: E402
-from history_case import CANNOT, DIVERGED, INTACT, K1, K2, K3, MLDSA, STRANGER, TAMPERED, HistoryTest  # noqa: E402
+from history_case import CANNOT, DIVERGED, GAP, INTACT, K1, K2, K3, MLDSA, STRANGER, TAMPERED, HistoryTest  # noqa: E402
 from log_writer import ORIGIN, Ed25519, EntryKey, OpenSsl, Signer, Writer, b64, compact, with_digest  # noqa: E402
 
 
@@ -169,6 +169,37 @@ class Checkpoints(HistoryTest):
         kept = self.base / "kept"
         kept.write_bytes(published.note if published else b"")
         self.check(log, TAMPERED, "--checkpoint", kept, public=K2)
+
+    def test_cut_off_before_the_rotation(self) -> None:
+        """The record of the newest key is gone with the end; its checkpoints still say how long the log was."""
+        log = self.rotated()
+        log.write()
+        lines = log.segment(0).read_bytes().splitlines(keepends=True)
+        log.segment(0).write_bytes(b"".join(lines[:5]))
+        for public in (None, K2):
+            report = self.check(log, TAMPERED, public=public, kind="truncated", index=5)
+            self.assertNotIn("signature", [item["kind"] for item in report["findings"]])
+        self.check(log, TAMPERED, public=K1, kind="truncated", index=5)
+
+    def test_line_of_a_retired_key(self) -> None:
+        """It is not looked at: whoever knows that key alone is not convinced by it where a set is known by its own word."""
+        log = self.log()
+        log.rotate(signers=(K2,))
+        log.checkpoint(keep=True)
+        log.roll()
+        log.events(2)
+        log.roll()
+        log.history["checkpoint_keys"].append({"first": 3, "keys": [K3.vkey()], "require": "all"})
+        log.signers.append((K3,))
+        log.rotate()
+        log.events(1)
+        log.checkpoint(keep=True, signers=(K3, K2, K1))
+        log.events(1)
+        log.checkpoint(signers=(K3, K1))
+        log.write()
+        log.segment(2).unlink()
+        self.assertEqual(self.check(log, GAP, public=K3)["tree_size"], 7)
+        self.assertEqual(self.check(log, GAP, public=K1)["tree_size"], 6)  # what the set before signed with it
 
     def test_thief_of_the_old_keys(self) -> None:
         """With the retired entry key and checkpoint key, a log that goes on otherwise before the rotation."""

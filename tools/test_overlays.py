@@ -13,7 +13,7 @@ from typing import Any, Dict, List
 
 sys.path.insert(0, str(Path(__file__).parent))
 from history_case import DAMAGED, INTACT, K1, STRANGER, TAMPERED, HistoryTest  # noqa: E402
-from log_writer import EntryKey, Writer, sha256  # noqa: E402
+from log_writer import EntryKey, Writer, sha256, tree_root  # noqa: E402
 
 
 class Overlays(HistoryTest):
@@ -52,10 +52,13 @@ class Overlays(HistoryTest):
         self.assertIn("2 of them", self.remarks(self.check(log, INTACT))[0])
 
     def test_what_has_to_be_right(self) -> None:
+        self.good = self.make()
         for name, options in {
                 "leaf_root": {"edit": lambda record: record.update(leaf_root="0" * 64)},
                 "root": {"edit": lambda record: record.update(root="0" * 64)},
-                "tree_size": {"edit": lambda record: record.update(tree_size=5)},
+                "tree_size": {"edit": lambda record: record.update(tree_size=4)},
+                "a tree without the last entry": {"edit": lambda record: record.update(
+                    tree_size=5, root=tree_root(self.good.leaves[:5]).hex())},
                 "tree_size behind the record": {"edit": lambda record: record.update(tree_size=9)},
                 "size": {"edit": lambda record: record["overlay"].update(size=1)},
                 "a signature": {"change": lambda blob: blob[:32] + bytes(32) + blob[64:]},

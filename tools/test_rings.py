@@ -132,6 +132,12 @@ class Rings(HistoryTest):
             edit(ring)
             log.write_ring(ring)
             self.check(log, CANNOT)
+        for name in ("es2-" + "0" * 16, "bk1-" + "0" * 16, "es1-0"):
+            ring = log.ring()
+            ring["keys"][0].update(state="destroyed", id=name)
+            del ring["keys"][0]["secret"]
+            log.write_ring(ring)
+            self.check(log, CANNOT)
         for text in ("", "nonsense", "[]", '{"keys":[],"keys":[],"v":1}', "[" * 100000):
             (log.keys / "ring.json").write_text(text)
             self.check(log, CANNOT)

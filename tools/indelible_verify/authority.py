@@ -18,7 +18,7 @@ class Judged(NamedTuple):
     state: str
     why: str
     by_caller: bool  # a key that the caller gave signed it, and was among those that had to
-    set_number: int
+    set_number: int  # the first of the sets that had to sign it
 
     @property
     def size(self) -> int:
@@ -46,7 +46,8 @@ class Authority:
         for note in notes:
             named = {key.key_hash for item in sets for key in item.keys}
             alone = all(name != note.origin or key_hash in named for name, key_hash, _ in note.signatures)
-            if alone and note.size <= self._end and self.satisfies_last(note) and self._due(note.size)[0] == len(sets) - 1:
+            last = bool(sets) and sets[-1].first < note.size <= self._end
+            if alone and last and sets[-1].fault(note.signatures_of(sets[-1].keys)) is None:
                 self._settled = max(self._settled, note.size)
 
     def is_unsure(self, size: int) -> bool:
@@ -55,11 +56,12 @@ class Authority:
 
     def judge(self, where: str, note: Checkpoint) -> Judged:
         """One checkpoint that the log, or the head store, holds."""
-        sets = [self._scan.history.sets[number] for number in self._due(note.size)]
+        due = self._due(note.size)
+        sets = [self._scan.history.sets[number] for number in due]
         keys = {key for item in sets for key in item.keys}
         found = note.signatures_of(keys | self._callers)
         by_caller = bool(found.signers & self._callers)
-        number = self._scan.history.set_number(note.size)
+        number = min(due, default=0)
         faults = [fault for fault in (item.fault(note.signatures_of(item.keys)) for item in sets) if fault is not None]
         if sets and not faults:
             return Judged(where, note, GOOD, "", bool(found.signers & self._callers & keys), number)
@@ -90,11 +92,6 @@ class Authority:
         """How many sets are the log's own, where the caller's keys signed good ones among these."""
         vouched = any(item.by_caller and item.state != BAD and item.size for item in judged)
         return self._scan.trusted_sets(self._callers, vouched)
-
-    def satisfies_last(self, note: Checkpoint) -> bool:
-        """Whether a checkpoint of a size that the log does not have is signed by the last set that is known."""
-        sets = self._scan.history.sets
-        return bool(sets) and sets[-1].fault(note.signatures_of(sets[-1].keys)) is None
 
     def signed(self, note: Checkpoint) -> Set[VKey]:
         """The caller's keys that signed it, whatever the history says of them."""

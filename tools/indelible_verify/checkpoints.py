@@ -176,7 +176,7 @@ class Checkpoints:
                                 "told by an entry that is absent" % item.where)
         if not accepted and (judged or head):
             self.no_anchor = ("wrong key: the log names the given key, and it signed no checkpoint that vouches for the log")
-        self._judge_callers(authority, end)
+        self._judge_callers(authority)
 
     def is_accepted(self, item: Judged) -> bool:
         """Signed by the caller's own key, or by a set that is the log's for whoever trusts that key."""
@@ -208,12 +208,11 @@ class Checkpoints:
         else:
             raise CannotCheck("the head record is not signed by the keys of the log: %s" % head.why)
 
-    def _judge_callers(self, authority: Authority, end: int) -> None:
+    def _judge_callers(self, authority: Authority) -> None:
         if self.callers is None:
             return
         item = authority.judge(self.callers_path, self.callers)
-        beyond = item.size > end and (authority.signed(self.callers) or authority.satisfies_last(self.callers))
-        if not beyond and not self.is_accepted(item):
+        if not self.is_accepted(item):
             raise CannotCheck("wrong key: %s is not signed as the keys that are in force for its size have to: %s" % (
                 item.where, item.why or "nothing that the given key signed vouches for them"))
         self.kept_by_caller = item

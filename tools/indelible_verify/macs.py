@@ -25,7 +25,7 @@ class Macs:
 
     def __init__(self, trust: Trust, scan: HistoryScan, report: Report) -> None:
         self._trust, self._scan, self._report = trust, scan, report
-        self._keys: Dict[str, Optional[bytes]] = {}
+        self._keys: Dict[str, Tuple[EntryKey, Optional[bytes]]] = {}
         self._waiting: List[Waiting] = []
         self._unchecked: List[Tuple[int, int, str]] = []  # first, last, key
         self._checked = 0
@@ -34,7 +34,8 @@ class Macs:
         """One entry, under a key that may be in force there; False if its signature is wrong."""
         if not self._trust.checks_macs:
             return True
-        key = self._scan.entry_key(key_id)
+        found = self._keys.get(key_id)
+        key = found[0] if found else self._scan.entry_key(key_id)
         if key is not None:
             return self._check(index, key, leaf, mac)
         if self._trust.has_entry_key(key_id):
@@ -45,8 +46,8 @@ class Macs:
 
     def _check(self, index: int, key: EntryKey, leaf: bytes, mac: bytes) -> bool:
         if key.id not in self._keys:
-            self._keys[key.id] = self._trust.mac_key(key, self._scan.log_id, self._scan.origin)
-        mac_key = self._keys[key.id]
+            self._keys[key.id] = key, self._trust.mac_key(key, self._scan.log_id, self._scan.origin)
+        mac_key = self._keys[key.id][1]
         if mac_key is None:
             self._skip(index, key.id)
             return True
