@@ -119,6 +119,17 @@ class Checkpoints(HistoryTest):
         good.write_bytes(log.note(signers=(K1,)) + line.replace(ORIGIN, "witness.example").encode())
         self.check(log, INTACT)
 
+    def test_a_wrong_line_of_a_retired_key(self) -> None:
+        """It names no key of the set in force, and is not looked at."""
+        log = self.rotated()
+        log.write()
+        text, _, lines = log.note(11, (K2,)).decode().partition("\n\n")
+        wrong = verify.Checkpoint.parse(log.note(4, (K1,))).signatures[0]
+        line = "\u2014 %s %s\n" % (ORIGIN, b64(wrong[1] + wrong[2]))
+        (log.dir / "checkpoint").write_text(text + "\n\n" + line + lines)
+        for public in (None, K1, K2):
+            self.assertEqual(self.check(log, INTACT, public=public)["tree_size"], 11)
+
     def test_public_key_that_signed_nothing(self) -> None:
         """A set in which somebody's key is named, and whose others do without it, proves nothing to that somebody."""
         log = self.log((K1, STRANGER), "1")

@@ -59,14 +59,13 @@ class Authority:
         due = self._due(note.size)
         sets = [self._scan.history.sets[number] for number in due]
         keys = {key for item in sets for key in item.keys}
-        found = note.signatures_of(keys | self._callers)
-        by_caller = bool(found.signers & self._callers)
         number = min(due, default=0)
         faults = [fault for fault in (item.fault(note.signatures_of(item.keys)) for item in sets) if fault is not None]
         if sets and not faults:
-            return Judged(where, note, GOOD, "", bool(found.signers & self._callers & keys), number)
+            return Judged(where, note, GOOD, "", bool(note.signatures_of(keys & self._callers).signers), number)
         why = faults[0] if faults else "nothing tells which keys are due"
-        wrong = note.signatures_of(keys).wrong or note.signatures_of(self._callers).wrong
+        ours = note.signatures_of(self._callers)
+        by_caller, wrong = bool(ours.signers), ours.wrong or note.signatures_of(keys).wrong
         state = UNKNOWN if not wrong and self._may_be_good(note.size, by_caller) else BAD
         return Judged(where, note, state, why, by_caller, number)
 
