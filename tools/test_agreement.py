@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 sys.path.insert(0, str(Path(__file__).parent))
-import verify  # noqa: E402
+import indelible_verify as verify  # noqa: E402
 
 BINARY = os.environ.get("INDELIBLE_BIN")
 ORIGIN = "example.org/agreement"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 sys.path.insert(0, str(Path(__file__).parent))
-import verify  # noqa: E402
+import indelible_verify as verify  # noqa: E402
 
 ORIGIN = "example.org/audit-1"
 LOG_ID = bytes(range(16))
@@ -106,7 +106,7 @@ class Log:
         self.append(control={
             "type": "log_created", "checkpoint_keys": [str(VKEY)], "format": 1, "log_id": LOG_ID.hex(), "origin": ORIGIN,
             "entry_key": {"algorithm": "HMAC-SHA256", "epoch": 1, "id": key_id(), "version": 1},
-            "policy": {"checkpoint_algorithms": ["ed25519"], "require": 1}})
+            "policy": {"checkpoint_algorithms": ["ed25519"], "require": "all"}})
 
     def roll(self) -> None:
         """Begin a segment."""
@@ -413,7 +413,7 @@ class Tampered(LogTest):
         self.check(log, TAMPERED, kind="batch", index=4)
 
     def test_changed_control(self) -> None:
-        log = self.change_line(0, lambda line: line.replace(b'"reason"', b'"r"').replace(b'"require":1', b'"require":0'))
+        log = self.change_line(0, lambda line: line.replace(b'"reason"', b'"r"').replace(b'"require":"all"', b'"require":"1"'))
         self.check(log, TAMPERED, kind="mac", index=0)
 
     def test_other_forms(self) -> None:
@@ -881,7 +881,7 @@ class Golden(unittest.TestCase):
         vkey = verify.VKey.parse(self.vkey)
         for name in ("log/checkpoint", "kept-checkpoint"):
             note = verify.Checkpoint.parse((self.base / name).read_bytes())
-            self.assertEqual(note.signed_by([vkey]), (vkey, False))
+            self.assertEqual(note.signatures_of([vkey]), ({vkey}, False))
 
     def test_changes(self) -> None:
         """A leaf hash of an absent entry, the checkpoint, the last segment: a bit is missed in none."""

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`writing`] | appends, of each durability |
 //! | [`reading`] | verification, proofs, opening, canonical form |
+//! | [`keys`] | rotation beside appends, second signatures |
 //! | [`memory`] | the most memory that a child process had |
 //! | [`ceiling`] | the bare loops |
 //! | [`events`] | the events that are recorded, and their stored lines |
@@ -16,6 +17,7 @@
 
 mod ceiling;
 mod events;
+mod keys;
 mod memory;
 mod place;
 mod reading;
@@ -164,6 +166,12 @@ impl<'a> Bench<'a> {
             log.close()?;
             drop(log);
             std::fs::remove_dir_all(self.dir.join("rounds"))?;
+        }
+        if self.wants(&["append_rotated"]) {
+            keys::rotation(self, &mut report)?;
+        }
+        if self.wants(&["resign"]) {
+            keys::signing_again(self, &mut report)?;
         }
         let large = ["append_sustained", "verify", "prove", "open_10k", "open_10m", "append_chosen_ids"];
         let memory = ["memory_append", "memory_verify"];

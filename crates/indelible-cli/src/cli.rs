@@ -1,12 +1,19 @@
 //! What can be typed.
 
+mod keys;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use indelible::Location;
+use indelible_core::note::Algorithm;
 use indelible_service::Root;
 
+pub(crate) use self::keys::{
+    CheckArgs, CompromiseArgs, ExportPublicArgs, GenerateArgs, ImportKeyArgs, KeysCommand, MasterCommand,
+    NewMasterArgs, PeriodArgs, PolicyArgs, PublicForm, ResignArgs, RotateArgs,
+};
 use crate::{bench::BenchArgs, demo::DemoArgs, exit};
 
 /// Program version and format version.
@@ -34,6 +41,9 @@ pub(crate) struct PlaceArgs {
     /// The keys' directory, apart from the log [default: $XDG_DATA_HOME/indelible/keys]
     #[arg(long, global = true, env = "INDELIBLE_KEYS", value_name = "DIR")]
     pub(crate) keys: Option<PathBuf>,
+    /// The file with the master key that wraps the keys [default: INDELIBLE_MASTER_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) master_key_file: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -83,9 +93,14 @@ pub(crate) enum Command {
     Consistency(ConsistencyArgs),
     /// Export entries as JSON Lines that can be verified without the log
     Export(ExportArgs),
-    /// Look into the keys
+    /// Look after the keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Sign files: a manifest of their SHA-256 digests, and beside it a signature that `openssl` verifies
+    SignFile(SignFileArgs),
+    /// Verify signed files: which ones changed, are missing or were not there. Exit code 10 where any is
+    #[command(after_help = exit::HELP)]
+    VerifyFile(VerifyFileArgs),
     /// Print sample events: a made-up week of a small company
     Samples(SamplesArgs),
     /// Measure this machine, each figure beside its ceiling
@@ -319,6 +334,37 @@ pub(crate) struct RelayArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct SignFileArgs {
+    /// The private key: an Ed25519, ECDSA P-256 or RSA key as PKCS#8, in PEM or DER, readable by you alone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pem: PathBuf,
+    /// How it signs, where that is not plain: `rsa-pss-sha256` [default for RSA keys] or `rsa-pkcs1-sha256`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) algorithm: Option<Algorithm>,
+    /// The manifest to write, in the folder of the files or above; the signature gets `.sig` behind its name
+    #[arg(long, value_name = "FILE", default_value = "SHA256SUMS")]
+    pub(crate) manifest: PathBuf,
+    /// Files, and folders of which everything is signed, and that there is nothing else
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct VerifyFileArgs {
+    /// The manifest; its files are looked for from its own folder
+    pub(crate) manifest: PathBuf,
+    /// The public key, as PEM, DER, JWK or vkey
+    #[arg(long, value_name = "FILE")]
+    pub(crate) public_key: PathBuf,
+    /// How it has to be signed [default: as keys of its kind do]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) algorithm: Option<Algorithm>,
+    /// The signature [default: the manifest with `.sig` behind its name]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signature: Option<PathBuf>,
+}
+
+#[derive(Args)]
 pub(crate) struct CopyArgs {
     /// The log
     #[arg(long, value_name = "PLACE")]
@@ -471,6 +517,9 @@ pub(crate) struct VerifyArgs {
     /// Check the canonical form of every entry and the content of the id index as well
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Call the log unverifiable where the ring lacks the secret of a key, so that some entry signatures cannot be checked
+    #[arg(long, conflicts_with = "public_key")]
+    pub(crate) all_macs: bool,
 }
 
 #[derive(Subcommand)]
@@ -564,14 +613,6 @@ pub(crate) struct ExportArgs {
     /// Where to write [default: stdout]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum KeysCommand {
-    /// Print the public key that verifies this log: to be given to whoever is to verify it
-    Public,
-    /// Print the derived key that signs this log's entries, in hexadecimal: a secret, for checking an entry by other tools
-    Derive,
 }
 
 #[derive(Args)]

@@ -130,6 +130,7 @@ fn verify_whole(stage: &Stage, show: &mut Show<'_>) -> anyhow::Result<()> {
             report.checkpoints,
             match report.macs {
                 indelible::verify::Macs::Checked => "checked",
+                indelible::verify::Macs::Partly => "partly checked",
                 indelible::verify::Macs::NotChecked => "not checked",
             },
         ),

@@ -12,6 +12,8 @@ pub(crate) const COULD_NOT: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// Some input was rejected; everything else was recorded.
 pub(crate) const REJECTED: u8 = 3;
+/// Keys are due for rotation: `keys check`.
+pub(crate) const DUE: u8 = 4;
 /// Changed, inserted, reordered, missing, truncated, rolled back or wrongly signed.
 pub(crate) const TAMPERED: u8 = 10;
 /// Bodies are absent and nothing excuses it.
@@ -42,6 +44,7 @@ Exit codes:
    1  could not (says nothing about the log's integrity)
    2  wrong usage
    3  some input was rejected, the rest was recorded
+   4  keys are due for rotation (`indelible keys check`)
   10  tampered: changed, inserted, reordered, missing, truncated, rolled back or wrongly signed
   11  gap: entries are absent and no authorised record excuses it
   12  diverged: contradicts a checkpoint or receipt that somebody kept
@@ -68,7 +71,7 @@ mod tests {
             let line = HELP.lines().find(|line| line.trim_start().starts_with(&format!("{code} "))).unwrap();
             assert!(line.contains(name), "{line}");
         }
-        for code in [COULD_NOT, USAGE, REJECTED] {
+        for code in [COULD_NOT, USAGE, REJECTED, DUE] {
             assert!(HELP.lines().any(|line| line.trim_start().starts_with(&format!("{code} "))));
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{error::Error, io, path::Path};
 
+use indelible::{LogError, StoreError};
+
 use crate::exit;
 
 /// A command ended early.
@@ -42,6 +44,12 @@ impl Failure {
     pub(crate) fn any(error: anyhow::Error) -> Self {
         let closed = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
         if closed { Self::ClosedPipe } else { Self::Error(error.into()) }
+    }
+
+    /// Whether it is that another process has the log open for writing.
+    pub(crate) fn is_in_use(&self) -> bool {
+        let Self::Error(error) = self else { return false };
+        matches!(error.downcast_ref::<LogError>(), Some(LogError::Store(StoreError::InUse { .. })))
     }
 
     /// The exit code.

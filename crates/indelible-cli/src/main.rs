@@ -5,6 +5,7 @@
 //! | [`cli`] | what can be typed |
 //! | [`commands`] | what each command does |
 //! | [`places`] | where log, keys and heads are |
+//! | [`passphrase`] | asking for one |
 //! | [`output`] | stdout and stderr |
 //! | [`exit`], [`failure`] | how a command ends |
 
@@ -22,6 +23,7 @@ mod demo;
 mod exit;
 mod failure;
 mod output;
+mod passphrase;
 mod places;
 
 /// What was typed. Who writes a log's place behind a command, as other programs have it, hears how it is named here.

@@ -3,7 +3,11 @@
 //! The log is named by `--log` or `INDELIBLE_LOG` and never guessed. Keys and heads have a place of their own below the user's
 //! data and state directories (XDG), so that they are not beside a log by default.
 
-use std::{env, path::PathBuf, sync::Arc};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use indelible::{
     Databases, KeyRing, Location, Log, LogError, Options,
@@ -19,7 +23,7 @@ use indelible_core::{
     time::Micros,
     tree::LeafIndex,
 };
-use indelible_keys::{KeyError, check_apart};
+use indelible_keys::{KeyError, MasterKind, MasterSource, check_apart};
 use indelible_store::{
     disk::{OsDisk, SharedDisk},
     driver::Driver,
@@ -27,12 +31,13 @@ use indelible_store::{
     store::Reader,
 };
 
-use crate::{cli::PlaceArgs, failure::Failure, output};
+use crate::{cli::PlaceArgs, failure::Failure, output, passphrase};
 
 /// What the command line says of places.
 pub(crate) struct Places {
     log: Option<Location>,
     keys: Option<PathBuf>,
+    master_key_file: Option<PathBuf>,
     databases: Databases,
 }
 
@@ -53,7 +58,8 @@ impl Heads {
 
 impl Places {
     pub(crate) fn new(args: PlaceArgs) -> Self {
-        Self { log: args.log, keys: args.keys, databases: Databases::default() }
+        let PlaceArgs { log, keys, master_key_file } = args;
+        Self { log, keys, master_key_file, databases: Databases::default() }
     }
 
     /// Where the log is.
@@ -91,15 +97,42 @@ impl Places {
         }
     }
 
+    /// Where the master key of a wrapped ring is had from, by what the command line says.
+    pub(crate) fn master(&self) -> MasterSource {
+        self.master_key_file.clone().map_or(MasterSource::Environment, MasterSource::File)
+    }
+
     /// The keys.
     pub(crate) fn ring(&self) -> Result<KeyRing, Failure> {
-        Ok(KeyRing::load(&self.keys()?)?)
+        Ok(self.load_ring(&self.keys()?)?)
+    }
+
+    /// The keys, made where there are none.
+    pub(crate) fn ring_or_create(&self, keys: &Path) -> Result<KeyRing, Failure> {
+        match self.load_ring(keys) {
+            Err(KeyError::Missing { .. }) => Ok(KeyRing::load_or_create_with(keys, now(), &self.master())?),
+            result => Ok(result?),
+        }
+    }
+
+    /// A passphrase that is not in the environment is asked for, where there is somebody to ask.
+    fn load_ring(&self, keys: &Path) -> Result<KeyRing, KeyError> {
+        match KeyRing::load_with(keys, &self.master()) {
+            Err(KeyError::MasterMissing { place, source_name, remedy }) => {
+                let asked = KeyRing::overview(keys)?.master == Some(MasterKind::Passphrase);
+                match asked.then(|| passphrase::ask("passphrase of the key ring: ")).flatten() {
+                    Some(text) => KeyRing::load_with(keys, &MasterSource::Passphrase(text)),
+                    None => Err(KeyError::MasterMissing { place, source_name, remedy }),
+                }
+            }
+            result => result,
+        }
     }
 
     /// The keys, or none where there are none.
     pub(crate) fn ring_if_any(&self) -> Result<Option<KeyRing>, Failure> {
         let Ok(keys) = self.keys() else { return Ok(None) };
-        match KeyRing::load(&keys) {
+        match self.load_ring(&keys) {
             Ok(ring) => Ok(Some(ring)),
             Err(KeyError::Missing { .. }) if self.keys.is_none() => Ok(None),
             Err(error) => Err(error.into()),
@@ -131,7 +164,7 @@ impl Places {
 pub(crate) fn keys_of_another_log(reader: &dyn Reader, ring: &KeyRing) -> Option<Failure> {
     let wanted = entry_key(reader).ok()?.id;
     let held = ring.entry_key_id();
-    (wanted != held).then(|| KeyError::NotThisLog { wanted, held }.into())
+    ring.keys().all(|key| key.id != wanted).then(|| KeyError::NotThisLog { wanted, held }.into())
 }
 
 /// The entry-signing key that entry 0 names.

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use indelible_core::{
     entry::{BodyKind, EntryStart, Line, Tail},
-    mac::{EntryKey, LogId},
+    mac::{EntryAlgorithm, EntryKey, LogId},
     tile::{self, LevelReader, Prover, level_len},
     tree::{Frontier, Hash, LeafIndex, TreeSize, leaf_hash},
 };
@@ -23,7 +23,7 @@ const EVENT: &str = concat!(
 );
 
 fn key() -> EntryKey {
-    EntryKey::derive(&[7; 32], 1, LogId([1; 16]), "example.com/audit", 1)
+    EntryKey::derive(&[7; 32], 1, EntryAlgorithm::HmacSha256, LogId([1; 16]), "example.com/audit", 1)
 }
 
 fn seal(start: &EntryStart, key: &EntryKey, out: &mut Vec<u8>) -> Hash {

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::note::{Note, NoteError, NoteSigner, VerifyingKey};
+use crate::note::{KeySet, Note, NoteError, NoteSigner, VerifyingKey};
 use crate::proof::parse_hash;
 use crate::tree::{TreeHead, TreeSize, parse_decimal};
 
@@ -29,7 +29,7 @@ pub enum CheckpointError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The note is malformed, unsigned, or not signed by the key.
+    /// The note is malformed, unsigned, or not signed by the key or enough keys of the set.
     #[error("the checkpoint's note does not verify")]
     Note(#[from] NoteError),
     /// A key signs checkpoints of the log that it is named for, and of no other.
@@ -116,9 +116,25 @@ impl Checkpoint {
     pub fn open(note: &[u8], key: &VerifyingKey) -> Result<Self, CheckpointError> {
         let note = Note::parse(note)?;
         note.verify(key)?;
+        Self::of_origin(&note, key.name())
+    }
+
+    /// Reads a signed checkpoint and verifies that it satisfies the policy of a set of keys; their name has to be the origin.
+    ///
+    /// # Errors
+    ///
+    /// The note's [`NoteError`], a malformed text, or another log's checkpoint.
+    pub fn open_by(note: &[u8], set: &KeySet) -> Result<Self, CheckpointError> {
+        let note = Note::parse(note)?;
+        set.verify(&note)?;
+        Self::of_origin(&note, set.name())
+    }
+
+    /// The checkpoint in a note that was verified with keys of this name.
+    fn of_origin(note: &Note, name: &str) -> Result<Self, CheckpointError> {
         let checkpoint = Self::parse(note.text())?;
-        if checkpoint.origin != key.name() {
-            return Err(CheckpointError::OtherOrigin { expected: key.name().to_owned(), found: checkpoint.origin });
+        if checkpoint.origin != name {
+            return Err(CheckpointError::OtherOrigin { expected: name.to_owned(), found: checkpoint.origin });
         }
         Ok(checkpoint)
     }

@@ -1,16 +1,17 @@
 //! Control records: what the log says of itself. No API writes one on behalf of a caller.
 //!
-//! Those that excuse absence ([`Control::Explained`], [`Control::Pruned`]) carry an [`Authorisation`], a checkpoint key's
-//! signature over record, log and index; without a valid one they excuse nothing (`docs/format.md` section 6).
+//! Those that excuse absence ([`Control::Explained`], [`Control::Pruned`]), change keys ([`Control::Keys`]) or sign again ([`Control::Resigned`]) carry
+//! [`Authorisation`]s, checkpoint keys' signatures over record, log and index; without valid ones they count for nothing (`docs/format.md` section 6).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
+    history::KeysRecord,
     json,
     mac::{LogId, push_prefixed},
-    note::{NoteError, NoteSigner, VerifyingKey},
+    note::{KeySet, NoteError, NoteSigner},
     tree::LeafIndex,
 };
 
@@ -60,7 +61,51 @@ pub enum Control {
     Explained(Excuse),
     /// Bodies were removed by policy.
     Pruned(Excuse),
+    /// The keys of the log from its beginning on, and what changes here.
+    Keys(KeysRecord),
+    /// Entries carry second signatures, because the key that signed them was withdrawn.
+    Resigned(Resigned),
 }
+
+/// A range of entries with second signatures, which are an attachment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resigned {
+    /// A checkpoint key's signature. `None` only while it is being made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorisation: Option<Authorisation>,
+    /// First index.
+    pub first: u64,
+    /// Last index, inclusive.
+    pub last: u64,
+    /// RFC 6962 root over the leaf hashes of the range, lower-case hexadecimal.
+    pub leaf_root: String,
+    /// Id of the key that signed again.
+    pub new_key: String,
+    /// Id of the key that had signed.
+    pub old_key: String,
+    /// The signatures.
+    pub overlay: Overlay,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// Root of the checkpoint that the leaf hashes were checked against, lower-case hexadecimal.
+    pub root: String,
+    /// Its size.
+    pub tree_size: u64,
+}
+
+/// The attachment that holds second signatures, 32 bytes for each entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overlay {
+    /// `sha256:` and 64 lower-case hexadecimal digits.
+    pub digest: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// The most entries that one [`Resigned`] record is about: an overlay of 32 MiB.
+pub const MAX_RESIGNED: u64 = 1 << 20;
 
 /// Entry 0: what the log is and how it is signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +132,7 @@ pub struct LogCreated {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EntryKeyInfo {
-    /// `HMAC-SHA256`.
+    /// `HMAC-SHA256` or `HMAC-SHA-512-256`.
     pub algorithm: String,
     /// Ordinal of the key in this log, from 1.
     pub epoch: u64,
@@ -103,7 +148,7 @@ pub struct EntryKeyInfo {
 pub struct SignaturePolicy {
     /// Algorithms of the checkpoint keys, in their order.
     pub checkpoint_algorithms: Vec<String>,
-    /// `all`.
+    /// `all`, or how many of them.
     pub require: String,
 }
 
@@ -142,7 +187,7 @@ pub struct Excuse {
 pub struct Authorisation {
     /// The key, as a vkey.
     pub key: String,
-    /// Ed25519 signature, base64.
+    /// Its signature, base64.
     pub signature: String,
 }
 
@@ -162,9 +207,17 @@ pub enum ControlError {
     /// The record excuses something and nobody authorised it.
     #[error("the record carries no authorisation")]
     Unauthorised,
-    /// The authorisation names a key that is none of the log's checkpoint keys.
-    #[error("the authorisation names `{0}`, which is none of the log's checkpoint keys")]
+    /// The authorisation names a key that is none of the log's checkpoint keys there.
+    #[error("the authorisation names `{0}`, which is none of the checkpoint keys in force at this entry")]
     UnknownKey(String),
+    /// Fewer keys authorised it than their policy requires.
+    #[error("{found} of the checkpoint keys in force authorised it, {required} have to")]
+    TooFew {
+        /// How many did.
+        found: usize,
+        /// How many have to.
+        required: usize,
+    },
     /// The signature does not verify over this record at this place.
     #[error("the authorisation's signature does not fit this record, log and index")]
     BadSignature,
@@ -197,63 +250,110 @@ impl Control {
         }
     }
 
-    fn excuse_mut(&mut self) -> Option<&mut Excuse> {
+    fn authorisation(&self) -> Option<Option<&Authorisation>> {
         match self {
-            Self::Explained(excuse) | Self::Pruned(excuse) => Some(excuse),
+            Self::Explained(excuse) | Self::Pruned(excuse) => Some(excuse.authorisation.as_ref()),
+            Self::Resigned(resigned) => Some(resigned.authorisation.as_ref()),
             _ => None,
         }
     }
 
-    /// Signs an excusing record for its place in the log. Other records pass through.
+    fn authorisations(&self) -> Option<Vec<&Authorisation>> {
+        match self {
+            Self::Keys(record) => Some(record.authorisations.iter().collect()),
+            control => control.authorisation().map(|one| one.into_iter().collect()),
+        }
+    }
+
+    fn set_authorisations(&mut self, authorisations: Vec<Authorisation>) {
+        match self {
+            Self::Explained(excuse) | Self::Pruned(excuse) => excuse.authorisation = authorisations.into_iter().next(),
+            Self::Resigned(resigned) => resigned.authorisation = authorisations.into_iter().next(),
+            Self::Keys(record) => record.authorisations = authorisations,
+            _ => {}
+        }
+    }
+
+    /// Signs a record that needs authority for its place in the log, with one key. Other records pass through.
     ///
     /// # Errors
     /// [`ControlError::Sign`], [`ControlError::Write`].
     pub fn authorise(
-        mut self,
+        self,
         log_id: LogId,
         origin: &str,
         index: LeafIndex,
         signer: &dyn NoteSigner,
     ) -> Result<Self, ControlError> {
-        if self.excuse().is_none() {
+        self.authorise_by(log_id, origin, index, &[signer])
+    }
+
+    /// The same with several keys, for records that have room for them.
+    ///
+    /// # Errors
+    /// [`ControlError::Sign`], [`ControlError::Write`].
+    pub fn authorise_by(
+        mut self,
+        log_id: LogId,
+        origin: &str,
+        index: LeafIndex,
+        signers: &[&dyn NoteSigner],
+    ) -> Result<Self, ControlError> {
+        if self.authorisations().is_none() {
             return Ok(self);
         }
         let message = self.authorised_message(log_id, origin, index)?;
-        let signature = signer.sign(&message).map_err(ControlError::Sign)?;
-        let key = signer.verifying_key().to_string();
-        if let Some(excuse) = self.excuse_mut() {
-            excuse.authorisation = Some(Authorisation { key, signature: STANDARD.encode(signature) });
-        }
+        let signed = signers.iter().map(|signer| {
+            let signature = signer.sign(&message).map_err(ControlError::Sign)?;
+            Ok(Authorisation { key: signer.verifying_key().to_string(), signature: STANDARD.encode(signature) })
+        });
+        let signed = signed.collect::<Result<Vec<_>, ControlError>>()?;
+        self.set_authorisations(signed);
         Ok(self)
     }
 
-    /// Checks the authorisation of an excusing record at its place, against the log's checkpoint keys. Other records need none.
+    /// Checks the authority of a record at its place, against the checkpoint keys in force there: one of them, or as many as their policy requires
+    /// for [`Control::Keys`]. Records that need none pass.
     ///
     /// # Errors
-    /// [`ControlError::Unauthorised`], [`ControlError::UnknownKey`], [`ControlError::BadSignature`].
-    pub fn verify_authorisation(
+    /// [`ControlError::Unauthorised`], [`ControlError::UnknownKey`], [`ControlError::BadSignature`], [`ControlError::TooFew`].
+    pub fn verify_authorisations(
         &self,
         log_id: LogId,
         origin: &str,
         index: LeafIndex,
-        keys: &[VerifyingKey],
+        set: &KeySet,
     ) -> Result<(), ControlError> {
-        let Some(excuse) = self.excuse() else { return Ok(()) };
-        let authorisation = excuse.authorisation.as_ref().ok_or(ControlError::Unauthorised)?;
-        let key = keys
-            .iter()
-            .find(|key| key.to_string() == authorisation.key)
-            .ok_or_else(|| ControlError::UnknownKey(authorisation.key.clone()))?;
-        let signature = STANDARD.decode(&authorisation.signature).map_err(|_| ControlError::BadSignature)?;
+        let Some(authorisations) = self.authorisations() else { return Ok(()) };
+        if authorisations.is_empty() {
+            return Err(ControlError::Unauthorised);
+        }
         let message = self.authorised_message(log_id, origin, index)?;
-        if key.verify(&message, &signature) { Ok(()) } else { Err(ControlError::BadSignature) }
+        let mut by: Vec<&str> = Vec::new();
+        for authorisation in authorisations {
+            let key = set
+                .keys()
+                .iter()
+                .find(|key| key.to_string() == authorisation.key)
+                .ok_or_else(|| ControlError::UnknownKey(authorisation.key.clone()))?;
+            let signature = STANDARD.decode(&authorisation.signature).map_err(|_| ControlError::BadSignature)?;
+            if !key.verify(&message, &signature) {
+                return Err(ControlError::BadSignature);
+            }
+            if !by.contains(&authorisation.key.as_str()) {
+                by.push(&authorisation.key);
+            }
+        }
+        let required = if matches!(self, Self::Keys(_)) { set.needed() } else { 1 };
+        if by.len() < required {
+            return Err(ControlError::TooFew { found: by.len(), required });
+        }
+        Ok(())
     }
 
     fn authorised_message(&self, log_id: LogId, origin: &str, index: LeafIndex) -> Result<Vec<u8>, ControlError> {
         let mut bare = self.clone();
-        if let Some(excuse) = bare.excuse_mut() {
-            excuse.authorisation = None;
-        }
+        bare.set_authorisations(Vec::new());
         let mut message = Vec::new();
         push_prefixed(&mut message, b"indelible/v1/authorise");
         push_prefixed(&mut message, origin.as_bytes());

@@ -11,7 +11,7 @@ use crate::{
     hex, json,
     mac::LogId,
     time::Micros,
-    tree::{Hash, TreeSize, empty_root},
+    tree::{Hash, LeafIndex, TreeSize, empty_root},
 };
 
 /// The newest head of one log.
@@ -21,6 +21,8 @@ pub struct HeadRecord {
     pub checkpoint: String,
     /// Why nothing is to be written any more, where the log was frozen.
     pub frozen: Option<String>,
+    /// Index of the newest `keys` record below the checkpoint, where there is one.
+    pub keys: Option<LeafIndex>,
     /// The newest kept checkpoint; number 0, size 0 and the empty root where there is none.
     pub kept: crate::entry::KeptHead,
     /// The log's random id.
@@ -59,6 +61,8 @@ struct Wire {
     kept: u64,
     kept_root: String,
     kept_size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keys: Option<u64>,
     log_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
@@ -72,6 +76,7 @@ impl HeadRecord {
         let mut wire = Wire {
             checkpoint: self.checkpoint.clone(),
             frozen: self.frozen.clone(),
+            keys: self.keys.map(|index| index.0),
             kept: self.kept.number,
             kept_root: self.kept.root.to_hex(),
             kept_size: self.kept.size.0,
@@ -103,6 +108,7 @@ impl HeadRecord {
         let record = Self {
             checkpoint: wire.checkpoint,
             frozen: wire.frozen,
+            keys: wire.keys.map(LeafIndex),
             kept,
             log_id: LogId::from_hex(&wire.log_id).ok_or(HeadError::Member("log_id"))?,
             signed_at: Micros::parse_exact(&wire.signed_at).ok_or(HeadError::Member("signed_at"))?,

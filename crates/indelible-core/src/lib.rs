@@ -9,11 +9,13 @@
 //! | [`event`] | what a caller says happened: checks and builders |
 //! | [`entry`] | an event or control record as recorded; segment lines; receipts |
 //! | [`control`] | what the log says of itself |
+//! | [`history`] | which keys are right where, by the log's own word |
 //! | [`mac`] | entry signatures |
 //! | [`tree`] | RFC 6962 hashes and the compact frontier |
 //! | [`proof`] | inclusion and consistency proofs, C2SP tlog-proof |
 //! | [`tile`] | where a node of the tree stands in 256-wide levels |
 //! | [`note`], [`checkpoint`] | C2SP signed notes and checkpoints |
+//! | [`spki`] | public keys as other programs write them |
 //! | [`head`] | the record of the newest checkpoint, kept apart from the log |
 //! | [`time`] | RFC 3339 times with microseconds |
 
@@ -23,10 +25,12 @@ pub mod entry;
 pub mod event;
 pub mod head;
 pub mod hex;
+pub mod history;
 pub mod json;
 pub mod mac;
 pub mod note;
 pub mod proof;
+pub mod spki;
 pub mod tile;
 pub mod time;
 pub mod tree;

@@ -1,146 +1,143 @@
-//! The key ring file.
+//! The key ring: the secrets of whoever runs logs, with states and times, in a file that is replaced whole.
+//!
+//! A [`KeyRing`] is what the file said when it was read: cheap to clone, and unchanged by what others do to the file. [`KeyRing::refreshed`]
+//! tells whether there is something newer. Changes are made under a lock, on what the file says at that moment, and give a new ring.
+//! Which key is right at which entry is not said here: that is the key history in the log.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`purpose`], [`state`], [`policy`] | what keys serve for, in which states, for how long |
+//! | [`key`], [`material`] | a key; secrets and what derives from them |
+//! | [`entry`] | an entry-signing key for a log |
+//! | [`change`], [`due`] | rotation and every other change; what has to be rotated |
+//! | [`file`] | the form of the file |
+//! | [`master`] | the key that wraps the others |
+//! | [`disk`] | lock and atomic replacement |
+
+mod change;
+mod disk;
+mod due;
+mod entry;
+mod file;
+mod key;
+mod master;
+mod material;
+mod policy;
+mod purpose;
+mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    fs,
-    io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use indelible_core::{
-    hex,
-    mac::{self, EntryKey, LogId},
+    mac::{self, EntryAlgorithm, EntryKey, LogId},
+    note::VerifyingKey,
     time::Micros,
 };
-use rand::Rng as _;
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::CheckpointSigner;
+pub use self::{
+    change::{Changed, Import, ImportAs},
+    due::Due,
+    entry::EntryKeyRef,
+    key::KeyInfo,
+    master::{MASTER_KEY_FILE_VARIABLE, MASTER_KEY_VARIABLE, MasterKind, MasterSource, PASSPHRASE_VARIABLE},
+    policy::{CheckpointPeriod, Cryptoperiods},
+    purpose::{KeyAlgorithm, Purpose},
+    state::State,
+};
+use self::{
+    disk::{Lock, Stamp, Wipe, ring_path},
+    key::{Key, Secret},
+    master::Master,
+};
+use crate::{Algorithm, CheckpointSigner, KeyError, Require};
 
-/// What went wrong with keys. Never carries a secret.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum KeyError {
-    /// There is no ring in the directory.
-    #[error(
-        "there is no key ring at `{place}`: name the directory that `indelible init` made, with --keys or INDELIBLE_KEYS"
-    )]
-    Missing {
-        /// Directory.
-        place: String,
-    },
-    /// The file system refused.
-    #[error("cannot {step} the key ring `{place}`")]
-    Io {
-        /// Step, as a verb.
-        step: &'static str,
-        /// File.
-        place: String,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// Others may read the ring.
-    #[error("the key ring `{place}` can be read by others (mode {mode:04o}): take that away with `chmod 600`")]
-    Exposed {
-        /// File.
-        place: String,
-        /// Its mode.
-        mode: u32,
-    },
-    /// The file is no key ring.
-    #[error("the key ring `{place}` cannot be read: {detail}; restore it from your copy")]
-    Malformed {
-        /// File.
-        place: String,
-        /// Why, without content.
-        detail: String,
-    },
-    /// The bytes of a key do not fit its id: wrong key bytes, not tampering.
-    #[error(
-        "key `{id}` in `{place}` has not the bytes that its id was made from: the ring was damaged or mixed up; restore it from your copy"
-    )]
-    WrongBytes {
-        /// The id.
-        id: String,
-        /// File.
-        place: String,
-    },
-    /// The log was written with another entry key.
-    #[error("the log is signed with entry key `{wanted}`, the ring holds `{held}`: these are the keys of another log")]
-    NotThisLog {
-        /// Key id that the log names.
-        wanted: String,
-        /// What is there.
-        held: String,
-    },
-    /// Keys and log are in one place.
-    #[error(
-        "the keys `{keys}` and the log `{log}` are in one place: whoever can change the log could sign the change; choose a keys directory outside of it"
-    )]
-    Beside {
-        /// Keys directory.
-        keys: String,
-        /// Log directory.
-        log: String,
-    },
-    /// A key cannot be used.
-    #[error("{what} cannot be used")]
-    Invalid {
-        /// Which.
-        what: String,
-    },
-}
+/// How far a clock may lag behind that of whoever changed the ring: 5 minutes, as Kerberos has it.
+const CLOCK_TOLERANCE_US: i64 = 5 * 60 * 1_000_000;
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RingFile {
-    keys: Vec<KeyFile>,
-    v: u32,
-}
+/// The keys of a directory, as its file said.
+#[derive(Clone)]
+pub struct KeyRing(Arc<Inner>);
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeyFile {
-    algorithm: String,
-    created_at: String,
-    id: String,
-    purpose: String,
-    secret: String,
-    state: String,
-    version: u32,
-}
-
-impl Drop for KeyFile {
-    fn drop(&mut self) {
-        self.secret.zeroize();
-    }
-}
-
-/// The keys of a directory: one entry-signing key and one checkpoint key.
-pub struct KeyRing {
+struct Inner {
     dir: PathBuf,
+    keys: Vec<Key>,
+    require: Require,
+    master: Option<Master>,
+    source: MasterSource,
+    stamp: Stamp,
+    // Always there, so that asking for them cannot fail.
+    entry: KeyInfo,
     entry_secret: Zeroizing<[u8; 32]>,
-    entry_version: u32,
-    seed: Zeroizing<[u8; 32]>,
 }
 
 impl std::fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyRing").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("KeyRing")
+            .field("dir", &self.0.dir)
+            .field("entry", &self.0.entry.id)
+            .field("keys", &self.0.keys.len())
+            .finish_non_exhaustive()
     }
 }
 
+/// What a new ring is to have.
+#[derive(Clone, Debug, Default)]
+pub struct NewRing {
+    /// How entries are signed.
+    pub entry_algorithm: EntryAlgorithm,
+    /// Algorithms of checkpoint keys beside Ed25519, which is always there.
+    pub checkpoint: Vec<Algorithm>,
+    /// Bits of RSA keys among them, 2,048, 3,072 or 4,096; `None` for 3,072.
+    pub rsa_bits: Option<u32>,
+    /// How many of the checkpoint keys have to sign.
+    pub require: Require,
+    /// What wraps the secrets; `None` for a ring that is not wrapped.
+    pub master: Option<MasterSource>,
+    /// How long keys should be active.
+    pub cryptoperiods: Cryptoperiods,
+}
+
+/// What a ring says without its secrets, for which no master key is needed.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// All keys, in the order of the file.
+    pub keys: Vec<KeyInfo>,
+    /// How the master key is had; `None` where the ring is not wrapped.
+    pub master: Option<MasterKind>,
+    /// How many of the checkpoint keys have to sign.
+    pub require: Require,
+}
+
+impl Overview {
+    /// That the clock reads no time before what happened to the active keys: then they sign nothing.
+    ///
+    /// # Errors
+    /// [`KeyError::ClockBefore`].
+    pub fn check_clock(&self, now: Micros) -> Result<(), KeyError> {
+        self.keys.iter().filter(|key| key.state == State::Active).try_for_each(|key| check_clock(key, now))
+    }
+}
+
+/// The time by the system's clock.
+fn system_time() -> Micros {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
 impl KeyRing {
-    /// The ring of a directory, made if there is none yet.
+    /// The ring of a directory, made if there is none yet: wrapped where the environment has a master key.
     ///
     /// # Errors
     /// [`KeyError`].
     pub fn load_or_create(dir: &Path) -> Result<Self, KeyError> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self::load_or_create_at(dir, Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)))
+        Self::load_or_create_at(dir, system_time())
     }
 
     /// The same for who brings a clock along. A ring that is there keeps the time that it was made at.
@@ -148,277 +145,311 @@ impl KeyRing {
     /// # Errors
     /// [`KeyError`].
     pub fn load_or_create_at(dir: &Path, now: Micros) -> Result<Self, KeyError> {
-        match Self::load(dir) {
+        Self::load_or_create_with(dir, now, &MasterSource::Environment)
+    }
+
+    /// The same with a master key.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn load_or_create_with(dir: &Path, now: Micros, source: &MasterSource) -> Result<Self, KeyError> {
+        match Self::load_with(dir, source) {
             Err(KeyError::Missing { .. }) => {
-                Self::create(dir, now)?;
-                Self::load(dir)
+                let master = source.is_given().then(|| source.clone());
+                match Self::create_with(dir, now, &NewRing { master, ..NewRing::default() }) {
+                    // Somebody else was faster.
+                    Err(KeyError::Exists { .. }) => Self::load_with(dir, source),
+                    result => result,
+                }
             }
             result => result,
         }
     }
 
     /// Makes a ring of fresh keys. An existing one is never replaced.
-    fn create(dir: &Path, now: Micros) -> Result<(), KeyError> {
-        let path = dir.join("ring.json");
-        let io = |step| {
-            let place = path.display().to_string();
-            move |source| KeyError::Io { step, place, source }
+    ///
+    /// # Errors
+    /// [`KeyError::Exists`] and others; then nothing was made but the directory.
+    pub fn create_with(dir: &Path, now: Micros, new: &NewRing) -> Result<Self, KeyError> {
+        disk::create_private_dir(dir)?;
+        let lock = Lock::take(dir)?;
+        if lock.exists() {
+            return Err(KeyError::Exists { place: dir.display().to_string() });
+        }
+        let master = new.master.as_ref().map(Master::new_or_none_given).transpose()?;
+        let mut algorithms = vec![Algorithm::Ed25519];
+        algorithms.extend(new.checkpoint.iter().filter(|algorithm| **algorithm != Algorithm::Ed25519));
+        let entry = (Purpose::EntrySigning, KeyAlgorithm::Entry(new.entry_algorithm));
+        let checkpoint = algorithms.into_iter().map(|a| (Purpose::CheckpointSigning, KeyAlgorithm::Checkpoint(a)));
+        let make = |(purpose, algorithm)| {
+            let rsa =
+                matches!(algorithm, KeyAlgorithm::Checkpoint(Algorithm::RsaPssSha256 | Algorithm::RsaPkcs1Sha256));
+            let mut key = change::fresh(
+                (purpose, algorithm, new.rsa_bits.filter(|_| rsa)),
+                1,
+                new.cryptoperiods.of(purpose),
+                now,
+            )?;
+            (key.info.state, key.info.activated_at) = (State::Active, Some(now));
+            Ok(key)
         };
-        create_private_dir(dir).map_err(io("make room for"))?;
-        let mut secret = Zeroizing::new([0_u8; 32]);
-        let mut seed = Zeroizing::new([0_u8; 32]);
-        rand::rng().fill_bytes(secret.as_mut());
-        rand::rng().fill_bytes(seed.as_mut());
-        let checkpoint = CheckpointSigner::new(&seed, "id")?;
-        let key = |algorithm: &str, id: String, purpose: &str, secret: &[u8; 32]| KeyFile {
-            algorithm: algorithm.to_owned(),
-            created_at: now.to_string(),
-            id,
-            purpose: purpose.to_owned(),
-            secret: hex::encode(secret),
-            state: "active".to_owned(),
-            version: 1,
-        };
-        let ring = RingFile {
-            keys: vec![
-                key(mac::ALGORITHM, mac::entry_key_id(&secret, 1), "entry_signing", &secret),
-                key("ed25519", checkpoint_key_id(&checkpoint, 1), "checkpoint_signing", &seed),
-            ],
-            v: 1,
-        };
-        let text = serde_json::to_string_pretty(&ring).map(Zeroizing::new);
-        let text = text.map_err(|error| io("write")(io::Error::other(error)))?;
-        write_private(&path, text.as_bytes()).map_err(io("write"))
+        let keys = std::iter::once(entry).chain(checkpoint).map(make).collect::<Result<Vec<_>, KeyError>>()?;
+        lock.replace(&file::render(&keys, master.as_ref(), new.require, &ring_path(dir))?, Wipe::No)?;
+        let source = new.master.clone().unwrap_or_default();
+        Self::load_by(dir, &source, master.as_ref())
     }
 
-    /// Reads the ring of a directory.
+    /// Reads the ring of a directory. A wrapped one is unwrapped by what the environment has.
     ///
     /// # Errors
     /// [`KeyError`].
     pub fn load(dir: &Path) -> Result<Self, KeyError> {
-        let path = dir.join("ring.json");
-        let place = path.display().to_string();
-        let text = match fs::read(&path) {
-            Ok(text) => Zeroizing::new(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(KeyError::Missing { place: dir.display().to_string() });
+        Self::load_with(dir, &MasterSource::Environment)
+    }
+
+    /// The same with a master key.
+    ///
+    /// # Errors
+    /// [`KeyError`]; a master key that is named for a ring that is not wrapped is one, so that nobody thinks it were.
+    pub fn load_with(dir: &Path, master: &MasterSource) -> Result<Self, KeyError> {
+        Self::load_by(dir, master, None)
+    }
+
+    /// `known` saves deriving the master key again, where it still fits.
+    fn load_by(dir: &Path, source: &MasterSource, known: Option<&Master>) -> Result<Self, KeyError> {
+        let (text, stamp) = disk::read(dir)?;
+        let path = ring_path(dir);
+        let parsed = file::parse(&text, &path)?;
+        let master = match &parsed.master {
+            Some(form) => match known.and_then(|known| known.under(form)) {
+                Some(master) => Some(master),
+                None => Some(Master::of(form, source, &path)?),
+            },
+            None if source.is_explicit() => {
+                return Err(KeyError::NotWrapped { place: path.display().to_string(), given: source.to_string() });
             }
-            Err(source) => return Err(KeyError::Io { step: "read", place, source }),
+            None => None,
         };
-        refuse_exposed(&path)?;
-        let malformed = |detail: &str| KeyError::Malformed { place: place.clone(), detail: detail.to_owned() };
-        let ring: RingFile = serde_json::from_slice(&text)
-            .map_err(|error| malformed(&format!("line {}, column {}", error.line(), error.column())))?;
-        if ring.v != 1 {
-            return Err(malformed(&format!("it has format {}, this program knows format 1", ring.v)));
+        let require = parsed.require;
+        let keys = parsed.open(master.as_ref(), &path)?;
+        let active =
+            keys.iter().find(|key| key.info.purpose == Purpose::EntrySigning && key.info.state == State::Active);
+        let active = active.and_then(|key| Some((key.info.clone(), Zeroizing::new(*key.bytes()?))));
+        let (entry, entry_secret) = active.ok_or_else(|| no_active(Purpose::EntrySigning, mac::ALGORITHM))?;
+        let (dir, source) = (dir.to_owned(), source.clone());
+        Ok(Self(Arc::new(Inner { dir, keys, require, master, source, stamp, entry, entry_secret })))
+    }
+
+    /// What the ring of a directory says, without its secrets and without its master key.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn overview(dir: &Path) -> Result<Overview, KeyError> {
+        let (text, _) = disk::read(dir)?;
+        let parsed = file::parse(&text, &ring_path(dir))?;
+        let (master, require) = (parsed.master_kind(), parsed.require);
+        let keys = parsed.keys.into_iter().map(|(info, _)| info).collect();
+        Ok(Overview { keys, master, require })
+    }
+
+    /// The ring as its file says now, with the same master key; `None` where the file is the one that was read.
+    ///
+    /// # Errors
+    /// [`KeyError`]; this ring stays what it is.
+    pub fn refreshed(&self) -> Result<Option<Self>, KeyError> {
+        if Stamp::now(&self.0.dir)? == self.0.stamp {
+            return Ok(None);
         }
-        let find = |purpose: &str| {
-            let mut found = ring.keys.iter().filter(|key| key.purpose == purpose && key.state == "active");
-            match (found.next(), found.next()) {
-                (Some(key), None) => Ok(key),
-                _ => Err(malformed(&format!("it should hold one active `{purpose}` key"))),
-            }
-        };
-        let bytes = |key: &KeyFile| {
-            hex::decode::<32>(key.secret.as_bytes()).map(Zeroizing::new).ok_or_else(|| {
-                malformed(&format!("the secret of `{}` is not 64 lower-case hexadecimal digits", key.id))
-            })
-        };
-        let (entry, checkpoint) = (find("entry_signing")?, find("checkpoint_signing")?);
-        let ring = Self {
-            dir: dir.to_owned(),
-            entry_secret: bytes(entry)?,
-            entry_version: entry.version,
-            seed: bytes(checkpoint)?,
-        };
-        let wrong = |id: &str| KeyError::WrongBytes { id: id.to_owned(), place: place.clone() };
-        if mac::entry_key_id(&ring.entry_secret, entry.version) != entry.id {
-            return Err(wrong(&entry.id));
+        self.read_anew().map(Some)
+    }
+
+    /// The ring as its file says now. One that was unwrapped since is taken as that.
+    fn read_anew(&self) -> Result<Self, KeyError> {
+        match Self::load_by(&self.0.dir, &self.0.source, self.0.master.as_ref()) {
+            Err(KeyError::NotWrapped { .. }) => Self::load_by(&self.0.dir, &MasterSource::Environment, None),
+            result => result,
         }
-        if checkpoint_key_id(&CheckpointSigner::new(&ring.seed, "id")?, checkpoint.version) != checkpoint.id {
-            return Err(wrong(&checkpoint.id));
-        }
-        Ok(ring)
     }
 
     /// The directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.0.dir
     }
 
     /// Where the newest heads of the logs that this ring signs are kept.
     #[must_use]
     pub fn heads_dir(&self) -> PathBuf {
-        self.dir.join("heads")
+        self.0.dir.join("heads")
+    }
+
+    /// All keys, without their secrets, in the order of the file.
+    pub fn keys(&self) -> impl Iterator<Item = &KeyInfo> {
+        self.0.keys.iter().map(|key| &key.info)
+    }
+
+    /// How many of the active checkpoint keys have to sign what a log of this ring signs.
+    #[must_use]
+    pub fn require(&self) -> Require {
+        self.0.require
+    }
+
+    /// How the master key is had; `None` where the ring is not wrapped.
+    #[must_use]
+    pub fn master_kind(&self) -> Option<MasterKind> {
+        self.0.master.as_ref().and_then(|master| master.form().kind())
+    }
+
+    /// The active entry-signing key.
+    ///
+    /// # Errors
+    /// [`KeyError::ClockBefore`] where the clock reads a time before its activation.
+    pub fn active_entry(&self) -> Result<EntryKeyRef<'_>, KeyError> {
+        self.active_entry_at(system_time())
+    }
+
+    /// The same for who brings a clock along.
+    ///
+    /// # Errors
+    /// As [`KeyRing::active_entry`].
+    pub fn active_entry_at(&self, now: Micros) -> Result<EntryKeyRef<'_>, KeyError> {
+        check_clock(&self.0.entry, now)?;
+        Ok(self.newest_entry())
+    }
+
+    fn newest_entry(&self) -> EntryKeyRef<'_> {
+        let algorithm = entry_algorithm(&self.0.entry).unwrap_or_default();
+        EntryKeyRef { info: &self.0.entry, algorithm, secret: &self.0.entry_secret }
+    }
+
+    /// An entry-signing key by its id, whatever its state; `None` where the ring has not its secret.
+    #[must_use]
+    pub fn entry(&self, id: &str) -> Option<EntryKeyRef<'_>> {
+        let key = self.0.keys.iter().find(|key| key.info.id == id)?;
+        Some(EntryKeyRef { info: &key.info, algorithm: entry_algorithm(&key.info)?, secret: key.bytes()? })
+    }
+
+    /// The signers of a log's checkpoints: the active keys, Ed25519 first.
+    ///
+    /// # Errors
+    /// [`KeyError::ClockBefore`], or [`KeyError::Invalid`] where a key or the origin cannot be used.
+    pub fn checkpoint_signers(&self, origin: &str) -> Result<Vec<CheckpointSigner>, KeyError> {
+        self.checkpoint_signers_at(origin, system_time())
+    }
+
+    /// The same for who brings a clock along.
+    ///
+    /// # Errors
+    /// As [`KeyRing::checkpoint_signers`].
+    pub fn checkpoint_signers_at(&self, origin: &str, now: Micros) -> Result<Vec<CheckpointSigner>, KeyError> {
+        let (first, others): (Vec<_>, Vec<_>) = self
+            .checkpoint_keys()
+            .filter(|(_, info, _)| info.state == State::Active)
+            .partition(|(algorithm, _, _)| *algorithm == Algorithm::Ed25519);
+        if first.is_empty() {
+            return Err(no_active(Purpose::CheckpointSigning, Algorithm::Ed25519.name()));
+        }
+        first
+            .into_iter()
+            .chain(others)
+            .map(|(algorithm, info, secret)| {
+                check_clock(info, now)?;
+                material::signer(algorithm, secret, origin)
+            })
+            .collect()
+    }
+
+    /// The signers that belong to public keys, of those that the ring has the secrets of, in the order of the keys given and whatever their states: for
+    /// signatures over a change of keys, and for authorising what the keys in force have to.
+    ///
+    /// # Errors
+    /// [`KeyError::Invalid`].
+    pub fn signers_for(&self, origin: &str, public: &[VerifyingKey]) -> Result<Vec<CheckpointSigner>, KeyError> {
+        let mut signers = Vec::new();
+        for wanted in public.iter().filter(|wanted| wanted.name() == origin) {
+            let mut keys = self.checkpoint_keys();
+            if let Some((algorithm, _, secret)) = keys.find(|(algorithm, info, _)| is_public(*algorithm, info, wanted))
+            {
+                signers.push(material::signer(algorithm, secret, origin)?);
+            }
+        }
+        Ok(signers)
+    }
+
+    /// The public keys of all checkpoint keys that this ring ever had, in the order of the file, named by an origin.
+    ///
+    /// # Errors
+    /// [`KeyError::Invalid`] where the origin cannot be used.
+    pub fn public_keys(&self, origin: &str) -> Result<Vec<VerifyingKey>, KeyError> {
+        let keys = self.0.keys.iter().filter_map(|key| match key.info.algorithm {
+            KeyAlgorithm::Checkpoint(algorithm) => Some((algorithm, key.info.public.as_deref()?)),
+            _ => None,
+        });
+        let named = keys.map(|(algorithm, public)| VerifyingKey::new(origin, algorithm, public));
+        named.collect::<Result<_, _>>().map_err(|error| KeyError::Invalid { what: error.to_string() })
+    }
+
+    fn checkpoint_keys(&self) -> impl Iterator<Item = (Algorithm, &KeyInfo, &Secret)> {
+        self.0.keys.iter().filter_map(|key| match key.info.algorithm {
+            KeyAlgorithm::Checkpoint(algorithm) => Some((algorithm, &key.info, key.secret.as_ref()?)),
+            _ => None,
+        })
     }
 
     /// Id of the active entry-signing key.
     #[must_use]
     pub fn entry_key_id(&self) -> String {
-        mac::entry_key_id(&self.entry_secret, self.entry_version)
+        self.0.entry.id.clone()
     }
 
     /// Version of the active entry-signing key.
     #[must_use]
     pub fn entry_key_version(&self) -> u32 {
-        self.entry_version
+        self.0.entry.version
     }
 
-    /// The derived key that signs entries of a log.
+    /// The derived key that signs entries of a log, from the active entry-signing key.
     #[must_use]
     pub fn entry_key(&self, log_id: LogId, origin: &str, epoch: u64) -> EntryKey {
-        EntryKey::derive(&self.entry_secret, self.entry_version, log_id, origin, epoch)
+        self.newest_entry().key(log_id, origin, epoch)
     }
 
-    /// The derived key's bytes in hexadecimal, for checking an entry with other tools.
+    /// That key's bytes in hexadecimal, for checking an entry with other tools.
     #[must_use]
     pub fn derived_hex(&self, log_id: LogId, origin: &str, epoch: u64) -> Zeroizing<String> {
-        Zeroizing::new(hex::encode(mac::derive_bytes(&self.entry_secret, log_id, origin, epoch).as_ref()))
+        self.newest_entry().derived_hex(log_id, origin, epoch)
     }
 
-    /// The signer of a log's checkpoints.
+    /// The signer of a log's checkpoints by the active Ed25519 key.
     ///
     /// # Errors
-    /// [`KeyError::Invalid`].
+    /// As [`KeyRing::checkpoint_signers`].
     pub fn checkpoint_signer(&self, origin: &str) -> Result<CheckpointSigner, KeyError> {
-        CheckpointSigner::new(&self.seed, origin)
+        let signers = self.checkpoint_signers(origin)?;
+        signers.into_iter().next().ok_or_else(|| no_active(Purpose::CheckpointSigning, Algorithm::Ed25519.name()))
     }
 }
 
-fn checkpoint_key_id(signer: &CheckpointSigner, version: u32) -> String {
-    use indelible_core::note::NoteSigner as _;
-    use sha2::Digest as _;
-    let digest = sha2::Sha256::new_with_prefix(b"indelible/v1/key-id/checkpoint-signing")
-        .chain_update(signer.verifying_key().public_key())
-        .finalize();
-    format!("cs{version}-{}", hex::encode(digest.get(..8).unwrap_or_default()))
-}
-
-/// Refuses keys inside the log directory, or around it, by their real paths.
-///
-/// # Errors
-/// [`KeyError::Beside`].
-pub fn check_apart(keys: &Path, log: &Path) -> Result<(), KeyError> {
-    let (real_keys, real_log) = (real(keys), real(log));
-    if real_keys.starts_with(&real_log) || real_log.starts_with(&real_keys) {
-        return Err(KeyError::Beside { keys: keys.display().to_string(), log: log.display().to_string() });
-    }
-    Ok(())
-}
-
-/// The real path of the part that exists, with the rest behind it.
-fn real(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut at = absolute.as_path();
-    loop {
-        if let Ok(found) = at.canonicalize() {
-            return found.join(absolute.strip_prefix(at).unwrap_or(Path::new("")));
-        }
-        match at.parent() {
-            Some(parent) => at = parent,
-            None => return absolute.clone(),
-        }
+fn entry_algorithm(info: &KeyInfo) -> Option<EntryAlgorithm> {
+    match info.algorithm {
+        KeyAlgorithm::Entry(algorithm) => Some(algorithm),
+        _ => None,
     }
 }
 
-fn create_private_dir(dir: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
+fn is_public(algorithm: Algorithm, info: &KeyInfo, wanted: &VerifyingKey) -> bool {
+    algorithm == wanted.algorithm() && info.public.as_deref() == Some(wanted.public_key())
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(bytes)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    if let Some(dir) = path.parent() {
-        fs::File::open(dir)?.sync_all()?;
+fn no_active(purpose: Purpose, algorithm: &str) -> KeyError {
+    KeyError::NoActive { purpose, algorithm: algorithm.to_owned() }
+}
+
+/// Refuses a clock that reads a time clearly before the last thing that happened to a key.
+fn check_clock(info: &KeyInfo, now: Micros) -> Result<(), KeyError> {
+    let (event, at) = info.newest();
+    if now.0.saturating_add(CLOCK_TOLERANCE_US) < at.0 {
+        return Err(KeyError::ClockBefore { id: info.id.clone(), event, at, now });
     }
     Ok(())
-}
-
-#[cfg(unix)]
-fn refuse_exposed(path: &Path) -> Result<(), KeyError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let place = path.display().to_string();
-    let meta = fs::metadata(path).map_err(|source| KeyError::Io { step: "read", place: place.clone(), source })?;
-    let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Exposed { place, mode }) }
-}
-
-#[cfg(not(unix))]
-fn refuse_exposed(_path: &Path) -> Result<(), KeyError> {
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ring_is_made_once_and_read_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let keys = dir.path().join("keys");
-        assert!(matches!(KeyRing::load(&keys), Err(KeyError::Missing { .. })));
-        let now = Micros::parse("2026-01-01T00:00:00Z").unwrap();
-        let ring = KeyRing::load_or_create_at(&keys, now).unwrap();
-        let again = KeyRing::load_or_create(&keys).unwrap();
-        assert_eq!(ring.entry_key_id(), again.entry_key_id());
-        let made_at = |keys: &Path| -> Micros {
-            let text = fs::read_to_string(keys.join("ring.json")).unwrap();
-            let ring: serde_json::Value = serde_json::from_str(&text).unwrap();
-            Micros::parse_exact(ring["keys"][0]["created_at"].as_str().unwrap()).unwrap()
-        };
-        assert_eq!(made_at(&keys), now);
-        KeyRing::load_or_create(&dir.path().join("others")).unwrap();
-        assert!(made_at(&dir.path().join("others")) > now, "the clock was read");
-        assert!(matches!(KeyRing::create(&keys, now), Err(KeyError::Io { .. })));
-        assert!(!format!("{ring:?}").contains(&hex::encode(ring.entry_secret.as_ref())));
-    }
-
-    #[test]
-    fn changed_secrets_exposed_files_and_other_formats_are_told_apart() {
-        let dir = tempfile::tempdir().unwrap();
-        let ring = KeyRing::load_or_create(dir.path()).unwrap();
-        let path = dir.path().join("ring.json");
-        let text = fs::read_to_string(&path).unwrap();
-        let secret = hex::encode(ring.entry_secret.as_ref());
-        let write = |text: &str| fs::write(&path, text).unwrap();
-        write(&text.replace(&secret, &secret.chars().rev().collect::<String>()));
-        assert!(matches!(KeyRing::load(dir.path()), Err(KeyError::WrongBytes { .. })));
-        write(&text.replace("\"v\": 1", "\"v\": 2"));
-        assert!(matches!(KeyRing::load(dir.path()), Err(KeyError::Malformed { .. })));
-        write(&text);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-            assert!(matches!(KeyRing::load(dir.path()), Err(KeyError::Exposed { mode: 0o644, .. })));
-        }
-    }
-
-    #[test]
-    fn a25_keys_beside_the_log_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("log");
-        fs::create_dir(&log).unwrap();
-        for keys in [log.join("keys"), log.clone(), dir.path().to_owned(), log.join("segments/../keys")] {
-            assert!(matches!(check_apart(&keys, &log), Err(KeyError::Beside { .. })), "{keys:?}");
-        }
-        #[cfg(unix)]
-        {
-            let link = dir.path().join("link");
-            std::os::unix::fs::symlink(&log, &link).unwrap();
-            assert!(check_apart(&link.join("keys"), &log).is_err());
-        }
-        assert!(check_apart(&dir.path().join("keys"), &log).is_ok());
-    }
 }

@@ -14,7 +14,6 @@ use indelible_core::{
     control::Control,
     entry::{BodyKind, EntryRef, Line},
     head::HeadRecord,
-    note::{NoteSigner as _, VerifyingKey},
     tree::LeafIndex,
 };
 use indelible_keys::KeyError;
@@ -257,7 +256,7 @@ impl Registry {
             origin,
             &json!({
                 "log_id": log.log_id().to_string(),
-                "public_key": log.public_key().to_string(),
+                "public_key": log.public_key().map(|key| key.to_string()),
             }),
         )?;
         Ok(log)
@@ -409,15 +408,9 @@ impl Registry {
     ) -> Result<Report, RegistryError> {
         let reader = place.driver(&self.options)?.reader_of_entry_zero()?;
         let heads = self.options.heads_for(keys);
-        let signer = keys.checkpoint_signer(&reader.info().origin).map_err(LogError::from)?;
-        let key: VerifyingKey = signer.verifying_key().clone();
-        let request = Request {
-            ring: Some(keys),
-            heads: Some(&*heads),
-            head_required: true,
-            checkpoint,
-            ..Request::new(key, self.options.clock.now())
-        };
+        let origin = reader.info().origin.clone();
+        let trusted = Request::of_ring(keys, &origin, self.options.clock.now()).map_err(LogError::from)?;
+        let request = Request { heads: Some(&*heads), head_required: true, checkpoint, ..trusted };
         Ok(verify(&*reader, &request)?)
     }
 }

@@ -22,13 +22,14 @@ use crate::{
 };
 
 /// The schema version that this program writes.
-pub const SCHEMA_VERSION: i32 = 4;
+pub const SCHEMA_VERSION: i32 = 5;
 
-const MIGRATIONS: [(i32, &str, &str); 4] = [
+const MIGRATIONS: [(i32, &str, &str); 5] = [
     (1, "tables", include_str!("sql/0001_tables.sql")),
     (2, "outbox", include_str!("sql/0002_outbox.sql")),
     (3, "search", SEARCH_TABLES),
     (4, "pruning", include_str!("sql/0004_pruning.sql")),
+    (5, "keys", include_str!("sql/0005_keys.sql")),
 ];
 const ROLES: &str = include_str!("sql/roles.sql");
 

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use indelible_core::{
     time::Micros,
-    tree::{Hash, TreeSize, leaf_hash},
+    tree::{Hash, LeafIndex, TreeSize, leaf_hash},
 };
 use indelible_store::store::{Batch, BatchEntry, End, StoreError, TurnError};
 use tokio::{sync::OwnedSemaphorePermit, time::sleep};
@@ -25,10 +25,10 @@ use crate::{
     fault::Fault,
 };
 
-const BEGIN: &str = "select o_size, o_last_leaf, o_recorded_us, o_unnamed from indelible.append_begin($1)";
-const APPEND: &str = "select indelible.append_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const BEGIN: &str = "select o_size, o_last_leaf, o_recorded_us, o_unnamed, o_keys from indelible.append_begin($1)";
+const APPEND: &str = "select indelible.append_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const ENTRY: &str = "select entry from indelible.entries where log = $1 and idx = $2";
-pub(crate) const END: &str = "select size, last_leaf, recorded_us, unnamed from indelible.heads where log = $1";
+pub(crate) const END: &str = "select size, last_leaf, recorded_us, unnamed, keys from indelible.heads where log = $1";
 
 /// Bytes of lines in one message, and most messages of one batch. The server holds a message twice while it writes its rows.
 const PART_BYTES: usize = 4 << 20;
@@ -132,6 +132,7 @@ pub(crate) fn end_of(row: &Row) -> Result<End, tokio_postgres::Error> {
         last_leaf: Hash(leaf.try_into().unwrap_or_default()),
         recorded_at: row.try_get::<_, Option<i64>>(2)?.map(Micros),
         unnamed: unnamed.map(unsigned),
+        keys: LeafIndex(unsigned(row.try_get(4)?)),
     })
 }
 
@@ -183,10 +184,11 @@ fn part_len(batch: &Batch, from: usize, part_bytes: usize) -> usize {
 fn part(log: i64, batch: &Batch, from: usize, count: usize) -> Option<Call> {
     let entries = batch.entries.get(from..from + count)?;
     let bytes: usize = entries.iter().map(|entry| entry.line.len()).sum();
+    let first = batch.first + from as u64;
     let text = |range: std::ops::Range<usize>| batch.bytes.get(range).unwrap_or_default();
     let params = vec![
         Param::Big(log),
-        Param::Big(signed(batch.first + from as u64)),
+        Param::Big(signed(first)),
         Param::Big(signed(entries.first()?.batch)),
         Param::Big(entries.first()?.recorded_at.0),
         Param::Big(signed(bytes as u64)),
@@ -195,6 +197,7 @@ fn part(log: i64, batch: &Batch, from: usize, count: usize) -> Option<Call> {
         byteas(entries.iter().map(|entry| Some(text(entry.entry.clone()))), bytes),
         byteas(entries.iter().map(|entry| Some(&entry.mac[..])), count * 32),
         byteas(entries.iter().map(|entry| entry.id.as_ref().map(|id| &id.0[..])), count * 16),
+        Param::MaybeBig(batch.keys.filter(|keys| (first..first + count as u64).contains(keys)).map(signed)),
     ];
     Some(Call::new(APPEND, params))
 }

@@ -4,7 +4,8 @@
 //! the log but stands among them is moved to the table `aside`.
 
 use indelible_core::{
-    entry::EntryRef,
+    control::Control,
+    entry::{BodyKind, EntryRef},
     tree::{Frontier, Hash, TreeHead, leaf_hash},
 };
 use indelible_store::store::{Fingerprint, LogInfo, StoreError};
@@ -40,13 +41,16 @@ pub(crate) fn rebuild(file: &File, number: i64, info: &LogInfo, head: &TreeHead,
         .map_err(|error| file.failed(step, error))?;
     file.transaction(&conn, step, |conn| {
         let work = || -> Result<(), Failed> {
-            let expected = schema::expected()?;
+            let expected = schema::expected(schema::VERSION)?;
             take_guards_away(conn, &expected)?;
             restore_tables(conn)?;
+            // A file of an older schema is whole only then.
+            schema::apply(conn)?;
             let rebuilt = Walk::over(conn, number, head)?;
             move_strays(conn, number, &rebuilt, kept)?;
             restore_row(conn, number, info, &rebuilt)?;
-            for trigger in expected.iter().filter(|object| object.kind == "trigger") {
+            let there = schema::triggers(conn)?;
+            for trigger in expected.iter().filter(|object| object.kind == "trigger" && !there.contains(&object.name)) {
                 conn.execute_batch(trigger.sql.as_deref().unwrap_or_default())?;
             }
             Ok(())
@@ -117,6 +121,8 @@ struct Walk<'a> {
     last_leaf: Hash,
     last_time: Option<i64>,
     named: u64,
+    /// Index of the newest entry that says what the log's keys are.
+    keys: u64,
     tree: Frontier,
     leaves: Vec<Hash>,
     /// Rows whose index or time is not that of their entry: index, the right index, the right time.
@@ -139,6 +145,7 @@ impl<'a> Walk<'a> {
             last_leaf: leaf_hash(b""),
             last_time: None,
             named: 0,
+            keys: 0,
             tree: Frontier::new(),
             leaves: Vec::new(),
             wrong: Vec::new(),
@@ -187,6 +194,9 @@ impl<'a> Walk<'a> {
         }
         self.ids.extend(entry.event_id().map(|id| (Fingerprint::of(id), own)));
         self.named = entry.head.map_or(self.named, |head| head.number);
+        if entry.kind == BodyKind::Control && matches!(Control::parse(entry.body), Ok(Control::Keys(_))) {
+            self.keys = entry.index.0;
+        }
         self.last_leaf = leaf_hash(bytes);
         self.last_time = Some(recorded);
         self.bytes += LINE_FRAME + 64 + batch.to_string().len() as u64 + bytes.len() as u64;
@@ -240,11 +250,11 @@ fn move_strays(conn: &Connection, log: i64, rebuilt: &Walk<'_>, kept: u64) -> ru
 fn restore_row(conn: &Connection, log: i64, info: &LogInfo, rebuilt: &Walk<'_>) -> rusqlite::Result<()> {
     let created = now();
     conn.execute(
-        "INSERT INTO logs (number, origin, log_id, format, created, size, bytes, last_leaf, last_recorded_at, named) \
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+        "INSERT INTO logs (number, origin, log_id, format, created, size, bytes, last_leaf, last_recorded_at, named, keys) \
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
             ON CONFLICT (number) DO UPDATE SET origin = excluded.origin, log_id = excluded.log_id, format = excluded.format, \
                 size = excluded.size, bytes = excluded.bytes, last_leaf = excluded.last_leaf, \
-                last_recorded_at = excluded.last_recorded_at, named = excluded.named",
+                last_recorded_at = excluded.last_recorded_at, named = excluded.named, keys = excluded.keys",
         params![
             log,
             info.origin,
@@ -255,7 +265,8 @@ fn restore_row(conn: &Connection, log: i64, info: &LogInfo, rebuilt: &Walk<'_>) 
             signed(rebuilt.bytes),
             rebuilt.last_leaf.0,
             rebuilt.last_time,
-            signed(rebuilt.named)
+            signed(rebuilt.named),
+            signed(rebuilt.keys)
         ],
     )?;
     Ok(())

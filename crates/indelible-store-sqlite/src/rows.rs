@@ -6,17 +6,22 @@ use indelible_core::{
     FORMAT_VERSION, hex,
     mac::LogId,
     time::Micros,
-    tree::{Hash, TreeSize},
+    tree::{Hash, LeafIndex, TreeSize},
 };
 use indelible_store::store::{End, LogInfo};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use crate::schema;
 
 /// What stands between the parts of a line: `{"batch":`, `,"entry":`, `,"mac":"`, `"}` and a line feed.
 pub(crate) const LINE_FRAME: u64 = 9 + 9 + 8 + 3;
 
 /// Columns of the head row that [`Head::of`] reads.
 const HEAD: &str = "SELECT size, bytes, last_leaf, last_recorded_at, named, \
-    (SELECT number FROM checkpoints WHERE log = logs.number AND number = named + 1) FROM logs WHERE number = ?1";
+    (SELECT number FROM checkpoints WHERE log = logs.number AND number = named + 1), keys FROM logs WHERE number = ?1";
+/// The same where the schema has version 1: no log in it has changed its keys.
+const HEAD_1: &str = "SELECT size, bytes, last_leaf, last_recorded_at, named, \
+    (SELECT number FROM checkpoints WHERE log = logs.number AND number = named + 1), 0 FROM logs WHERE number = ?1";
 
 /// Where a log ends, by its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +34,8 @@ pub(crate) struct Head {
 
 impl Head {
     pub(crate) fn read(conn: &Connection, log: i64) -> rusqlite::Result<Option<Self>> {
-        conn.prepare_cached(HEAD)?.query_row([log], Self::of).optional()
+        let sql = if schema::version(conn)? == 1 { HEAD_1 } else { HEAD };
+        conn.prepare_cached(sql)?.query_row([log], Self::of).optional()
     }
 
     fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -38,6 +44,7 @@ impl Head {
             last_leaf: Hash(row.get(2)?),
             recorded_at: row.get::<_, Option<i64>>(3)?.map(Micros),
             unnamed: row.get::<_, Option<i64>>(5)?.map(unsigned),
+            keys: LeafIndex(unsigned(row.get(6)?)),
         };
         Ok(Self { end, bytes: unsigned(row.get(1)?), named: unsigned(row.get(4)?) })
     }

@@ -43,7 +43,7 @@ const INSERT: &str =
     "INSERT OR FAIL INTO signed_audit_log (log, idx, batch, recorded_at, entry, mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const INSERT_ID: &str = "INSERT INTO ids (log, fingerprint, idx) VALUES (?1, ?2, ?3)";
 const MOVE_HEAD: &str = "UPDATE logs SET size = ?2, bytes = bytes + ?3, last_leaf = ?4, last_recorded_at = ?5, \
-    named = max(named, coalesce(?6, 0)) WHERE number = ?1 AND size = ?7";
+    named = max(named, coalesce(?6, 0)), keys = coalesce(?8, keys) WHERE number = ?1 AND size = ?7";
 const INSERT_HASHES: &str = "INSERT INTO tree_hashes (log, level, first, hashes) VALUES (?1, ?2, ?3, ?4)";
 
 /// A log in an SQLite file, for writing. Others may be writing to it at the same time.
@@ -215,6 +215,7 @@ impl SqliteWriter {
                 last.recorded_at.0,
                 batch.names.map(signed),
                 signed(batch.first),
+                batch.keys.map(signed),
             ])
         });
         match moved.map_err(self.failed("move the head"))? {

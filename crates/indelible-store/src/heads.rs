@@ -177,7 +177,14 @@ mod tests {
         let checkpoint = format!(
             "example.com/a\n{at}\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\n\u{2014} example.com/a AAAA\n"
         );
-        HeadRecord { checkpoint, frozen: None, kept: none_kept(), log_id: LogId([7; 16]), signed_at: Micros(at) }
+        HeadRecord {
+            checkpoint,
+            frozen: None,
+            keys: None,
+            kept: none_kept(),
+            log_id: LogId([7; 16]),
+            signed_at: Micros(at),
+        }
     }
 
     #[test]

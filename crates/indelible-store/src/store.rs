@@ -236,6 +236,8 @@ pub struct Batch {
     pub recorded_at: Micros,
     /// Number of the kept checkpoint that one of its entries names.
     pub names: Option<u64>,
+    /// Index of the last of its entries that says what the log's keys are (a `keys` record), where there is one.
+    pub keys: Option<u64>,
     /// Their lines, one behind the other.
     pub bytes: Vec<u8>,
     /// What is where in `bytes`.
@@ -394,6 +396,8 @@ pub struct End {
     pub recorded_at: Option<Micros>,
     /// Number of the kept checkpoint that no entry names yet.
     pub unnamed: Option<u64>,
+    /// Index of the newest entry that says what the log's keys are, by the batches that were appended ([`Batch::keys`]); 0 where none but entry 0 does.
+    pub keys: LeafIndex,
 }
 
 /// Reading, beside a live writer or without one. Every method may be called from many threads.

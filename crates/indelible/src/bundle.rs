@@ -1,7 +1,6 @@
 //! Proofs that leave the log (`docs/format.md` section 8): bundles that anybody checks offline, and exports.
 
 use indelible_core::{
-    checkpoint::Checkpoint,
     entry::{EntryRef, Line},
     hex, json,
     note::VerifyingKey,
@@ -12,9 +11,14 @@ use indelible_core::{
 use indelible_store::store::{Reader, StoreError, StoredTree};
 use serde::{Deserialize, Serialize};
 
-use crate::error::LogError;
+use crate::{
+    error::LogError,
+    links::{KeyLink, WireLink, open_linked},
+};
 
 const FORMAT: &str = "indelible-proof/1";
+/// Of a log that has had more than one set of checkpoint keys.
+const FORMAT_LINKED: &str = "indelible-proof/2";
 
 /// An entry with everything that proves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub struct Bundle {
     pub mac: [u8; 32],
     /// Inclusion proof and checkpoint (C2SP tlog-proof).
     pub proof: TlogProof,
+    /// How the keys that sign now came from those before; none where the log has had one set of them.
+    pub keys: Vec<KeyLink>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,6 +38,8 @@ pub struct Bundle {
 struct Wire {
     entry: String,
     format: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<WireLink>,
     mac: String,
     proof: String,
 }
@@ -57,7 +65,8 @@ impl Bundle {
     pub fn to_bytes(&self) -> Vec<u8> {
         let wire = Wire {
             entry: String::from_utf8_lossy(&self.entry).into_owned(),
-            format: FORMAT.to_owned(),
+            format: if self.keys.is_empty() { FORMAT } else { FORMAT_LINKED }.to_owned(),
+            keys: self.keys.iter().map(WireLink::from).collect(),
             mac: hex::encode(&self.mac),
             proof: self.proof.to_string(),
         };
@@ -73,26 +82,26 @@ impl Bundle {
     /// # Errors
     /// [`LogError::Malformed`], [`LogError::Proof`].
     pub fn parse(bytes: &[u8]) -> Result<Self, LogError> {
-        let malformed = |detail: String| LogError::Malformed { place: "the proof bundle".to_owned(), detail };
-        let wire: Wire = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
-        if wire.format != FORMAT {
-            return Err(malformed(format!("its format is `{}`, not `{FORMAT}`", wire.format)));
+        let wrong = |detail: &str| malformed(BUNDLE, detail);
+        let wire: Wire = serde_json::from_slice(bytes).map_err(|error| wrong(&error.to_string()))?;
+        if ![FORMAT, FORMAT_LINKED].contains(&wire.format.as_str()) {
+            return Err(wrong(&format!("its format is `{}`, not `{FORMAT}` or `{FORMAT_LINKED}`", wire.format)));
         }
-        let mac = hex::decode(wire.mac.as_bytes())
-            .ok_or_else(|| malformed("`mac` is not 64 lower-case hexadecimal digits".to_owned()))?;
-        let bundle = Self { entry: wire.entry.into_bytes(), mac, proof: TlogProof::parse(&wire.proof)? };
-        if bundle.to_bytes() == bytes { Ok(bundle) } else { Err(malformed("it is not in canonical form".to_owned())) }
+        let mac =
+            hex::decode(wire.mac.as_bytes()).ok_or_else(|| wrong("`mac` is not 64 lower-case hexadecimal digits"))?;
+        let keys = wire.keys.iter().map(KeyLink::try_from).collect::<Result<_, _>>()?;
+        let bundle = Self { entry: wire.entry.into_bytes(), mac, proof: TlogProof::parse(&wire.proof)?, keys };
+        if bundle.to_bytes() == bytes { Ok(bundle) } else { Err(wrong("it is not in canonical form")) }
     }
 
-    /// Checks the bundle with nothing but the log's public key.
+    /// Checks the bundle with nothing but a public key of the log, be it the first or the last.
     ///
     /// # Errors
     /// [`LogError::Checkpoint`] for a wrong key or signature; [`LogError::Proof`] where the entry is not in that tree;
     /// [`LogError::Malformed`] where entry, proof and checkpoint speak of different things.
     pub fn check(&self, key: &VerifyingKey) -> Result<Checked, LogError> {
-        let malformed =
-            |detail: &str| LogError::Malformed { place: "the proof bundle".to_owned(), detail: detail.to_owned() };
-        let checkpoint = Checkpoint::open(self.proof.checkpoint.as_bytes(), key)?;
+        let malformed = |detail: &str| malformed(BUNDLE, detail);
+        let checkpoint = open_linked(&self.proof.checkpoint, key, &self.keys)?;
         let entry = EntryRef::parse(&self.entry).map_err(|error| malformed(&error.to_string()))?;
         entry.check_strict().map_err(|detail| malformed(&detail))?;
         if entry.log != checkpoint.origin {
@@ -111,6 +120,12 @@ impl Bundle {
             recorded_at: entry.recorded_at.to_owned(),
         })
     }
+}
+
+const BUNDLE: &str = "the proof bundle";
+
+pub(crate) fn malformed(place: &str, detail: &str) -> LogError {
+    LogError::Malformed { place: place.to_owned(), detail: detail.to_owned() }
 }
 
 pub(crate) fn prove_error(error: ProveError<StoreError>) -> LogError {
@@ -149,7 +164,7 @@ pub fn prove_with<R: LevelReader<Error = StoreError>>(
         detail: "its bytes are not those that the checkpoint covers".to_owned(),
     })?;
     let proof = TlogProof { extra: None, index, hashes: inclusion.hashes, checkpoint: note.to_owned() };
-    Ok(Bundle { entry: stored.entry, mac: stored.mac, proof })
+    Ok(Bundle { entry: stored.entry, mac: stored.mac, proof, keys: Vec::new() })
 }
 
 /// One line of an export.
@@ -171,6 +186,8 @@ pub fn export_line(line: &[u8], index: u64, out: &mut Vec<u8>) -> Result<Hash, L
 struct ExportEnd<'a> {
     checkpoint: &'a str,
     from: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<WireLink>,
     left: Vec<String>,
     right: Vec<String>,
     to: u64,
@@ -180,12 +197,19 @@ struct ExportEnd<'a> {
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn export_end(store: &dyn Reader, from: u64, to: u64, size: TreeSize, note: &str) -> Result<Vec<u8>, LogError> {
+pub fn export_end(
+    store: &dyn Reader,
+    (from, to): (u64, u64),
+    size: TreeSize,
+    note: &str,
+    keys: &[KeyLink],
+) -> Result<Vec<u8>, LogError> {
     let tree = StoredTree(store);
     let hex = |hashes: Vec<Hash>| hashes.iter().map(Hash::to_hex).collect();
     let end = ExportEnd {
         checkpoint: note,
         from,
+        keys: keys.iter().map(WireLink::from).collect(),
         left: hex(tile::compact_left(&tree, from)?),
         right: hex(tile::compact_right(&tree, to, size)?),
         to,

@@ -9,6 +9,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use indelible_core::{
     checkpoint::Checkpoint,
+    control::Control,
     entry::{BodyKind, Line},
     note::Note,
     tile,
@@ -217,9 +218,13 @@ impl Copy<'_> {
             let names = line.entry.head.map(|head| head.number);
             let recorded_at = line.entry.recorded().unwrap_or(Micros(0));
             if batches.is_empty() || names.is_some() {
-                batches.push(Batch { first: index, recorded_at, names, bytes: Vec::new(), entries: Vec::new() });
+                let (bytes, entries) = (Vec::new(), Vec::new());
+                batches.push(Batch { first: index, recorded_at, names, keys: None, bytes, entries });
             }
             let Some(batch) = batches.last_mut() else { continue };
+            if matches!(control_of(&line), Some(Control::Keys(_))) {
+                batch.keys = Some(index);
+            }
             let from = batch.bytes.len();
             batch.bytes.extend_from_slice(text);
             batch.bytes.push(b'\n');
@@ -244,10 +249,14 @@ impl Copy<'_> {
 
     /// Brings the attachments that an entry names.
     fn attach(&mut self, line: &Line<'_>) -> Result<(), LogError> {
-        if line.entry.kind != BodyKind::Event || memchr::memmem::find(line.entry.body, attachments::MARK).is_none() {
-            return Ok(());
-        }
-        for (digest, _) in attachments::named(line.entry.body) {
+        let named = match control_of(line) {
+            Some(Control::Resigned(resigned)) => vec![(resigned.overlay.digest, resigned.overlay.size)],
+            None if memchr::memmem::find(line.entry.body, attachments::MARK).is_some() => {
+                attachments::named(line.entry.body)
+            }
+            _ => return Ok(()),
+        };
+        for (digest, _) in named {
             let Some(hash) = attachments::parse_digest(&digest) else { continue };
             if !self.attachments.insert(digest.clone()) || self.to.attachment_size(&hash)?.is_some() {
                 continue;
@@ -307,6 +316,11 @@ impl Copy<'_> {
         }
         Ok(self.to.sync_tree()?)
     }
+}
+
+/// The control record that a line carries, as far as it can be read.
+fn control_of(line: &Line<'_>) -> Option<Control> {
+    (line.entry.kind == BodyKind::Control).then(|| Control::parse(line.entry.body).ok()).flatten()
 }
 
 /// What stands behind the entry in a line: `,"mac":"`, 64 digits, `"}`.

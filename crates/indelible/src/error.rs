@@ -85,6 +85,9 @@ pub enum AppendError {
         /// The limit.
         limit_ms: u64,
     },
+    /// A record of the log's own could not be made. Nothing was recorded.
+    #[error("the record could not be made, and nothing was recorded")]
+    Record(#[source] Arc<LogError>),
     /// The event is durable, but no checkpoint over it could be published.
     #[error("the event is recorded, but no checkpoint over it could be published: {why}")]
     NotAnchored {
@@ -94,6 +97,11 @@ pub enum AppendError {
 }
 
 impl AppendError {
+    /// A control record could not be made.
+    pub(crate) fn record(error: LogError) -> Self {
+        Self::Record(Arc::new(error))
+    }
+
     /// Reading what an event has to be compared with went wrong.
     pub(crate) fn unknown(what: String, source: impl Into<LogError>) -> Self {
         Self::Unknown { what, source: Arc::new(source.into()) }

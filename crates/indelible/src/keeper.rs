@@ -13,6 +13,7 @@ use std::{
 
 use crate::{
     log::{Inner, Panicked},
+    options::Rotation,
     publisher::Keep,
     queue::lock,
 };
@@ -234,6 +235,7 @@ impl Inner {
         }
         let publisher_due = self.publish_due();
         if publisher_due {
+            self.tend_keys();
             let keep = if self.keep_due() { Keep::Yes } else { Keep::No };
             // What is not fatal (a full disk beside the head store, a lock held by another process) is tried again; what is, fails the log.
             if self.publish(keep).is_err() {
@@ -242,5 +244,15 @@ impl Inner {
             }
         }
         self.busy()
+    }
+
+    /// Takes up what is new in the ring, and makes new keys where that is this process's part. What fails is tried again with the next checkpoint: the log goes on under
+    /// the keys that it has.
+    fn tend_keys(&self) {
+        let rotated = self.rotation == Rotation::WhenDue && self.keys.rotate_due(self.clock.now()).unwrap_or(false);
+        if rotated || self.keys.refresh().unwrap_or(false) {
+            let reason = if rotated { "the keys were due" } else { "the ring has new keys" };
+            let _ = self.adopt_keys(reason, &[]);
+        }
     }
 }

@@ -20,10 +20,12 @@
 //! |---|---|
 //! | [`log`] | [`Log`]: create, open, append, read, checkpoint, prove, close |
 //! | [`verify`] | [`verify::verify`]: the verdict on a log, from its stored bytes |
+//! | [`links`] | from the first public key of a log to the last, offline |
 //! | [`bundle`] | proofs that leave the log: bundles and exports |
 //! | [`location`] | where a log is, as people name it |
 //! | [`together`] | events for several logs of one database, all or none |
 //! | [`databases`] | one handle for each database that a process reaches |
+//! | [`compromise`] | what rests on a stolen key, and second signatures |
 //! | [`copy`] | a log moved between places |
 //! | [`prune`] | bodies taken away by policy, on record |
 //! | [`keeper`] | the thread that publishes checkpoints, for any number of logs |
@@ -34,10 +36,12 @@
 
 pub mod bundle;
 pub mod clock;
+pub mod compromise;
 pub mod copy;
 pub mod databases;
 pub mod error;
 pub mod keeper;
+pub mod links;
 pub mod location;
 pub mod log;
 pub mod manage;
@@ -48,6 +52,7 @@ pub mod together;
 pub mod verify;
 
 mod attachments;
+pub(crate) mod keys;
 mod open;
 mod publisher;
 mod queue;
@@ -59,6 +64,7 @@ pub use error::{AppendError, LogError};
 pub use indelible_core::{
     event::{Actor, Event, Kind, Outcome, Severity, Target},
     head::HeadRecord,
+    history::KeyHistory,
     mac::LogId,
     note::VerifyingKey,
     time::Micros,
@@ -74,7 +80,7 @@ pub use indelible_store_file::Settings;
 pub use keeper::Keeper;
 pub use location::Location;
 pub use log::{Bounded, Log, Stored};
-pub use options::{OnFull, Options};
+pub use options::{OnFull, Options, Rotation};
 pub use prune::Pruned;
 pub use receipt::Receipt;
 pub use together::TogetherError;

@@ -20,12 +20,12 @@ use indelible_core::{
     entry::{BodyKind, EntryStart, KeptHead, Line},
     event::{self, Event},
     head::HeadRecord,
+    history::{KeyHistory, Withdrawn},
     mac::LogId,
-    note::{NoteSigner as _, VerifyingKey},
+    note::VerifyingKey,
     tile::{LevelReader, Prover},
     tree::{Hash, LeafIndex, TreeHead, TreeSize},
 };
-use indelible_keys::CheckpointSigner;
 use indelible_store::{
     heads::HeadStore,
     store::{Chunk, Fingerprint, Reader, StoreError, Writer, parse_line},
@@ -36,11 +36,13 @@ use crate::{
     clock::{Clock, Entropy, new_id},
     error::{AppendError, LogError, chain},
     keeper::Keeper,
-    options::OnFull,
+    keys::LogKeys,
+    links::{KeyLink, key_links},
+    options::{OnFull, Rotation},
     publisher::{Keep, Publisher},
     queue::{Batched, Cell, NoRoom, Outcome, Prepared, Queue, Ticket, lock},
     receipt::Receipt,
-    sequencer::{Known, Sequencer, Signing},
+    sequencer::{Known, Sequencer},
 };
 
 /// Most events of [`Log::append_all`] that are queued at a time.
@@ -65,13 +67,15 @@ impl Drop for LastHandle {
     }
 }
 
+/// Makes a control record for its index, and changes what the sequencer signs with where the record says so.
+pub(crate) type MakeControl<'a> = dyn Fn(LeafIndex, &mut Sequencer) -> Result<Option<Control>, AppendError> + 'a;
+
 pub(crate) struct Inner {
     pub(crate) me: Weak<Self>,
     pub(crate) store: Arc<dyn Writer>,
     pub(crate) heads: Arc<dyn HeadStore>,
     pub(crate) log_id: LogId,
-    pub(crate) signing: Signing,
-    pub(crate) signer: CheckpointSigner,
+    pub(crate) keys: Arc<LogKeys>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) queue: Queue,
@@ -93,12 +97,15 @@ pub(crate) struct Inner {
     pub(crate) keep_every: Duration,
     pub(crate) bounded_within: Duration,
     pub(crate) on_full: OnFull,
+    pub(crate) rotation: Rotation,
     /// Held while the store is tended: two would compress the same segment into the same temporary file.
     pub(crate) tending: Mutex<()>,
     /// A checkpoint was published since the store was last tended.
     pub(crate) tend_due: AtomicBool,
     /// What the last proofs hashed, for the tree size that they were made at.
     pub(crate) prover: Mutex<Option<(TreeSize, Prover<OwnTree>)>>,
+    /// How the sets of checkpoint keys came one from the other, for the first so many of them.
+    pub(crate) links: Mutex<(usize, Arc<[KeyLink]>)>,
 }
 
 /// The stored tree, held by a prover that outlives a call.
@@ -142,7 +149,7 @@ impl Log {
     /// The log's unique name.
     #[must_use]
     pub fn origin(&self) -> &str {
-        &self.inner.signing.origin
+        &self.inner.keys.origin
     }
 
     /// Its random id.
@@ -151,10 +158,41 @@ impl Log {
         self.inner.log_id
     }
 
-    /// The public key that verifies its checkpoints.
+    /// The Ed25519 key that signs its checkpoints now. Whoever knows an earlier one follows the log's own word to this one.
     #[must_use]
-    pub fn public_key(&self) -> &VerifyingKey {
-        self.inner.signer.verifying_key()
+    pub fn public_key(&self) -> Option<VerifyingKey> {
+        self.key_history().public_key().cloned()
+    }
+
+    /// Which keys are right where, from entry 0 on.
+    #[must_use]
+    pub fn key_history(&self) -> Arc<KeyHistory> {
+        self.inner.keys.history()
+    }
+
+    /// Makes the ring's active keys those of the log, where they are not. Appends go on meanwhile: the record that says so is the first entry under a new entry
+    /// key. Where checkpoint keys changed, a checkpoint signed by the old and the new ones is kept. Returns the record's index.
+    ///
+    /// # Errors
+    /// [`LogError`]: nothing was changed.
+    pub fn adopt_keys(&self, reason: &str) -> Result<Option<LeafIndex>, LogError> {
+        self.change_keys(reason, &[])
+    }
+
+    /// The same, and says that keys are not to be relied on any more.
+    ///
+    /// # Errors
+    /// As [`Log::adopt_keys`].
+    pub fn withdraw_keys(&self, reason: &str, withdrawn: &[Withdrawn]) -> Result<Option<LeafIndex>, LogError> {
+        self.change_keys(reason, withdrawn)
+    }
+
+    fn change_keys(&self, reason: &str, withdrawn: &[Withdrawn]) -> Result<Option<LeafIndex>, LogError> {
+        let changed = self.inner.adopt_keys(reason, withdrawn)?;
+        if changed.is_some() {
+            self.inner.publish(Keep::Yes)?;
+        }
+        Ok(changed)
     }
 
     /// How many entries are durable.
@@ -319,6 +357,28 @@ impl Log {
     pub fn prove(&self, index: LeafIndex) -> Result<crate::bundle::Bundle, LogError> {
         let (head, tree) = self.head();
         let (head, tree) = if index.0 < tree.size.0 { (head, tree) } else { self.checkpoint().map(|_| self.head())? };
+        let bundle = self.prove_under(index, &head, tree)?;
+        Ok(crate::bundle::Bundle { keys: self.key_links(&head)?.to_vec(), ..bundle })
+    }
+
+    /// How the checkpoint keys that sign now came from those before. Nothing but what changed since is read again.
+    fn key_links(&self, head: &HeadRecord) -> Result<Arc<[KeyLink]>, LogError> {
+        let history = self.inner.keys.history();
+        let sets = history.sets().iter().filter(|set| head.keys.is_some_and(|keys| set.first <= keys.0)).count();
+        let mut known = lock(&self.inner.links);
+        if known.0 < sets {
+            let covered = history.until(TreeSize(head.keys.map_or(0, |keys| keys.0 + 1)));
+            *known = (sets, key_links(&*self.inner.store, &covered, &head.checkpoint)?.into());
+        }
+        Ok(Arc::clone(&known.1))
+    }
+
+    fn prove_under(
+        &self,
+        index: LeafIndex,
+        head: &HeadRecord,
+        tree: TreeHead,
+    ) -> Result<crate::bundle::Bundle, LogError> {
         let inner = &self.inner;
         // Whoever finds it in use pays for one proof's hashing and waits for nobody.
         let Ok(mut kept) = inner.prover.try_lock() else {
@@ -676,8 +736,8 @@ impl Inner {
                 index: LeafIndex(*index),
                 leaf: *leaf,
                 mac: *mac,
-                key: Arc::clone(&self.signing.key_id),
-                origin: Arc::clone(&self.signing.origin),
+                key: Arc::clone(&batched.key),
+                origin: Arc::clone(&self.keys.origin),
                 recorded_at: Arc::clone(&batched.recorded_at),
                 duplicate: false,
             }),
@@ -697,7 +757,7 @@ impl Inner {
         let (early, early_cell) = led.drain(false);
         let draft = {
             let mut kept = lock(&self.kept);
-            sequencer.begin(&*self.clock, &*self.entropy, &self.signing, &mut kept)
+            sequencer.begin(&*self.clock, &*self.entropy, &mut kept)
         };
         let mut draft = match draft {
             Ok(draft) => draft,
@@ -729,8 +789,8 @@ impl Inner {
             if outcomes.is_empty() {
                 continue;
             }
-            let recorded_at = Arc::clone(&draft.recorded_at);
-            cell.set(result.clone().map(|()| Batched { outcomes, recorded_at, durable_at }));
+            let (recorded_at, key) = (Arc::clone(&draft.recorded_at), Arc::clone(&draft.key));
+            cell.set(result.clone().map(|()| Batched { outcomes, recorded_at, key, durable_at }));
         }
     }
 
@@ -746,7 +806,7 @@ impl Inner {
         let from = draft.batch.entries.len();
         let first = draft.batch.first;
         let mut kept = lock(&self.kept);
-        let outcomes = sequencer.add(draft, events, &self.signing, &mut kept, |event| self.known(event, first));
+        let outcomes = sequencer.add(draft, events, &mut kept, |event| self.known(event, first));
         drop(kept);
         let claims = draft.claims(from);
         self.store.claim(&claims, sequencer.next);
@@ -795,9 +855,7 @@ impl Inner {
         }
         let line = Line { batch: entry.index, entry, mac: stored.mac };
         let mut receipt = Receipt::of_line(&line);
-        if !self.signing.key.verify(&receipt.leaf, &receipt.mac) {
-            return Err(wrong("it has this id, and its signature is wrong".to_owned()));
-        }
+        self.keys.verify_stored(&*self.store, &line.entry, &receipt.leaf, &receipt.mac)?;
         receipt.duplicate = true;
         let same = line.entry.body == event.start.body();
         Ok(Some(if same { Known::Same(Box::new(receipt)) } else { Known::Other(stored.index.0) }))
@@ -835,16 +893,25 @@ impl Inner {
         &self,
         make: impl Fn(LeafIndex) -> Result<Control, AppendError>,
     ) -> Result<u64, AppendError> {
+        let made = self.append_control_with(&|index, _| make(index).map(Some))?;
+        Ok(made.unwrap_or_default())
+    }
+
+    /// The same for a record that changes what the entries from it on are signed with, and that may turn out not to be needed.
+    pub(crate) fn append_control_with(&self, make: &MakeControl<'_>) -> Result<Option<u64>, AppendError> {
         if self.store.shared() {
             self.not_closed()?;
-            return self.append_control_in_turn(&make);
+            return self.append_control_in_turn(make);
         }
         let mut sequencer = lock(&self.sequencer);
         self.not_closed()?;
         let mut kept = lock(&self.kept);
-        let mut draft = sequencer.begin(&*self.clock, &*self.entropy, &self.signing, &mut kept)?;
-        let made = make(LeafIndex(sequencer.next))
-            .and_then(|control| sequencer.add_control(&mut draft, &control, &*self.entropy, &self.signing, &mut kept));
+        let mut draft = sequencer.begin(&*self.clock, &*self.entropy, &mut kept)?;
+        let next = LeafIndex(sequencer.next);
+        let made = make(next, &mut sequencer).and_then(|control| {
+            let added = control.map(|control| sequencer.add_control(&mut draft, &control, &*self.entropy, &mut kept));
+            added.transpose()
+        });
         drop(kept);
         let io = lock(&self.io);
         // The batch before failed, or a head could not be moved: nothing is written behind it.
@@ -857,6 +924,37 @@ impl Inner {
         drop(io);
         result?;
         made
+    }
+
+    /// Writes a `keys` record where the ring's active keys are not those of the log, or keys are withdrawn. Returns its index.
+    pub(crate) fn adopt_keys(&self, reason: &str, withdrawn: &[Withdrawn]) -> Result<Option<LeafIndex>, LogError> {
+        self.keys.refresh()?;
+        if !self.keys.differ(&self.keys.history(), withdrawn)? {
+            return Ok(None);
+        }
+        let sets = self.keys.history().sets().len();
+        let made = self.append_control_with(&|index, sequencer| {
+            let next = self.keys.next_record(&sequencer.history, index, reason, withdrawn);
+            // Another process was faster.
+            let Some((control, history)) = next.map_err(AppendError::record)? else { return Ok(None) };
+            sequencer.signing = self.keys.signing(&history).map_err(AppendError::record)?;
+            sequencer.history = Arc::new(history);
+            Ok(Some(control))
+        })?;
+        self.keys.know(&Arc::clone(&lock(&self.sequencer).history));
+        if self.keys.history().sets().len() > sets {
+            // The checkpoint that both sign is to be kept.
+            self.segment_closed.store(true, Ordering::Release);
+        }
+        Ok(made.map(LeafIndex))
+    }
+
+    /// Gives a record for entry `index` the authority of a checkpoint key in force there.
+    pub(crate) fn authorised(&self, control: Control, index: LeafIndex) -> Result<Control, AppendError> {
+        let history = self.keys.history();
+        let signer = self.keys.authoriser(&history, index).map_err(AppendError::record)?;
+        let signed = control.authorise(self.log_id, &self.keys.origin, index, &signer);
+        signed.map_err(|error| AppendError::record(error.into()))
     }
 
     pub(crate) fn publish_due(&self) -> bool {

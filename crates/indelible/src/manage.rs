@@ -5,7 +5,7 @@ use indelible_core::{
     checkpoint::Checkpoint,
     control::{Control, Excuse, Predecessor},
     head::HeadRecord,
-    note::NoteSigner as _,
+    note::VerifyingKey,
     tree::{LeafIndex, range_root},
 };
 use indelible_keys::KeyRing;
@@ -16,7 +16,7 @@ use indelible_store::{
 };
 
 use crate::{
-    error::{AppendError, LogError, chain},
+    error::{LogError, chain},
     log::{Log, get},
     options::Options,
     verify::{Kind, Request, Verdict, verify},
@@ -49,11 +49,7 @@ pub fn explain(log: &Log, first: u64, last: u64, reason: &str) -> Result<u64, Lo
     let excuse =
         Excuse { authorisation: None, first, last, leaf_root: range_root(&leaves).to_hex(), reason: reason.to_owned() };
     let inner = &log.inner;
-    let index = inner.append_control(|index| {
-        Control::Explained(excuse.clone())
-            .authorise(inner.log_id, &inner.signing.origin, index, &inner.signer)
-            .map_err(|error| AppendError::Failed { why: chain(&error) })
-    })?;
+    let index = inner.append_control(|index| inner.authorised(Control::Explained(excuse.clone()), index))?;
     log.checkpoint()?;
     Ok(index)
 }
@@ -96,10 +92,21 @@ pub fn succeed(
             ))
         })?,
     };
-    let key = keys.checkpoint_signer(&info.origin)?.verifying_key().clone();
-    Checkpoint::open(note.as_bytes(), &key)?;
+    open_by_any(note.as_bytes(), &keys.public_keys(&info.origin)?)?;
     options.predecessor = Some(Predecessor { checkpoint: note, log_id: info.log_id.to_string(), origin: info.origin });
     Log::create_in(new, origin, keys, options)
+}
+
+/// Refuses a checkpoint that none of these keys signed.
+fn open_by_any(note: &[u8], keys: &[VerifyingKey]) -> Result<(), LogError> {
+    let mut refused = None;
+    for key in keys {
+        match Checkpoint::open(note, key) {
+            Ok(_) => return Ok(()),
+            Err(error) => refused = Some(error),
+        }
+    }
+    Err(refused.map_or_else(|| LogError::Refused("the ring has no checkpoint key".to_owned()), LogError::from))
 }
 
 /// Rebuilds derived files of a log from its entries, after these were verified against the newest head. Says what was rebuilt.
@@ -111,11 +118,10 @@ pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<V
     let heads = options.heads_for(keys);
     let origin = reader.info().origin.clone();
     let request = Request {
-        ring: Some(keys),
         heads: Some(&*heads),
         head_required: true,
         strict: true,
-        ..Request::new(keys.checkpoint_signer(&origin)?.verifying_key().clone(), options.clock.now())
+        ..Request::of_ring(keys, &origin, options.clock.now())?
     };
     let report = verify(&*reader, &request).map_err(|error| LogError::Refused(chain(&error)))?;
     match report.status {
@@ -130,7 +136,8 @@ pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<V
     let head = heads
         .load(&origin)?
         .ok_or_else(|| LogError::HeadMissing { origin: origin.clone(), place: heads.place(&origin) })?;
-    let tree = Checkpoint::open(head.checkpoint.as_bytes(), &request.key)?.head;
+    let history = report.history.as_ref().ok_or_else(|| LogError::Refused("its keys are not known".to_owned()))?;
+    let tree = history.open(head.checkpoint.as_bytes())?.head;
     place.rebuild(&*reader, &tree, head.kept.number)?;
     let wrong = report.findings.iter().filter(|f| f.kind == Kind::Derived).map(|f| f.detail.clone()).collect();
     // Opening shows the newest checkpoint again and closing writes `durable`.

@@ -10,17 +10,17 @@ use std::{
 
 use indelible_core::{
     FORMAT_VERSION,
-    checkpoint::{Checkpoint, Origin},
+    checkpoint::Origin,
     control::{Control, EntryKeyInfo, LogCreated, SignaturePolicy},
     entry::{KeptHead, Line},
     head::{HeadRecord, none_kept},
     hex,
-    mac::{self, EntryKey, LogId},
-    note::{NoteSigner as _, VerifyingKey},
+    history::KeyHistory,
+    mac::LogId,
     time::Micros,
     tree::{Hash, LeafIndex, TreeHead, TreeSize, empty_root, leaf_hash},
 };
-use indelible_keys::{CheckpointSigner, KeyError, KeyRing, check_apart};
+use indelible_keys::{KeyRing, check_apart};
 use indelible_store::{
     driver::{Driver, Recovered, TailCheck},
     heads::HeadStore,
@@ -29,11 +29,12 @@ use indelible_store::{
 
 use crate::{
     error::{AppendError, LogError},
+    keys::{KeyFollower, LogKeys, Signing, active_set, stored_history},
     log::{Inner, Log, get},
     options::Options,
     publisher::{Keep, Publisher},
     queue::{Queue, lock},
-    sequencer::{ClockWatch, Sequencer, Signing},
+    sequencer::{ClockWatch, Sequencer},
 };
 
 impl Log {
@@ -59,11 +60,34 @@ impl Log {
             return Err(LogError::OriginTaken { origin: origin.to_owned(), place: heads.place(origin) });
         }
         let log_id = LogId(options.entropy.salt());
+        let set = active_set(keys, origin)?;
+        let entry_key = keys.active_entry()?;
+        let created = LogCreated {
+            checkpoint_keys: set.keys().iter().map(ToString::to_string).collect(),
+            entry_key: EntryKeyInfo {
+                algorithm: entry_key.algorithm().to_string(),
+                epoch: 1,
+                id: entry_key.id().to_owned(),
+                version: entry_key.version(),
+            },
+            format: FORMAT_VERSION,
+            log_id: log_id.to_string(),
+            origin: origin.to_owned(),
+            policy: SignaturePolicy {
+                checkpoint_algorithms: set.keys().iter().map(|key| key.algorithm().to_string()).collect(),
+                require: set.require().to_string(),
+            },
+            predecessor: options.predecessor.clone(),
+        };
+        let history = Arc::new(KeyHistory::of_created(&created)?);
+        let log_keys = Arc::new(LogKeys::new(keys.clone(), log_id, (*history).clone()));
+        let signing = log_keys.signing(&history)?;
         let info = LogInfo { origin: origin.to_owned(), log_id, format: FORMAT_VERSION };
         let store = place.create(&info)?;
         let first = HeadRecord {
             checkpoint: String::new(),
             frozen: None,
+            keys: None,
             kept: none_kept(),
             log_id,
             signed_at: options.clock.now(),
@@ -71,8 +95,10 @@ impl Log {
         let parts = Parts {
             store,
             heads: Arc::clone(&heads),
-            signer: keys.checkpoint_signer(origin)?,
-            signing: signing(keys, log_id, origin),
+            keys: log_keys,
+            anchored_history: Arc::clone(&history),
+            history,
+            signing,
             log_id,
             head: first,
             tree: TreeHead { size: TreeSize(0), root: empty_root() },
@@ -83,23 +109,9 @@ impl Log {
             kept: None,
             named: 0,
         };
-        let predecessor = options.predecessor.clone();
         let log = start(parts, options);
         let inner = &log.inner;
-        let created = Control::LogCreated(LogCreated {
-            checkpoint_keys: vec![inner.signer.verifying_key().to_string()],
-            entry_key: EntryKeyInfo {
-                algorithm: mac::ALGORITHM.to_owned(),
-                epoch: 1,
-                id: keys.entry_key_id(),
-                version: keys.entry_key_version(),
-            },
-            format: FORMAT_VERSION,
-            log_id: log_id.to_string(),
-            origin: origin.to_owned(),
-            policy: SignaturePolicy { checkpoint_algorithms: vec!["ed25519".to_owned()], require: "all".to_owned() },
-            predecessor,
-        });
+        let created = Control::LogCreated(created);
         inner.append_control(|_| Ok(created.clone()))?;
         inner.publish_first(origin)?;
         Ok(log)
@@ -125,23 +137,27 @@ impl Log {
         let info = leased.reader().info().clone();
         let origin = info.origin.clone();
         let heads = options.heads_for(keys);
-        let signer = keys.checkpoint_signer(&origin)?;
-        let (head, tree) = load_head(&*heads, &info, signer.verifying_key())?;
+        let head = load_head(&*heads, &info)?;
         if let Some(reason) = head.frozen {
             return Err(LogError::Frozen { origin, reason });
         }
+        let (anchored_history, tree) = known_history(leased.reader(), &head, &info)?;
         let size = leased.reader().size()?;
         if size < tree.size {
             return Err(rolled_back(size, tree.size));
         }
-        let created = entry_zero(leased.reader())?;
-        if created.entry_key.id != keys.entry_key_id() {
-            let (wanted, held) = (created.entry_key.id, keys.entry_key_id());
-            return Err(KeyError::NotThisLog { wanted, held }.into());
-        }
-        let signing = signing(keys, info.log_id, &origin);
-        let check = OwnLines { signing: &signing };
+        let log_keys = Arc::new(LogKeys::new(keys.clone(), info.log_id, anchored_history.clone()));
+        let anchored_history = Arc::new(anchored_history);
+        let check = OwnLines(Mutex::new(KeyFollower::new(Arc::clone(&log_keys), Arc::clone(&anchored_history))));
         let (store, recovered) = leased.open(&tree, &check)?;
+        let history = Arc::clone(lock(&check.0).history());
+        log_keys.know(&history);
+        // Without the keys that are in force nothing could be told from what somebody else wrote: then there may be nothing behind the head.
+        let signing = match log_keys.signing(&history) {
+            Err(LogError::Refused(_)) => log_keys.next_signing(&history)?,
+            signing => signing?,
+        };
+        let renewed = history.current_entry_key().is_none_or(|key| key.id != *signing.key_id);
         let anchored = get(&*store, LeafIndex(tree.size.0.saturating_sub(1)))?;
         let last_time = match recovered.last_recorded_at {
             Some(time) => Some(time),
@@ -152,7 +168,9 @@ impl Log {
         let parts = Parts {
             store,
             heads,
-            signer,
+            keys: log_keys,
+            anchored_history,
+            history,
             signing,
             log_id: info.log_id,
             head,
@@ -165,7 +183,13 @@ impl Log {
             named,
         };
         let log = start(parts, options);
+        if renewed {
+            log.inner.adopt_keys("the secret of the key before was destroyed", &[])?;
+        }
         log.inner.resume(&recovered)?;
+        if log.inner.adopt_keys("the ring had new keys when the log was opened", &[])?.is_some() {
+            log.inner.publish(Keep::Yes)?;
+        }
         Ok(log)
     }
 }
@@ -185,13 +209,8 @@ fn check_places(keys: &KeyRing, options: &Options) -> Result<(), LogError> {
     Ok(())
 }
 
-fn signing(keys: &KeyRing, log_id: LogId, origin: &str) -> Signing {
-    let key: EntryKey = keys.entry_key(log_id, origin, 1);
-    Signing { origin: origin.into(), key_id: key.id().into(), key }
-}
-
-/// The newest head, verified; refused where it is missing or about another log.
-fn load_head(heads: &dyn HeadStore, info: &LogInfo, key: &VerifyingKey) -> Result<(HeadRecord, TreeHead), LogError> {
+/// The newest head; refused where it is missing or about another log.
+fn load_head(heads: &dyn HeadStore, info: &LogInfo) -> Result<HeadRecord, LogError> {
     let place = heads.place(&info.origin);
     let Some(head) = heads.load(&info.origin)? else {
         return Err(LogError::HeadMissing { origin: info.origin.clone(), place });
@@ -199,8 +218,19 @@ fn load_head(heads: &dyn HeadStore, info: &LogInfo, key: &VerifyingKey) -> Resul
     if head.log_id != info.log_id {
         return Err(LogError::OtherLog { place });
     }
-    let checkpoint = Checkpoint::open(head.checkpoint.as_bytes(), key)?;
-    Ok((head, checkpoint.head))
+    Ok(head)
+}
+
+/// What the log says of its keys below the newest head, and that head, verified by them.
+pub(crate) fn known_history(
+    reader: &dyn Reader,
+    head: &HeadRecord,
+    info: &LogInfo,
+) -> Result<(KeyHistory, TreeHead), LogError> {
+    let first = KeyHistory::of_created(&entry_zero(reader)?)?;
+    let history = stored_history(reader, &first, info.log_id, head.keys)?;
+    let tree = history.open(head.checkpoint.as_bytes())?.head;
+    Ok((history, tree))
 }
 
 /// Entry 0, which says what the log is.
@@ -241,24 +271,23 @@ fn unnamed_kept(store: &dyn Reader, kept: KeptHead, size: u64) -> Result<Option<
     Ok(Some(kept))
 }
 
-struct OwnLines<'a> {
-    signing: &'a Signing,
-}
+struct OwnLines(Mutex<KeyFollower>);
 
-impl TailCheck for OwnLines<'_> {
+impl TailCheck for OwnLines {
     fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<String> {
-        if line.entry.log != &*self.signing.origin || line.entry.key != &*self.signing.key_id {
-            return Some("it names another log or key".to_owned());
-        }
-        (!self.signing.key.verify(leaf, &line.mac)).then(|| "its signature is wrong".to_owned())
+        lock(&self.0).take(line, leaf).err()
     }
 }
 
 struct Parts {
     store: Arc<dyn Writer>,
     heads: Arc<dyn HeadStore>,
-    signer: CheckpointSigner,
-    signing: Signing,
+    keys: Arc<LogKeys>,
+    /// What the entries below the head say of the keys.
+    anchored_history: Arc<KeyHistory>,
+    /// What all entries say.
+    history: Arc<KeyHistory>,
+    signing: Arc<Signing>,
     log_id: LogId,
     head: HeadRecord,
     tree: TreeHead,
@@ -280,12 +309,18 @@ fn start(parts: Parts, options: Options) -> Log {
         store: parts.store,
         heads: parts.heads,
         log_id: parts.log_id,
-        signing: parts.signing,
-        signer: parts.signer,
+        keys: Arc::clone(&parts.keys),
         clock: options.clock,
         entropy: options.entropy,
         queue: Queue::default(),
-        sequencer: Mutex::new(Sequencer { next: parts.next, prev: parts.prev, clock: ClockWatch { wall, monotonic } }),
+        sequencer: Mutex::new(Sequencer {
+            next: parts.next,
+            prev: parts.prev,
+            clock: ClockWatch { wall, monotonic },
+            origin: Arc::clone(&parts.keys.origin),
+            history: parts.history,
+            signing: parts.signing,
+        }),
         io: Mutex::new(()),
         kept: Mutex::new(parts.kept),
         publisher: Mutex::new(Publisher {
@@ -294,6 +329,8 @@ fn start(parts: Parts, options: Options) -> Log {
             last_leaf: parts.anchored_leaf,
             named: parts.named,
             kept_at: monotonic,
+            keys: KeyFollower::new(parts.keys, parts.anchored_history),
+            signers: None,
         }),
         keeper: options.keeper.unwrap_or_default(),
         failed: OnceLock::new(),
@@ -305,9 +342,11 @@ fn start(parts: Parts, options: Options) -> Log {
         keep_every: options.keep_every,
         bounded_within: options.bounded_within,
         on_full: options.on_full,
+        rotation: options.rotation,
         tending: Mutex::default(),
         tend_due: AtomicBool::new(true),
         prover: Mutex::new(None),
+        links: Mutex::new((1, Arc::from([]))),
     });
     Log::from_inner(inner)
 }
@@ -359,7 +398,7 @@ impl Inner {
         let (head, tree) = (&publisher.head, publisher.tree);
         let newest_is_kept = head.kept.number > 0 && head.kept.size == tree.size;
         if !clean {
-            self.heads.swap(&self.signing.origin, Some(head), head)?;
+            self.heads.swap(&self.keys.origin, Some(head), head)?;
             return self.show(head, newest_is_kept.then_some(head.kept.number));
         }
         let kept_missing = newest_is_kept && self.store.kept(head.kept.number)?.is_none();

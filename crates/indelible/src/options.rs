@@ -30,6 +30,16 @@ pub enum OnFull {
     Refuse,
 }
 
+/// Who makes new keys when those in the ring have been in use for as long as they should be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rotation {
+    /// Whoever looks after the ring (`indelible keys rotate`). A running process takes new keys up as soon as they are there.
+    #[default]
+    ByOperator,
+    /// The process that has the log open, by the cryptoperiods that the ring names.
+    WhenDue,
+}
+
 /// How a log is opened. The default is right for one log on a local disk.
 #[derive(Clone)]
 pub struct Options {
@@ -55,6 +65,8 @@ pub struct Options {
     pub bounded_within: Duration,
     /// What a full queue means.
     pub on_full: OnFull,
+    /// Who makes new keys when it is time.
+    pub rotation: Rotation,
     /// Whether a network file system is accepted.
     pub accept_network_disk: bool,
     /// The key of encrypted SQLite files (`sqlcipher:FILE`); see [`crate::location::sqlcipher_key`].
@@ -79,6 +91,7 @@ impl Default for Options {
             keep_every: Duration::from_secs(3600),
             bounded_within: Duration::from_secs(1),
             on_full: OnFull::Wait,
+            rotation: Rotation::ByOperator,
             accept_network_disk: false,
             sqlcipher_key: None,
             predecessor: None,

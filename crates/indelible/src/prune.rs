@@ -18,7 +18,7 @@ use indelible_store::{
 };
 
 use crate::{
-    error::{AppendError, LogError, chain},
+    error::LogError,
     log::{Log, get},
 };
 
@@ -88,11 +88,7 @@ impl Log {
         }
         let leaf_root = prove_range(self.store(), first, last, &tree)?.to_hex();
         let excuse = Excuse { authorisation: None, first, last, leaf_root, reason: reason.to_owned() };
-        let record = inner.append_control(|index| {
-            Control::Pruned(excuse.clone())
-                .authorise(inner.log_id, &inner.signing.origin, index, &inner.signer)
-                .map_err(|error| AppendError::Failed { why: chain(&error) })
-        })?;
+        let record = inner.append_control(|index| inner.authorised(Control::Pruned(excuse.clone()), index))?;
         let head = self.checkpoint()?;
         // Where another process signed the head that covers it, it may not have shown it yet.
         inner.store.publish(head.checkpoint.as_bytes(), None)?;

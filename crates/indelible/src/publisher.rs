@@ -11,17 +11,24 @@ use indelible_core::{
     checkpoint::Checkpoint,
     entry::{KeptHead, Line},
     head::HeadRecord,
-    note::NoteSigner,
+    history::SetEpoch,
     tile,
     tree::{Hash, LeafIndex, TreeHead, TreeSize, leaf_hash},
 };
+use indelible_keys::CheckpointSigner;
 use indelible_store::{
     follow::Follower,
     heads::HeadStoreError,
     store::{self, Chunk, StoreError, StoredTree},
 };
 
-use crate::{error::LogError, log::Inner, open::rolled_back, queue::lock, sequencer::Signing};
+use crate::{
+    error::LogError,
+    keys::{KeyFollower, sign_checkpoint},
+    log::Inner,
+    open::rolled_back,
+    queue::lock,
+};
 
 /// Bytes that are read back at a time.
 const READ_BACK: usize = 1 << 20;
@@ -39,6 +46,10 @@ pub(crate) struct Publisher {
     pub(crate) named: u64,
     /// Monotonic time of the last kept checkpoint.
     pub(crate) kept_at: Duration,
+    /// What was read back says of the log's keys.
+    pub(crate) keys: KeyFollower,
+    /// The signers of the last checkpoint, with the sets that they sign for.
+    pub(crate) signers: Option<(Vec<SetEpoch>, Vec<CheckpointSigner>)>,
 }
 
 /// Whether a checkpoint is to be kept.
@@ -114,11 +125,12 @@ impl Inner {
 
     /// What another process published since is the head to go on from, once it was verified.
     fn refresh(&self, publisher: &mut Publisher) -> Result<(), LogError> {
-        let origin = &*self.signing.origin;
+        let origin = &*self.keys.origin;
         // A log that is being created has no record yet.
         let Some(head) = self.heads.load(origin)? else { return Ok(()) };
         if head != publisher.head {
-            let tree = Checkpoint::open(head.checkpoint.as_bytes(), self.signer.verifying_key())?.head;
+            self.follow_head(publisher, &head)?;
+            let tree = publisher.keys.history().open(head.checkpoint.as_bytes())?.head;
             if head.log_id != self.log_id || tree.size < publisher.tree.size {
                 let error = LogError::from(HeadStoreError::Conflict { origin: origin.to_owned() });
                 self.fail(&error);
@@ -153,6 +165,18 @@ impl Inner {
         Ok(())
     }
 
+    /// What another process wrote about the log's keys below its head.
+    fn follow_head(&self, publisher: &mut Publisher, head: &HeadRecord) -> Result<(), LogError> {
+        let Some(newest) = head.keys.filter(|newest| *newest > publisher.keys.history().newest()) else {
+            return Ok(());
+        };
+        let mut read = |index| Ok(self.store.read(index, 0)?);
+        let followed = self.keys.follow_to(publisher.keys.history(), newest, &mut read)?;
+        publisher.keys.jump(followed);
+        self.keys.know(publisher.keys.history());
+        Ok(())
+    }
+
     /// Shows a kept head that another process swapped in and has not shown, or never will. INVARIANT(named): the head moves past a kept one only
     /// when that is in the store, where the next entry finds its number; or two would be kept and one never named.
     fn show_kept(&self, publisher: &Publisher) -> Result<(), LogError> {
@@ -179,7 +203,7 @@ impl Inner {
         while next < durable.0 {
             let until = if next < stored { durable.0.min(stored) } else { durable.0 };
             let mut chunk = self.store.read(LeafIndex(next), READ_BACK)?;
-            let Checked { leaves, named } = check_chunk(&chunk, until, publisher.last_leaf, &self.signing)?;
+            let Checked { leaves, named } = check_chunk(&chunk, until, publisher.last_leaf, &mut publisher.keys)?;
             trim(&mut chunk, leaves.len());
             if next < stored {
                 self.compare_stored(next, &leaves)?;
@@ -213,13 +237,26 @@ impl Inner {
         Ok(())
     }
 
+    /// Signs a tree by the checkpoint keys in force, and by those before as long as no checkpoint over the change is kept.
+    fn sign(&self, publisher: &mut Publisher, tree: TreeHead) -> Result<String, LogError> {
+        let sets = publisher.keys.history().sets_between(publisher.head.kept.size, tree.size).to_vec();
+        let signers = match publisher.signers.take().filter(|(of, _)| *of == sets) {
+            Some((_, signers)) => signers,
+            None => self.keys.signers(&sets)?,
+        };
+        let checkpoint = Checkpoint::new(self.keys.origin.to_string(), tree);
+        let note = sign_checkpoint(&checkpoint, &sets, &signers)?.to_string();
+        publisher.signers = Some((sets, signers));
+        Ok(note)
+    }
+
     fn sign_and_show(&self, publisher: &mut Publisher, tree: TreeHead, keep: bool) -> Result<HeadRecord, LogError> {
-        let checkpoint = Checkpoint::new(self.signing.origin.to_string(), tree);
-        let note = checkpoint.sign(&[&self.signer as &dyn NoteSigner])?.to_string();
+        let note = self.sign(publisher, tree)?;
         let number = publisher.head.kept.number + 1;
         let kept = if keep { KeptHead { number, root: tree.root, size: tree.size } } else { publisher.head.kept };
-        let head =
-            HeadRecord { checkpoint: note, frozen: None, kept, log_id: self.log_id, signed_at: self.clock.now() };
+        let keys = newest_keys(publisher);
+        let signed_at = self.clock.now();
+        let head = HeadRecord { checkpoint: note, frozen: None, keys, kept, log_id: self.log_id, signed_at };
         // INVARIANT(head-before-show): nobody sees a checkpoint that the head store does not hold.
         self.swap(&publisher.head, &head)?;
         (publisher.head, publisher.tree) = (head.clone(), tree);
@@ -242,7 +279,7 @@ impl Inner {
 
     /// Swaps the head; where the store failed in mid-swap, asks it which of the two it holds.
     fn swap(&self, old: &HeadRecord, new: &HeadRecord) -> Result<(), LogError> {
-        let origin = &self.signing.origin;
+        let origin = &self.keys.origin;
         let Err(error) = self.heads.swap(origin, Some(old), new) else { return Ok(()) };
         if matches!(error, HeadStoreError::Io { .. }) {
             match self.heads.load(origin) {
@@ -265,6 +302,11 @@ impl Inner {
     }
 }
 
+/// Index of the newest `keys` record among what was read back.
+fn newest_keys(publisher: &Publisher) -> Option<LeafIndex> {
+    Some(publisher.keys.history().newest()).filter(|newest| newest.0 > 0)
+}
+
 /// Whether another try may mend it.
 fn is_passing(error: &LogError) -> bool {
     matches!(error, LogError::Store(StoreError::TryAgain { .. } | StoreError::Database { .. }))
@@ -278,7 +320,7 @@ struct Checked {
 }
 
 /// Checks lines that were read back.
-fn check_chunk(chunk: &Chunk, durable: u64, last: Hash, signing: &Signing) -> Result<Checked, LogError> {
+fn check_chunk(chunk: &Chunk, durable: u64, last: Hash, keys: &mut KeyFollower) -> Result<Checked, LogError> {
     let mut leaves = Vec::new();
     let mut named = None;
     let mut follower = Follower::new(chunk.first, Some(last), None);
@@ -287,12 +329,7 @@ fn check_chunk(chunk: &Chunk, durable: u64, last: Hash, signing: &Signing) -> Re
             |detail: &str| LogError::Evidence { index, detail: format!("read back before signing: {detail}") };
         let line = Line::parse(line).map_err(|error| evidence(&error.to_string()))?;
         let leaf = follower.take(&line).map_err(|why| evidence(&why))?;
-        if line.entry.log != &*signing.origin || line.entry.key != &*signing.key_id {
-            return Err(evidence("it names another log or key"));
-        }
-        if !signing.key.verify(&leaf, &line.mac) {
-            return Err(evidence("its signature is wrong: the bytes are not those that were signed"));
-        }
+        keys.take(&line, &leaf).map_err(|why| evidence(&why))?;
         named = line.entry.head.map(|head| head.number).or(named);
         leaves.push(leaf);
     }
@@ -310,11 +347,11 @@ impl Inner {
     pub(crate) fn first_record(&self, publisher: &mut Publisher) -> Result<HeadRecord, LogError> {
         let durable = self.store.size()?;
         publisher.tree = self.read_back(publisher, durable)?;
-        let checkpoint = Checkpoint::new(self.signing.origin.to_string(), publisher.tree);
-        let note = checkpoint.sign(&[&self.signer as &dyn NoteSigner])?.to_string();
+        let tree = publisher.tree;
         Ok(HeadRecord {
-            checkpoint: note,
+            checkpoint: self.sign(publisher, tree)?,
             frozen: None,
+            keys: newest_keys(publisher),
             kept: publisher.head.kept,
             log_id: self.log_id,
             signed_at: self.clock.now(),

@@ -43,6 +43,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Batched {
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) recorded_at: Arc<str>,
+    /// Id of the key that signed them.
+    pub(crate) key: Arc<str>,
     pub(crate) durable_at: Instant,
 }
 

@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use indelible_core::{
     control::Control,
     entry::{BodyKind, EntryStart, KeptHead, Tail},
-    mac::EntryKey,
+    history::KeyHistory,
     time::Micros,
     tree::{Hash, LeafIndex},
 };
@@ -18,6 +18,7 @@ use indelible_store::store::{Batch, BatchEntry, Fingerprint};
 use crate::{
     clock::{Clock, Entropy},
     error::AppendError,
+    keys::Signing,
     queue::{Outcome, Prepared},
     receipt::Receipt,
 };
@@ -26,11 +27,16 @@ use crate::{
 const STEP_US: i64 = 1_000_000;
 
 /// What the next entry builds on.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Sequencer {
     pub(crate) next: u64,
     pub(crate) prev: Hash,
     pub(crate) clock: ClockWatch,
+    pub(crate) origin: Arc<str>,
+    /// What the entries up to here say of the log's keys.
+    pub(crate) history: Arc<KeyHistory>,
+    /// What the next entry is signed with.
+    pub(crate) signing: Arc<Signing>,
 }
 
 /// The two clocks at the last reading.
@@ -61,17 +67,14 @@ impl ClockWatch {
     }
 }
 
-/// What signs and names the entries of a log.
-pub(crate) struct Signing {
-    pub(crate) origin: Arc<str>,
-    pub(crate) key_id: Arc<str>,
-    pub(crate) key: EntryKey,
-}
-
 /// A batch in the making.
 pub(crate) struct Draft {
     pub(crate) batch: Batch,
     pub(crate) recorded_at: Arc<str>,
+    /// What the log is called.
+    origin: Arc<str>,
+    /// Id of the key that signs its events.
+    pub(crate) key: Arc<str>,
     /// Ids in this batch, by the entry's place in it.
     ids: HashMap<Fingerprint, usize>,
 }
@@ -92,13 +95,20 @@ impl Sequencer {
         &mut self,
         clock: &dyn Clock,
         entropy: &dyn Entropy,
-        signing: &Signing,
         kept: &mut Option<KeptHead>,
     ) -> Result<Draft, AppendError> {
         let (now, stepped) = self.clock.read(clock);
         let recorded_at: Arc<str> = now.to_string().into();
-        let batch = Batch { first: self.next, recorded_at: now, names: None, bytes: Vec::new(), entries: Vec::new() };
-        let mut draft = Draft { batch, recorded_at, ids: HashMap::new() };
+        let batch = Batch {
+            first: self.next,
+            recorded_at: now,
+            names: None,
+            keys: None,
+            bytes: Vec::new(),
+            entries: Vec::new(),
+        };
+        let (origin, key) = (Arc::clone(&self.origin), Arc::clone(&self.signing.key_id));
+        let mut draft = Draft { batch, recorded_at, origin, key, ids: HashMap::new() };
         if let Some(expected) = stepped {
             let step = Control::ClockStep {
                 from: expected.to_string(),
@@ -106,7 +116,7 @@ impl Sequencer {
                 step_us: now.0.saturating_sub(expected.0),
             };
             let start = control_start(&step, entropy)?;
-            self.push(&mut draft, &start, None, signing, kept);
+            self.push(&mut draft, &start, None, kept);
         }
         Ok(draft)
     }
@@ -116,7 +126,6 @@ impl Sequencer {
         &mut self,
         draft: &mut Draft,
         events: &[Prepared],
-        signing: &Signing,
         kept: &mut Option<KeptHead>,
         mut known: impl FnMut(&Prepared) -> Result<Known, AppendError>,
     ) -> Vec<Outcome> {
@@ -128,13 +137,13 @@ impl Sequencer {
             let conflict = |index| AppendError::IdConflict { id: event.id.clone(), index };
             let in_draft = draft.ids.get(&event.fingerprint).copied();
             let outcome = match (in_draft, &event.chosen) {
-                (Some(at), _) => draft.same(at, event, signing).map_or_else(
+                (Some(at), _) => draft.same(at, event).map_or_else(
                     || Outcome::Refused(conflict(draft.batch.first + at as u64)),
                     |receipt| Outcome::Duplicate(Box::new(receipt)),
                 ),
-                (None, None) => self.push(draft, &event.start, Some(event.fingerprint), signing, kept),
+                (None, None) => self.push(draft, &event.start, Some(event.fingerprint), kept),
                 (None, Some(_)) => match known(event) {
-                    Ok(Known::New) => self.push(draft, &event.start, Some(event.fingerprint), signing, kept),
+                    Ok(Known::New) => self.push(draft, &event.start, Some(event.fingerprint), kept),
                     Ok(Known::Same(receipt)) => Outcome::Duplicate(receipt),
                     Ok(Known::Other(index)) => Outcome::Refused(conflict(index)),
                     Err(error) => Outcome::Refused(error),
@@ -151,12 +160,14 @@ impl Sequencer {
         draft: &mut Draft,
         control: &Control,
         entropy: &dyn Entropy,
-        signing: &Signing,
         kept: &mut Option<KeptHead>,
     ) -> Result<u64, AppendError> {
         let start = control_start(control, entropy)?;
         let index = self.next;
-        self.push(draft, &start, None, signing, kept);
+        if matches!(control, Control::Keys(_)) {
+            draft.batch.keys = Some(index);
+        }
+        self.push(draft, &start, None, kept);
         Ok(index)
     }
 
@@ -165,7 +176,6 @@ impl Sequencer {
         draft: &mut Draft,
         start: &EntryStart,
         id: Option<Fingerprint>,
-        signing: &Signing,
         kept: &mut Option<KeptHead>,
     ) -> Outcome {
         let index = self.next;
@@ -174,15 +184,16 @@ impl Sequencer {
         let tail = Tail {
             head,
             index: LeafIndex(index),
-            key: &signing.key_id,
-            log: &signing.origin,
+            key: &self.signing.key_id,
+            log: &self.origin,
             bounded: start.is_bounded(),
             prev: self.prev,
             recorded_at: &draft.recorded_at,
         };
         let from = draft.batch.bytes.len();
         let first = LeafIndex(draft.batch.first);
-        let (leaf, mac, entry) = start.seal(&tail, first, |leaf| signing.key.sign(leaf), &mut draft.batch.bytes);
+        let key = &self.signing.key;
+        let (leaf, mac, entry) = start.seal(&tail, first, |leaf| key.sign(leaf), &mut draft.batch.bytes);
         if let Some(id) = id {
             draft.ids.insert(id, draft.batch.entries.len());
         }
@@ -204,7 +215,7 @@ impl Sequencer {
 
 impl Draft {
     /// The receipt of the draft's entry `at`, if it holds the same event.
-    fn same(&self, at: usize, event: &Prepared, signing: &Signing) -> Option<Receipt> {
+    fn same(&self, at: usize, event: &Prepared) -> Option<Receipt> {
         let entry = self.batch.entries.get(at)?;
         let bytes = self.batch.bytes.get(entry.entry.clone())?;
         let body = event.start.body();
@@ -215,8 +226,8 @@ impl Draft {
             index: LeafIndex(self.batch.first + at as u64),
             leaf: entry.leaf,
             mac: entry.mac,
-            key: Arc::clone(&signing.key_id),
-            origin: Arc::clone(&signing.origin),
+            key: Arc::clone(&self.key),
+            origin: Arc::clone(&self.origin),
             recorded_at: Arc::clone(&self.recorded_at),
             duplicate: true,
         })

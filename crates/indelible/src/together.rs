@@ -101,7 +101,7 @@ struct Part<'a> {
 
 impl Part<'_> {
     fn origin(&self) -> String {
-        self.log.signing.origin.to_string()
+        self.log.keys.origin.to_string()
     }
 }
 
@@ -144,7 +144,7 @@ pub fn append<T: AsRef<[u8]>>(parts: &[(&Log, &[T])]) -> Result<Vec<Vec<Receipt>
 fn check<T: AsRef<[u8]>>(parts: &[(&Log, &[T])]) -> Result<(), TogetherError> {
     let mut logs: Vec<&Inner> = parts.iter().map(|(log, _)| &*log.inner).collect();
     logs.sort_by_key(|log| log.log_id.0);
-    let origin = |log: &Inner| log.signing.origin.to_string();
+    let origin = |log: &Inner| log.keys.origin.to_string();
     if let Some([log, _]) = logs.array_windows().find(|[log, next]| log.log_id == next.log_id) {
         return Err(TogetherError::Twice { origin: origin(log) });
     }
@@ -168,7 +168,7 @@ fn prepared<'a, T: AsRef<[u8]>>(parts: &[(&'a Log, &[T])]) -> Result<Vec<Part<'a
         let log = &*log.inner;
         let one = |(position, text): (usize, &T)| {
             let event = log.prepare(text.as_ref(), Ack::Durable);
-            event.map_err(|source| TogetherError::Event { origin: log.signing.origin.to_string(), position, source })
+            event.map_err(|source| TogetherError::Event { origin: log.keys.origin.to_string(), position, source })
         };
         let events = texts.iter().enumerate().map(one).collect::<Result<_, _>>()?;
         Ok(Part { log, events, place })
@@ -208,8 +208,8 @@ fn explained(Told { at, error }: Told, refused: Option<usize>, parts: &[Part<'_>
 fn receipts(parts: &[Part<'_>], sequenced: Vec<Sequenced>) -> Result<Vec<Vec<Receipt>>, TogetherError> {
     let durable_at = Instant::now();
     let mut placed = Vec::with_capacity(parts.len());
-    for (part, Sequenced { outcomes, recorded_at }) in parts.iter().zip(sequenced) {
-        let batched = Batched { outcomes, recorded_at, durable_at };
+    for (part, Sequenced { outcomes, recorded_at, key }) in parts.iter().zip(sequenced) {
+        let batched = Batched { outcomes, recorded_at, key, durable_at };
         let receipt = |(at, event): (usize, &Prepared)| part.log.receipt(&batched, at, &event.id);
         let all = part.events.iter().enumerate().map(receipt).collect::<Result<Vec<_>, _>>();
         placed.push((part.place, all.map_err(TogetherError::Failed)?));

@@ -13,17 +13,15 @@ use std::{
 };
 
 use indelible_core::{
-    checkpoint::Checkpoint,
-    control::Control,
     entry::KeptHead,
-    note::NoteSigner as _,
     tree::{LeafIndex, TreeSize},
 };
 use indelible_store::store::{Batch, Chunk, End, Fingerprint, StoreError, Turn, TurnError, Writer};
 
 use crate::{
     error::{AppendError, LogError, chain},
-    log::{Inner, Led, Panicked, first_of},
+    keys::unknown_keys,
+    log::{Inner, Led, MakeControl, Panicked, first_of},
     open::rolled_back,
     queue::{Batched, Outcome, Prepared, lock},
     sequencer::{Draft, Known, Sequencer},
@@ -51,6 +49,7 @@ pub(crate) struct Making {
 pub(crate) struct Sequenced {
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) recorded_at: Arc<str>,
+    pub(crate) key: Arc<str>,
 }
 
 /// What fills the batches of a turn, one for each log.
@@ -94,7 +93,9 @@ impl<'a> Seat<'a> {
     /// Begins a batch where the log ends.
     fn begin(&mut self, turn: &mut dyn Turn, at: usize, end: &End) -> Result<Making, Missed> {
         let log = self.log;
-        let found = log.check_end(&self.sequencer, end).and_then(|()| match end.unnamed {
+        let found =
+            log.check_end(&self.sequencer, end).and_then(|()| log.take_over_keys(turn, at, &mut self.sequencer, end));
+        let found = found.and_then(|()| match end.unnamed {
             Some(number) => log.kept_head(turn, at, number, end.size.0).map(Some),
             None => Ok(None),
         });
@@ -107,7 +108,7 @@ impl<'a> Seat<'a> {
         })?;
         (self.sequencer.next, self.sequencer.prev) = (end.size.0, end.last_leaf);
         self.sequencer.clock.behind(end.recorded_at, &*log.clock);
-        let draft = self.sequencer.begin(&*log.clock, &*log.entropy, &log.signing, &mut kept);
+        let draft = self.sequencer.begin(&*log.clock, &*log.entropy, &mut kept);
         Ok(Making { draft: draft.map_err(|error| Missed::told(at, error))?, kept })
     }
 }
@@ -131,7 +132,7 @@ pub(crate) fn in_turn<T>(seats: &mut [Seat<'_>], fill: &mut Fill<'_, T>) -> Resu
                 return Err(Told { at: Some(at), error: AppendError::Failed { why: why.clone() } });
             }
         }
-        let seen: Vec<Sequencer> = seats.iter().map(|seat| *seat.sequencer).collect();
+        let seen: Vec<Sequencer> = seats.iter().map(|seat| seat.sequencer.clone()).collect();
         let missed = match try_turn(seats, fill) {
             Ok(done) => return Ok(done),
             Err(missed) => missed,
@@ -205,7 +206,7 @@ pub(crate) fn sequence(
     let logs = seats.iter_mut().zip(makings).zip(events).enumerate();
     let sequenced = logs.map(|(at, ((seat, Making { draft, kept }), events))| {
         let (log, end) = (seat.log, draft.batch.first);
-        let outcomes = seat.sequencer.add(draft, events, &log.signing, kept, |event| {
+        let outcomes = seat.sequencer.add(draft, events, kept, |event| {
             let indices = found.get(&(at, event.fingerprint)).into_iter().flatten().copied();
             let mut read = |index| {
                 turn.read(at, index, 0).map_err(|TurnError { error, .. }| {
@@ -217,7 +218,7 @@ pub(crate) fn sequence(
             };
             log.known_in_turn(&mut read, indices.filter(|index| index.0 < end), event)
         });
-        Sequenced { outcomes, recorded_at: Arc::clone(&draft.recorded_at) }
+        Sequenced { outcomes, recorded_at: Arc::clone(&draft.recorded_at), key: Arc::clone(&draft.key) }
     });
     let sequenced = sequenced.collect();
     // What could not be compared for want of a connection is compared in another turn.
@@ -253,20 +254,20 @@ impl Inner {
         }
         let batched = result
             .map(|mut logs| logs.pop().unwrap_or_default())
-            .map(|Sequenced { outcomes, recorded_at }| Batched { outcomes, recorded_at, durable_at });
+            .map(|Sequenced { outcomes, recorded_at, key }| Batched { outcomes, recorded_at, key, durable_at });
         cell.set(batched.map_err(|told| told.error));
     }
 
     /// Appends a control record that is made for its index, in a turn.
-    pub(crate) fn append_control_in_turn(
-        &self,
-        make: &dyn Fn(LeafIndex) -> Result<Control, AppendError>,
-    ) -> Result<u64, AppendError> {
+    pub(crate) fn append_control_in_turn(&self, make: &MakeControl<'_>) -> Result<Option<u64>, AppendError> {
         let index = in_turn(&mut [Seat::of(self)], &mut |_, seats, makings| {
-            let mut index = 0;
+            let mut index = None;
             for (at, (seat, Making { draft, kept })) in seats.iter_mut().zip(makings).enumerate() {
-                let added = make(LeafIndex(seat.sequencer.next)).and_then(|control| {
-                    seat.sequencer.add_control(draft, &control, &*self.entropy, &self.signing, kept)
+                let next = LeafIndex(seat.sequencer.next);
+                let added = make(next, &mut seat.sequencer).and_then(|control| {
+                    let added =
+                        control.map(|control| seat.sequencer.add_control(draft, &control, &*self.entropy, kept));
+                    added.transpose()
                 });
                 index = added.map_err(|error| Missed::told(at, error))?;
             }
@@ -299,8 +300,33 @@ impl Inner {
             let detail = format!("it is to name checkpoint {number}, which the store says was kept, and does not have");
             LogError::Evidence { index, detail }
         })?;
-        let head = Checkpoint::open(&note, self.signer.verifying_key())?.head;
+        let head = self.keys.history().open(&note)?.head;
         Ok(KeptHead { number, root: head.root, size: head.size })
+    }
+
+    /// Another process changed the keys of the log: from here on entries are signed as it said, where this process's ring has what that needs.
+    fn take_over_keys(
+        &self,
+        turn: &mut dyn Turn,
+        at: usize,
+        sequencer: &mut Sequencer,
+        end: &End,
+    ) -> Result<(), LogError> {
+        let known = sequencer.history.newest();
+        if end.keys == known {
+            return Ok(());
+        }
+        if end.keys < known {
+            let detail = format!("the store says that entry {} is the newest about keys, entry {known} is", end.keys);
+            return Err(LogError::Evidence { index: known.0, detail });
+        }
+        let mut read = |index| turn.read(at, index, 0).map_err(|error| LogError::Store(error.error));
+        let followed = self.keys.follow_to(&sequencer.history, end.keys, &mut read);
+        let history = Arc::new(followed.map_err(|error| unknown_keys(end.keys.0, error))?);
+        let signing = self.keys.signing(&history).map_err(|error| unknown_keys(end.keys.0, error))?;
+        self.keys.know(&history);
+        (sequencer.history, sequencer.signing) = (history, signing);
+        Ok(())
     }
 
     /// How an id that a caller chose stands to what is recorded at `indices`, where something has its fingerprint.

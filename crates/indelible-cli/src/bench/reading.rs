@@ -14,7 +14,6 @@ use indelible::{
 };
 use indelible_core::{
     event, json,
-    note::NoteSigner as _,
     tile::Prover,
     tree::{LeafIndex, TreeHead},
 };
@@ -44,13 +43,9 @@ pub(crate) fn verify_once(path: &Path, keys: &KeyRing) -> anyhow::Result<(f64, T
     let reader = FileReader::open(OsDisk::shared(), path)?;
     let heads = FileHeads::new(OsDisk::shared(), &keys.heads_dir());
     let request = Request {
-        ring: Some(keys),
         heads: Some(&heads),
         head_required: true,
-        ..Request::new(
-            keys.checkpoint_signer(&reader.info().origin)?.verifying_key().clone(),
-            SystemClock::default().now(),
-        )
+        ..Request::of_ring(keys, &reader.info().origin, SystemClock::default().now())?
     };
     let report = verify_log(&reader, &request)?;
     let seconds = begun.elapsed().as_secs_f64();

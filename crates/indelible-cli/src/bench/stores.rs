@@ -10,7 +10,6 @@ use indelible::{
     clock::{Clock as _, SystemClock},
     verify::{Request, Verdict, verify},
 };
-use indelible_core::note::NoteSigner as _;
 use indelible_store::{disk::OsDisk, heads::FileHeads};
 
 use super::{
@@ -121,12 +120,10 @@ impl Beside<'_> {
         let begun = Instant::now();
         let reader = self.place.driver(&self.options)?.reader()?;
         let heads = FileHeads::new(OsDisk::shared(), &keys.heads_dir());
-        let key = keys.checkpoint_signer(ORIGIN)?.verifying_key().clone();
         let request = Request {
-            ring: Some(keys),
             heads: Some(&heads),
             head_required: true,
-            ..Request::new(key, SystemClock::default().now())
+            ..Request::of_ring(keys, ORIGIN, SystemClock::default().now())?
         };
         let report = verify(&*reader, &request)?;
         anyhow::ensure!(report.status == Verdict::Intact, "the benchmark's own log is {}", report.status.as_str());

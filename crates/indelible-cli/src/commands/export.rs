@@ -12,6 +12,8 @@ use std::{
 use indelible::{
     LogError,
     bundle::{export_end, export_line},
+    links::key_links,
+    verify::known_keys,
 };
 use indelible_core::{
     tile,
@@ -48,9 +50,10 @@ pub(crate) fn run(places: &Places, json: bool, args: &ExportArgs) -> Result<(), 
             from.max(to)
         )));
     }
+    let keys = key_links(&*reader, &known_keys(&*reader, None)?.until(size), &note)?;
     let mut sink = Sink::open(args.output.as_deref())?;
     entries(&*reader, from, to, &checkpoint.head, &mut sink)?;
-    sink.write(&export_end(&*reader, from, to, size, &note)?)?;
+    sink.write(&export_end(&*reader, (from, to), size, &note, &keys)?)?;
     sink.finish()?;
     match args.output.as_deref().filter(|path| *path != Path::new("-")) {
         None => Ok(()),

@@ -31,7 +31,7 @@ pub(crate) fn run(places: &Places, json: bool, args: &InitArgs) -> Result<(), Fa
     if let Some(path) = place.path() {
         check_apart(&keys, path)?;
     }
-    let ring = KeyRing::load_or_create(&keys)?;
+    let ring = places.ring_or_create(&keys)?;
     let log = Log::create_in(&*driver, &args.origin, &ring, options)?;
     log.close()?;
     tell_created(&log, &place, &ring, json)
@@ -54,7 +54,7 @@ pub(crate) fn settings(args: SettingsArgs) -> Settings {
 
 /// Says what was created, and what its public key is.
 pub(crate) fn tell_created(log: &Log, place: &Location, ring: &KeyRing, json: bool) -> Result<(), Failure> {
-    let (public_key, log_id) = (log.public_key().to_string(), log.log_id().to_string());
+    let (public_key, log_id) = (public_key_of(log), log.log_id().to_string());
     if json {
         return output::json(&json!({
             "keys": ring.dir().display().to_string(),
@@ -71,4 +71,8 @@ pub(crate) fn tell_created(log: &Log, place: &Location, ring: &KeyRing, json: bo
         log.origin(),
         ring.dir().display(),
     ))
+}
+
+fn public_key_of(log: &Log) -> String {
+    log.public_key().map(|key| key.to_string()).unwrap_or_default()
 }

@@ -84,7 +84,7 @@ fn ring(places: &Places, root: &Root) -> Result<KeyRing, Failure> {
     if let Some(path) = root.path() {
         check_apart(&keys, path)?;
     }
-    Ok(KeyRing::load_or_create(&keys)?)
+    places.ring_or_create(&keys)
 }
 
 fn told(json: bool, value: &Value, text: impl FnOnce() -> String) -> Result<ExitCode, Failure> {

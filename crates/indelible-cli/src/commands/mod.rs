@@ -14,7 +14,9 @@
 //! | `store`, `search` | `store`, `relay` (feature `postgres`) |
 //! | [`prove`] | `checkpoint`, `prove`, `check-proof`, `consistency` |
 //! | [`export`] | `export` |
-//! | [`aids`] | `keys derive`, `samples`, `completions`, `man` |
+//! | [`keys`] | `keys` |
+//! | [`aids`] | `samples`, `completions`, `man` |
+//! | [`files`] | `sign-file`, `verify-file` |
 //!
 //! What only reads takes no lease and works beside a live writer.
 
@@ -23,10 +25,12 @@ mod append;
 mod attach;
 mod copy;
 mod export;
+mod files;
 mod import;
 #[cfg(feature = "import-sql")]
 mod import_sql;
 mod init;
+mod keys;
 mod lines;
 mod log;
 mod logs;
@@ -73,7 +77,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::CheckProof(args) => prove::check_proof(json, &args)?,
         Command::Consistency(args) => prove::consistency(&places, json, &args)?,
         Command::Export(args) => export::run(&places, json, &args)?,
-        Command::Keys(command) => aids::keys(&places, json, &command)?,
+        Command::Keys(command) => return keys::run(&places, json, &command),
+        Command::SignFile(args) => files::sign(json, &args)?,
+        Command::VerifyFile(args) => return files::verify(json, &args),
         Command::Samples(args) => aids::samples(&args)?,
         Command::Bench(mut args) => {
             args.json |= json;

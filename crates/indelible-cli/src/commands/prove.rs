@@ -2,10 +2,10 @@
 
 use std::{io::Read as _, path::Path};
 
-use indelible::{LogError, bundle::Bundle};
+use indelible::{KeyHistory, KeyRing, LogError, bundle::Bundle, links::key_links, verify::known_keys};
 use indelible_core::{
     checkpoint::{Checkpoint, CheckpointError},
-    note::{Note, NoteError, NoteSigner as _, VerifyingKey},
+    note::{Note, NoteError, VerifyingKey},
     proof::{MAX_PROOF_BYTES, ProofError},
     tile::Prover,
 };
@@ -57,8 +57,8 @@ fn covering(places: &Places) -> Result<Option<String>, Failure> {
     let ring = places.ring()?;
     let origin = &reader.info().origin;
     let Some(head) = writers_heads(&ring).store.load(origin)? else { return Ok(None) };
-    let key = ring.checkpoint_signer(origin)?.verifying_key().clone();
-    let Ok(checkpoint) = Checkpoint::open(head.checkpoint.as_bytes(), &key) else { return Ok(None) };
+    let Ok(history) = known_keys(&*reader, Some(&head)) else { return Ok(None) };
+    let Ok(checkpoint) = history.open(head.checkpoint.as_bytes()) else { return Ok(None) };
     let is_shown = reader.checkpoint()?.as_deref() == Some(head.checkpoint.as_bytes());
     let covers = is_shown && head.log_id == reader.info().log_id && reader.size()? == checkpoint.head.size;
     Ok(covers.then_some(head.checkpoint))
@@ -77,8 +77,10 @@ pub(crate) fn published(places: &Places, reader: &dyn Reader) -> Result<(Checkpo
         .ok_or_else(|| Failure::text("the log has no published checkpoint: publish one with `indelible checkpoint`"))?;
     let checkpoint = match places.ring_if_any()? {
         Some(ring) => {
-            let signer = ring.checkpoint_signer(&reader.info().origin)?;
-            Checkpoint::open(&note, signer.verifying_key())?
+            let head = writers_heads(&ring).store.load(&reader.info().origin)?;
+            let history = known_keys(reader, head.as_ref())?;
+            of_ring(&history, &ring)?;
+            history.open(&note)?
         }
         None => parse(&note)?,
     };
@@ -92,7 +94,8 @@ pub(crate) fn prove(places: &Places, json: bool, args: &ProveArgs) -> Result<(),
     let index = locate(&*reader, &args.which)?.index;
     let (checkpoint, note) = published(places, &*reader)?;
     let bundle = if index.0 < checkpoint.head.size.0 {
-        indelible::bundle::prove(&*reader, index, checkpoint.head, &note)?
+        let keys = key_links(&*reader, &known_keys(&*reader, None)?.until(checkpoint.head.size), &note)?;
+        Bundle { keys, ..indelible::bundle::prove(&*reader, index, checkpoint.head, &note)? }
     } else {
         let log = places.open()?;
         let bundle = log.prove(index)?;
@@ -116,8 +119,18 @@ pub(crate) fn prove(places: &Places, json: bool, args: &ProveArgs) -> Result<(),
 }
 
 fn public_key(places: &Places, reader: &dyn Reader) -> Option<String> {
-    let ring = places.ring_if_any().ok().flatten()?;
-    Some(ring.checkpoint_signer(&reader.info().origin).ok()?.verifying_key().to_string())
+    places.ring_if_any().ok().flatten()?;
+    Some(known_keys(reader, None).ok()?.public_key()?.to_string())
+}
+
+/// Refuses a log whose checkpoint keys are none of the ring's.
+pub(crate) fn of_ring(history: &KeyHistory, ring: &KeyRing) -> Result<(), Failure> {
+    if history.reign_of_any(&ring.public_keys(history.origin())?).is_some() {
+        return Ok(());
+    }
+    Err(Failure::text(
+        "the log is signed by none of the checkpoint keys in the ring: these are the keys of another log",
+    ))
 }
 
 /// Checks a proof with the public key alone.
@@ -209,13 +222,18 @@ fn verdict(bundle: &Bundle, key: &VerifyingKey, error: LogError) -> Failure {
 /// Shows that the tree of an older checkpoint is the beginning of the newest published one.
 pub(crate) fn consistency(places: &Places, json: bool, args: &ConsistencyArgs) -> Result<(), Failure> {
     let reader = places.reader()?;
-    let key = match &args.public_key {
-        Some(text) => VerifyingKey::parse(text.trim())?,
-        None => places.ring()?.checkpoint_signer(&reader.info().origin)?.verifying_key().clone(),
+    let keys = match &args.public_key {
+        Some(text) => vec![VerifyingKey::parse(text.trim())?],
+        None => places.ring()?.public_keys(&reader.info().origin)?,
     };
-    let old = Checkpoint::open(&read_note(&args.from)?, &key)?.head;
+    let history = known_keys(&*reader, None)?;
+    if history.reign_of_any(&keys).is_none() {
+        let given = keys.first().map(ToString::to_string).unwrap_or_default();
+        return Err(Failure::text(format!("`{given}` is none of the keys of this log")));
+    }
+    let old = history.open(&read_note(&args.from)?)?.head;
     let note = reader.checkpoint()?.ok_or_else(|| Failure::text("the log has no published checkpoint"))?;
-    let new = Checkpoint::open(&note, &key)?.head;
+    let new = history.open(&note)?.head;
     if old.size > new.size {
         let behind = ProofError::NewTreeSmaller { old: old.size, new: new.size };
         return Err(Failure::Evidence(exit::DIVERGED, Box::new(LogError::Proof(behind))));

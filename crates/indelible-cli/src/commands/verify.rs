@@ -6,16 +6,15 @@
 use std::{path::Path, process::ExitCode};
 
 use indelible::{
-    KeyRing,
+    KeyHistory, KeyRing,
     log::get,
     verify::{Finding, Macs, Report, Request, Verdict, Verified, VerifyError, verify},
 };
 use indelible_core::{
-    checkpoint::Checkpoint,
     entry::{KeptHead, Receipt},
     head::{HeadRecord, none_kept},
     mac::LogId,
-    note::{NoteSigner as _, VerifyingKey},
+    note::VerifyingKey,
     tree::{LeafIndex, leaf_hash},
 };
 use indelible_store::{
@@ -40,7 +39,7 @@ pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<Exit
     // A marker that is gone or damaged is a finding, not the end.
     let reader = places.driver()?.reader_of_entry_zero().map_err(|error| gone(places, args, error))?;
     let rests_on = RestsOn::new(places, &*reader, args.public_key.as_deref())?;
-    let origin = rests_on.key.name().to_owned();
+    let origin = rests_on.key()?.name().to_owned();
     if let Some(wanted) = args.origin.as_ref().filter(|wanted| **wanted != origin) {
         let text = format!("the log is `{origin}`, not `{wanted}`: nothing was verified");
         return Err(Failure::text(output::safe(&text).into_owned()));
@@ -60,8 +59,10 @@ pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<Exit
         receipts: args.receipts.as_deref().map(read_receipts).transpose()?.unwrap_or_default(),
         from: from_path.as_deref().map(|path| read_verified(path, &*reader)).transpose()?.flatten(),
         strict: args.strict,
+        all_macs: args.all_macs,
         progress: Some(&progress),
-        ..Request::new(rests_on.key.clone(), now())
+        keys: rests_on.keys.clone(),
+        ..Request::new(rests_on.key()?.clone(), now())
     };
     let report = verify(&*reader, &request).map_err(|error| match (&error, &rests_on.ring) {
         (VerifyError::HeadMissing { .. }, Some(ring)) => {
@@ -82,7 +83,7 @@ pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<Exit
 
 /// What a verification rests on: the writer's keys, or the public key alone.
 struct RestsOn {
-    key: VerifyingKey,
+    keys: Vec<VerifyingKey>,
     ring: Option<KeyRing>,
     heads: Heads,
 }
@@ -92,12 +93,19 @@ impl RestsOn {
         if let Some(text) = public_key {
             let key = VerifyingKey::parse(text.trim())?;
             let heads = auditors_heads(&key)?;
-            return Ok(Self { key, ring: None, heads });
+            return Ok(Self { keys: vec![key], ring: None, heads });
         }
         let ring = places.ring()?;
-        let key = ring.checkpoint_signer(&reader.info().origin)?.verifying_key().clone();
+        // Those of all times: which of them signs this log now, the log says.
+        let keys = ring.public_keys(&reader.info().origin)?;
         let heads = writers_heads(&ring);
-        Ok(Self { key, ring: Some(ring), heads })
+        Ok(Self { keys, ring: Some(ring), heads })
+    }
+
+    fn key(&self) -> Result<&VerifyingKey, Failure> {
+        self.keys
+            .first()
+            .ok_or_else(|| Failure::text("the ring has no checkpoint key: `indelible keys generate` makes one"))
     }
 }
 
@@ -199,10 +207,10 @@ fn write_verified(path: &Path, verified: &Verified) -> Result<(), Failure> {
 
 /// Moves the auditor's head to the checkpoint that was verified.
 fn advance(reader: &dyn Reader, on: &RestsOn, report: &Report, before: Option<Vec<u8>>) -> Result<(), Failure> {
-    let Some(head) = report.head else { return Ok(()) };
+    let (Some(head), Some(history)) = (report.head, &report.history) else { return Ok(()) };
     // A live writer may publish in between: only the note that was verified is stored.
     let of_verified = |note: Vec<u8>| {
-        let checkpoint = Checkpoint::open(&note, &on.key).ok().filter(|checkpoint| checkpoint.head == head)?;
+        let checkpoint = history.open(&note).ok().filter(|checkpoint| checkpoint.head == head)?;
         Some((String::from_utf8(note).ok()?, checkpoint))
     };
     let after = || reader.checkpoint().ok().flatten();
@@ -211,17 +219,18 @@ fn advance(reader: &dyn Reader, on: &RestsOn, report: &Report, before: Option<Ve
     };
     let origin = &checkpoint.origin;
     let known = on.heads.store.load(origin)?;
-    let known_size = known.as_ref().and_then(|known| Checkpoint::open(known.checkpoint.as_bytes(), &on.key).ok());
+    let known_size = known.as_ref().and_then(|known| history.open(known.checkpoint.as_bytes()).ok());
     if known_size.is_some_and(|known| known.head.size >= head.size) {
         return Ok(());
     }
     let log_id = report.verified.as_ref().and_then(|verified| LogId::from_hex(&verified.log_id));
     let kept = match report.verified.as_ref().map_or(0, |verified| verified.kept) {
         0 => known.as_ref().map_or_else(none_kept, |known| known.kept),
-        number => kept_head(reader, &on.key, number)?,
+        number => kept_head(reader, history, number)?,
     };
     let log_id = log_id.unwrap_or(reader.info().log_id);
-    let record = HeadRecord { checkpoint: note, frozen: None, kept, log_id, signed_at: now() };
+    let keys = Some(history.until(head.size).newest()).filter(|newest| newest.0 > 0);
+    let record = HeadRecord { checkpoint: note, frozen: None, keys, kept, log_id, signed_at: now() };
     match on.heads.store.swap(origin, known.as_ref(), &record) {
         // Another verification was quicker; its head is as good as ours.
         Err(HeadStoreError::Conflict { .. }) => Ok(()),
@@ -229,9 +238,9 @@ fn advance(reader: &dyn Reader, on: &RestsOn, report: &Report, before: Option<Ve
     }
 }
 
-fn kept_head(reader: &dyn Reader, key: &VerifyingKey, number: u64) -> Result<KeptHead, Failure> {
+fn kept_head(reader: &dyn Reader, history: &KeyHistory, number: u64) -> Result<KeptHead, Failure> {
     let Some(note) = reader.kept(number)? else { return Ok(none_kept()) };
-    let head = Checkpoint::open(&note, key)?.head;
+    let head = history.open(&note)?.head;
     Ok(KeptHead { number, root: head.root, size: head.size })
 }
 
@@ -280,6 +289,7 @@ fn verdict_line(report: &Report) -> String {
         let age = report.head_age_seconds.map_or(String::new(), |age| format!(" that is {} old", duration(age)));
         let macs = match report.macs {
             Macs::Checked => "all entry signatures checked",
+            Macs::Partly => "entry signatures checked as far as the ring has the keys",
             Macs::NotChecked => "entry signatures not checked (that takes the keys)",
         };
         let entries = output::entries(report.tree_size);

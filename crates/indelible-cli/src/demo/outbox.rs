@@ -56,14 +56,14 @@ pub(super) fn play(keys: &KeyRing) -> anyhow::Result<Option<Outbox>> {
     let complete = log.size()? == MOVED + 1 && events.iter().all(is_move);
     let first = events.first().map(told).unwrap_or_default();
     log.close()?;
-    let whole = verify_log(&driver, keys, log.public_key())?;
+    let whole = verify_log(&driver, keys)?;
     let changed = MOVED / 2;
     server.psql("postgres", DATABASE, &format!(
         "ALTER TABLE indelible.entries DISABLE TRIGGER refuse_change; \
          UPDATE indelible.entries SET entry = convert_to(replace(convert_from(entry, 'UTF8'), 'mara.ekholm', 'jon.ekholm!'), 'UTF8') WHERE idx = {changed}; \
          ALTER TABLE indelible.entries ENABLE ALWAYS TRIGGER refuse_change"
     ))?;
-    let tampered = verify_log(&driver, keys, log.public_key())?;
+    let tampered = verify_log(&driver, keys)?;
     Ok(Some(Outbox { first, complete, whole, tampered, changed }))
 }
 
@@ -113,18 +113,14 @@ fn told(event: &Value) -> String {
     )
 }
 
-fn verify_log(
-    driver: &PostgresDriver,
-    keys: &KeyRing,
-    key: &indelible_core::note::VerifyingKey,
-) -> anyhow::Result<Report> {
+fn verify_log(driver: &PostgresDriver, keys: &KeyRing) -> anyhow::Result<Report> {
+    let reader = driver.reader()?;
     let heads = FileHeads::new(OsDisk::shared(), &keys.heads_dir());
     let request = Request {
-        ring: Some(keys),
         heads: Some(&heads),
         head_required: true,
         strict: true,
-        ..Request::new(key.clone(), SystemClock::default().now())
+        ..Request::of_ring(keys, &reader.info().origin, SystemClock::default().now())?
     };
-    Ok(verify(&*driver.reader()?, &request)?)
+    Ok(verify(&*reader, &request)?)
 }

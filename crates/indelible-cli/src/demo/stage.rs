@@ -74,7 +74,7 @@ impl Stage {
             at.and_then(|at| receipts.get(at)).cloned().with_context(|| format!("no sample event is `{action}`"))
         };
         let (incident, export) = (found("audit_trail.delete")?, found("record.export")?);
-        let (public, log_id) = (log.public_key().clone(), log.log_id());
+        let (public, log_id) = (log.public_key().context("a log without a public key")?, log.log_id());
         log.close()?;
         let bundle = log.prove(incident.index)?;
         let (size, kept) = (log.size()?, log.head().0.kept.number);

@@ -25,7 +25,25 @@ fn every_command_explains_itself() {
         "consistency",
         "export",
         "keys",
+        "keys public",
         "keys derive",
+        "keys generate",
+        "keys list",
+        "keys show",
+        "keys rotate",
+        "keys check",
+        "keys activate",
+        "keys retire",
+        "keys destroy",
+        "keys policy",
+        "keys import",
+        "keys export-public",
+        "keys master",
+        "keys master set",
+        "keys master change",
+        "keys master remove",
+        "sign-file",
+        "verify-file",
         "samples",
         "bench",
         "demo",
@@ -39,7 +57,7 @@ fn every_command_explains_itself() {
         assert!(done.out.contains("Usage: indelible"), "{command}: {}", done.out);
         assert!(done.out.contains("--log") && done.out.contains("--json"), "{command}: {}", done.out);
     }
-    for command in ["", "append", "import", "verify", "check-proof"] {
+    for command in ["", "append", "import", "verify", "check-proof", "verify-file"] {
         let mut args: Vec<&str> = command.split_whitespace().collect();
         args.push("--help");
         let help = world.run(&args).out;

@@ -3,7 +3,10 @@
 #[cfg(test)]
 mod attach;
 #[cfg(all(test, feature = "postgres", feature = "sqlite"))]
+#[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod files;
 #[cfg(test)]
 mod help;
 #[cfg(test)]
@@ -14,19 +17,25 @@ mod import_sql;
 #[cfg(test)]
 mod input;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod live;
 #[cfg(test)]
 mod newcomer;
 #[cfg(test)]
+mod openssl;
+#[cfg(test)]
 mod places;
 #[cfg(test)]
 #[cfg(feature = "postgres")]
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod proofs;
 #[cfg(test)]
 mod refusals;
 #[cfg(all(test, feature = "sqlite"))]
+#[cfg(test)]
 mod sqlite;
 #[cfg(test)]
 mod verify;

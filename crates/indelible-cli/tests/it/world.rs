@@ -126,8 +126,14 @@ impl World {
         for name in ["INDELIBLE_LOG", "INDELIBLE_KEYS", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
             command.env_remove(name);
         }
+        for name in ["INDELIBLE_MASTER_KEY", "INDELIBLE_MASTER_KEY_FILE", "INDELIBLE_PASSPHRASE"] {
+            command.env_remove(name);
+        }
         command.env("HOME", self.dir.path()).env("INDELIBLE_HEADS", self.at("heads")).current_dir(self.dir.path());
-        command.args(args).arg("--keys").arg(&self.keys);
+        command.args(args);
+        if !args.iter().any(|arg| arg.as_ref() == OsStr::new("--keys")) {
+            command.arg("--keys").arg(&self.keys);
+        }
         if !args.iter().any(|arg| arg.as_ref() == OsStr::new("--log")) {
             command.arg("--log").arg(&self.log);
         }

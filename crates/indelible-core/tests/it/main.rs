@@ -5,6 +5,8 @@ mod event;
 #[cfg(test)]
 mod json;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod note;
 #[cfg(test)]
 mod tree;

@@ -22,13 +22,13 @@ begin
 end $$;
 
 -- Takes a log's turn: the head row stays locked until the transaction ends.
-create or replace function indelible.append_begin(p_log bigint, out o_size bigint, out o_last_leaf bytea, out o_recorded_us bigint, out o_unnamed bigint)
+create or replace function indelible.append_begin(p_log bigint, out o_size bigint, out o_last_leaf bytea, out o_recorded_us bigint, out o_unnamed bigint, out o_keys bigint)
 language plpgsql security definer set search_path = pg_catalog, indelible, pg_temp as $$
 begin
     if current_setting('transaction_isolation') <> 'read committed' then
         raise exception 'a turn needs READ COMMITTED, this transaction is %', upper(current_setting('transaction_isolation')) using errcode = 'IDT01';
     end if;
-    select h.size, h.last_leaf, h.recorded_us, h.unnamed into o_size, o_last_leaf, o_recorded_us, o_unnamed
+    select h.size, h.last_leaf, h.recorded_us, h.unnamed, h.keys into o_size, o_last_leaf, o_recorded_us, o_unnamed, o_keys
         from indelible.heads h where h.log = p_log for update;
     if not found then
         raise exception 'there is no log with number %', p_log using errcode = 'IDN01';
@@ -42,7 +42,7 @@ end $$;
 -- Writes rows behind the end of a log and moves its head by as many, or fails. A batch may come in several parts of one transaction.
 -- The rows come as arguments, so nobody but this function needs the right to insert: there is no way to a row that the head does not count.
 create or replace function indelible.append_commit(p_log bigint, p_first bigint, p_batch bigint, p_recorded_us bigint, p_bytes bigint,
-    p_last_leaf bytea, p_names bigint, p_entries bytea[], p_macs bytea[], p_ids bytea[]) returns bigint
+    p_last_leaf bytea, p_names bigint, p_entries bytea[], p_macs bytea[], p_ids bytea[], p_keys bigint default null) returns bigint
 language plpgsql security definer set search_path = pg_catalog, indelible, pg_temp as $$
 declare
     v_head indelible.heads;
@@ -59,7 +59,7 @@ begin
         raise exception 'log % ends with % entries: a batch that begins at % is out of turn', p_log, v_head.size, p_first using errcode = 'IDT01';
     end if;
     if not coalesce(v_count > 0 and cardinality(p_macs) = v_count and cardinality(p_ids) = v_count and p_batch between 0 and p_first
-            and p_bytes > 0 and v_at is not null, false) then
+            and p_bytes > 0 and v_at is not null and (p_keys is null or p_keys >= p_first and p_keys < p_first + v_count), false) then
         raise exception 'the batch is not one entry, one signature and one id for each index' using errcode = 'IDT01';
     end if;
     -- Earlier months cannot hold rows behind this end, unless somebody put them there: verification reads all months.
@@ -76,7 +76,7 @@ begin
     insert into indelible.ids (log, fingerprint, idx)
         select p_log, u.id, p_first + u.n - 1 from unnest(p_ids) with ordinality u(id, n) where u.id is not null;
     update indelible.heads h set size = p_first + v_count, bytes = h.bytes + p_bytes, last_leaf = p_last_leaf, recorded_us = p_recorded_us,
-        unnamed = nullif(h.unnamed, p_names) where h.log = p_log;
+        unnamed = nullif(h.unnamed, p_names), keys = coalesce(p_keys, h.keys) where h.log = p_log;
     return p_first + v_count;
 end $$;
 

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod conforms;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod lost;
 #[cfg(test)]
 mod pooled;

@@ -1,5 +1,7 @@
 //! Pruning: bodies go, on record; hashes stay; and whatever else is gone is told.
 
+use std::ops::RangeInclusive;
+
 use indelible::{
     Log, LogError,
     prune::prune_recorded,
@@ -104,7 +106,14 @@ fn append_forged(server: &TestServer, world: &World, body: &[u8]) -> u64 {
         id: None,
     };
     writer
-        .append(&Batch { first: found.size, recorded_at, names: None, entries: vec![entry], bytes: bytes.clone() })
+        .append(&Batch {
+            first: found.size,
+            recorded_at,
+            names: None,
+            keys: None,
+            entries: vec![entry],
+            bytes: bytes.clone(),
+        })
         .unwrap();
     found.size
 }
@@ -218,7 +227,9 @@ fn only_the_retention_role_prunes_and_only_what_is_on_record() {
     // Refused before anything is said.
     let size = log.size().unwrap();
     assert!(matches!(log.prune(10..=19, "x"), Err(LogError::Store(StoreError::NotPruned { .. }))));
-    for (range, words) in [(0..=5, "entry 0 says"), (5..=4, "is no range"), (5..=600, "cannot be pruned")] {
+    for (range, words) in
+        [(0..=5, "entry 0 says"), (RangeInclusive::new(5, 4), "is no range"), (5..=600, "cannot be pruned")]
+    {
         let told = log.record_pruning(range, "x").unwrap_err().to_string();
         assert!(told.contains(words), "{told}");
     }

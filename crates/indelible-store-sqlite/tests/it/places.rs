@@ -111,13 +111,13 @@ fn a_creation_that_died_at_once_is_begun_again() {
 fn another_schema_version_is_told() {
     let world = World::new();
     let set = |version: i64| raw(&world.path).pragma_update(None, "user_version", version).unwrap();
-    set(2);
-    refused(&at(&world.path), "version 2, this program knows up to 1: use a newer program");
+    set(3);
+    refused(&at(&world.path), "version 3, this program knows up to 2: use a newer program");
     set(0);
     let error = at(&world.path).lease().err().map(|error| text(&error)).unwrap_or_default();
     assert!(error.contains("indelible store migrate"), "{error}");
-    assert_eq!(at(&world.path).pending_migrations().unwrap().len(), 1);
-    set(1);
+    assert_eq!(at(&world.path).pending_migrations().unwrap().len(), 2);
+    set(2);
     assert!(at(&world.path).pending_migrations().unwrap().is_empty());
     assert!(at(&world.path).migrate().unwrap().is_empty());
     world.open().unwrap();
@@ -129,7 +129,23 @@ fn an_old_file_is_migrated() {
     let path = folder.path().join("audit.db");
     raw(&path).execute_batch("PRAGMA application_id = 1229866060").unwrap();
     refused(&at(&path), "indelible store migrate");
-    assert_eq!(at(&path).migrate().unwrap().iter().map(|m| m.version).collect::<Vec<_>>(), [1]);
+    assert_eq!(at(&path).migrate().unwrap().iter().map(|m| m.version).collect::<Vec<_>>(), [1, 2]);
     drop(at(&path).create(&info()).unwrap());
     assert!(at(&path).lease().unwrap().open(&Scribe::default().head(0), &Own).is_ok());
+}
+
+#[test]
+fn a_file_of_the_first_schema_is_read_as_it_is_and_written_after_migrating() {
+    let world = World::new();
+    let size = at(&world.path).reader().unwrap().size().unwrap();
+    let conn = raw(&world.path);
+    conn.execute_batch("DROP TRIGGER logs_keys_forward; ALTER TABLE logs DROP COLUMN keys").unwrap();
+    conn.pragma_update(None, "user_version", 1).unwrap();
+    drop(conn);
+    let reader = at(&world.path).reader().unwrap();
+    assert_eq!((reader.size().unwrap(), reader.end().unwrap().unwrap().keys.0), (size, 0));
+    let error = at(&world.path).lease().err().map(|error| text(&error)).unwrap_or_default();
+    assert!(error.contains("version 1, this program needs version 2: run `indelible store migrate`"), "{error}");
+    assert_eq!(at(&world.path).migrate().unwrap().iter().map(|m| m.version).collect::<Vec<_>>(), [2]);
+    world.open().unwrap();
 }

@@ -103,7 +103,7 @@ const HEAD: [&str; 20] = [
     "UPDATE logs SET checkpoint = NULL",
     "REPLACE INTO logs SELECT * FROM logs",
     "INSERT OR REPLACE INTO logs SELECT number + 1, origin, log_id, format, created, size, bytes, last_leaf, last_recorded_at, named, checkpoint, \
-     checkpoint_size FROM logs",
+     checkpoint_size, keys FROM logs",
     "INSERT INTO logs SELECT * FROM logs WHERE 1 ON CONFLICT (number) DO UPDATE SET size = 0, bytes = 0",
 ];
 

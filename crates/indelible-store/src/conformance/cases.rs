@@ -529,8 +529,14 @@ fn read_until(reader: &dyn Reader, scribe: &Scribe, seed: u64, done: &AtomicBool
 fn a_batch_too_large_is_refused(harness: &mut dyn Harness) {
     let mut scribe = fill(harness, &[vec![20; 3]]);
     let bytes = vec![b'x'; MAX_BATCH_BYTES + 1];
-    let batch =
-        Batch { first: 3, recorded_at: indelible_core::time::Micros(0), names: None, bytes, entries: Vec::new() };
+    let batch = Batch {
+        first: 3,
+        recorded_at: indelible_core::time::Micros(0),
+        names: None,
+        keys: None,
+        bytes,
+        entries: Vec::new(),
+    };
     assert!(matches!(harness.writer().append(&batch), Err(StoreError::Limit { .. })));
     // That was the caller's mistake, and the log goes on.
     append(harness, &mut scribe, &[20]);

@@ -61,7 +61,7 @@ impl Scribe {
         let first = self.size();
         let recorded_at = Micros(BEGIN + i64::try_from(first).unwrap_or(0));
         let time = recorded_at.to_string();
-        let mut batch = Batch { first, recorded_at, names: None, bytes: Vec::new(), entries: Vec::new() };
+        let mut batch = Batch { first, recorded_at, names: None, keys: None, bytes: Vec::new(), entries: Vec::new() };
         for size in sizes {
             let entry = self.seal(first, *size, &time, &mut batch.bytes);
             self.lines.push(batch.bytes.get(entry.line.clone()).unwrap_or_default().to_vec());

@@ -1,16 +1,23 @@
 //! Checkpoints that a scan has to meet: the newest heads that are known, the kept ones by number, and the caller's.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use indelible_core::{
     checkpoint::{Checkpoint, CheckpointError},
     entry::KeptHead,
-    note::{NoteError, VerifyingKey},
-    tree::{Hash, TreeHead},
+    history::KeyHistory,
+    note::{Note, NoteError},
+    tree::{Hash, TreeHead, TreeSize},
 };
 use indelible_store::store::{Reader, StoreError};
 
-use super::report::{Finding, Kind};
+use super::{
+    report::{Finding, Kind},
+    trust::Trust,
+};
 
 /// Whose checkpoint it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +59,15 @@ const ASK_EVERY: u64 = 4096;
 /// All anchors of a scan, met in the order of their sizes.
 pub(super) struct Anchors<'a> {
     store: &'a dyn Reader,
-    key: VerifyingKey,
+    /// What the log says of its keys, as far as that is known.
+    pub(super) history: Arc<KeyHistory>,
+    pub(super) trust: Trust,
+    /// The size of the next kept one, where its keys are not known yet: they may come in before that size.
+    postponed: Option<u64>,
+    /// Whether entries that may have said the keys are absent.
+    absent: bool,
+    /// Whether the kept checkpoint before the next one was seen, so that it is known over which changes of keys that is the first.
+    follows: bool,
     /// By size; kept ones are put in as they are read.
     due: VecDeque<Anchor>,
     /// The next kept checkpoint to be read.
@@ -65,6 +80,8 @@ pub(super) struct Anchors<'a> {
     held: bool,
     /// Whether a kept checkpoint is among `due`.
     kept_waiting: bool,
+    /// Whether the scan has ended.
+    ended: bool,
     /// The size at which the store was last asked for the next kept one and had none.
     asked: Option<u64>,
     last_kept_size: u64,
@@ -84,39 +101,59 @@ pub(super) enum Opened {
     Bad(String),
 }
 
-pub(super) fn open(note: &[u8], key: &VerifyingKey) -> Opened {
-    match Checkpoint::open(note, key) {
+/// Reads a note and verifies it by the keys in force for its size.
+pub(super) fn open(note: &[u8], history: &KeyHistory) -> Opened {
+    match history.open(note) {
         Ok(checkpoint) => Opened::Good(checkpoint.head),
-        Err(CheckpointError::Note(error @ NoteError::NoKnownSignature { .. })) => Opened::OtherKey(error.to_string()),
+        Err(CheckpointError::Note(NoteError::TooFewSignatures { signed, missing, present, .. }))
+            if signed.is_empty() =>
+        {
+            let list = |ids: Vec<indelible_core::note::KeyId>| {
+                ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
+            };
+            Opened::OtherKey(format!("it is not signed by {}; it is by {}", list(missing), list(present)))
+        }
         Err(error) => Opened::Bad(crate::error::chain(&error)),
     }
+}
+
+/// The size that a note says, whoever signed it.
+pub(super) fn said_size(note: &[u8]) -> Option<TreeSize> {
+    Some(Checkpoint::parse(Note::parse(note).ok()?.text()).ok()?.head.size)
 }
 
 impl<'a> Anchors<'a> {
     pub(super) fn new(
         store: &'a dyn Reader,
-        key: VerifyingKey,
+        history: Arc<KeyHistory>,
+        trust: Trust,
         fixed: Vec<Anchor>,
         newest_kept: Option<KeptHead>,
         from: (u64, u64),
         held: bool,
     ) -> Self {
         let (size, kept) = from;
+        let before = if kept > 0 { store.kept(kept).ok().flatten().and_then(|note| said_size(&note)) } else { None };
         let own = fixed.iter().find(|anchor| anchor.source == Source::HeadStore).map(|anchor| anchor.head.size);
         let in_head = newest_kept.is_some_and(|newest| newest.number > 0 && Some(newest.size) == own);
         let mut fixed: Vec<Anchor> = fixed.into_iter().filter(|anchor| anchor.head.size.0 > size).collect();
         fixed.sort_by_key(|anchor| (anchor.head.size, anchor.source));
         Self {
             store,
-            key,
+            history,
+            trust,
+            postponed: None,
+            absent: false,
+            follows: kept == 0 || before.is_some(),
             due: fixed.into(),
             next_kept: kept + 1,
             newest_kept,
             in_head,
             held,
             kept_waiting: false,
+            ended: false,
             asked: None,
-            last_kept_size: 0,
+            last_kept_size: before.map_or(0, |size| size.0),
             unnamed: BTreeMap::new(),
             last_named: (size == 0).then_some(0),
             verified_kept: 0,
@@ -155,18 +192,34 @@ impl<'a> Anchors<'a> {
         self.asked = None;
     }
 
+    /// A `keys` record said all that was before.
+    pub(super) fn renew(&mut self, history: KeyHistory) {
+        self.trust.renew(&history);
+        self.history = Arc::new(history);
+        self.absent = false;
+    }
+
+    /// The scan ends: no keys will come to be known.
+    pub(super) fn end(&mut self) {
+        (self.ended, self.asked, self.postponed) = (true, None, None);
+    }
+
     /// Reads kept checkpoints until one lies ahead. Where there is none yet, the store is not asked for it at every entry.
     pub(super) fn advance(&mut self, size: u64, findings: &mut Vec<Finding>) -> Result<(), StoreError> {
         if self.asked.is_some_and(|at| size < at.saturating_add(ASK_EVERY)) {
             return Ok(());
         }
-        self.asked = None;
+        if self.postponed.is_some_and(|at| size < at) {
+            return Ok(());
+        }
+        (self.asked, self.postponed) = (None, None);
         while !self.kept_waiting {
             let number = self.next_kept;
             let known = self.newest_kept.is_some_and(|newest| number <= newest.number);
             let read = match self.store.kept(number) {
                 Err(StoreError::Damaged { detail, .. }) if self.newest_kept.is_none() || known => {
                     self.next_kept += 1;
+                    self.follows = false;
                     let detail = format!("kept checkpoint {number}: {detail}");
                     findings.push(finding(Kind::CheckpointSignature, None, detail));
                     continue;
@@ -184,6 +237,7 @@ impl<'a> Anchors<'a> {
                     return Ok(());
                 }
                 self.next_kept += 1;
+                self.follows = false;
                 if !self.in_head || self.newest_kept.is_none_or(|newest| newest.number != number) {
                     findings.push(missing(number));
                 } else if !self.held {
@@ -197,6 +251,12 @@ impl<'a> Anchors<'a> {
                 self.asked = Some(size);
                 return Ok(());
             }
+            if let Opened::OtherKey(_) = open(&note, &self.history)
+                && let Some(at) = said_size(&note).filter(|at| at.0 > size && !self.ended)
+            {
+                self.postponed = Some(at.0);
+                return Ok(());
+            }
             self.next_kept += 1;
             self.read_kept(number, &note, size, findings);
         }
@@ -204,9 +264,15 @@ impl<'a> Anchors<'a> {
     }
 
     fn read_kept(&mut self, number: u64, note: &[u8], size: u64, findings: &mut Vec<Finding>) {
-        let head = match open(note, &self.key) {
+        let head = match open(note, &self.history) {
             Opened::Good(head) => head,
+            Opened::OtherKey(detail) if self.absent => {
+                self.follows = false;
+                findings.push(unexplained(&format!("kept checkpoint {number}"), &detail));
+                return;
+            }
             Opened::OtherKey(detail) | Opened::Bad(detail) => {
+                self.follows = false;
                 findings.push(finding(Kind::CheckpointSignature, None, format!("kept checkpoint {number}: {detail}")));
                 return;
             }
@@ -223,15 +289,35 @@ impl<'a> Anchors<'a> {
             findings.push(finding(Kind::CheckpointMismatch, Some(head.size.0), detail));
             return;
         }
+        self.check_change(number, note, head.size, findings);
         self.last_kept_size = head.size.0;
+        self.follows = true;
         self.verified_kept += 1;
         let at = self.due.partition_point(|anchor| anchor.head.size < head.size);
         self.due.insert(at, Anchor { head, source: Source::Kept(number) });
         self.kept_waiting = true;
     }
 
+    /// The first kept checkpoint over a change of keys is signed by those before as well: by that whoever knew them follows.
+    fn check_change(&mut self, number: u64, note: &[u8], size: TreeSize, findings: &mut Vec<Finding>) {
+        let before = TreeSize(self.last_kept_size);
+        let sets = self.history.sets_between(before, size);
+        let (Some((_, earlier)), true) = (sets.split_last(), self.follows) else { return };
+        let Ok(note) = Note::parse(note) else { return };
+        if let Some(error) = earlier.iter().find_map(|set| set.set.verify(&note).err()) {
+            let detail = format!(
+                "kept checkpoint {number} is the first one over a change of checkpoint keys, and not by the keys before: {error}"
+            );
+            findings.push(finding(Kind::CheckpointSignature, Some(size.0), detail));
+        }
+        if !earlier.is_empty() {
+            self.trust.passed(&self.history, before, size, &note);
+        }
+    }
+
     /// Bodies are absent: they may have named kept checkpoints, so the next name follows none.
     pub(super) fn skipped(&mut self) {
+        self.absent = true;
         self.last_named = None;
     }
 
@@ -247,6 +333,9 @@ impl<'a> Anchors<'a> {
                 findings.push(missing(number));
             }
         }
+        if self.next_kept <= head.number {
+            self.follows = false;
+        }
         self.next_kept = self.next_kept.max(head.number + 1);
         self.last_named = self.last_named.max(Some(head.number));
         if let Some(kept) = self.unnamed.remove(&head.number).filter(|kept| *kept != head) {
@@ -257,6 +346,12 @@ impl<'a> Anchors<'a> {
             findings.push(finding(Kind::CheckpointMismatch, Some(index), detail));
         }
     }
+}
+
+/// A checkpoint by keys that absent entries may have introduced.
+pub(super) fn unexplained(what: &str, detail: &str) -> Finding {
+    let detail = format!("{what}: {detail}; entries are absent that may have said that these are the log's keys");
+    finding(Kind::KeyMissing, None, detail)
 }
 
 fn missing(number: u64) -> Finding {

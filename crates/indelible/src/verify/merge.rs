@@ -11,17 +11,17 @@ use indelible_core::{
     control::{Control, Excuse},
     entry, hex,
     mac::LogId,
-    note::VerifyingKey,
     tile::level_len,
-    tree::{Frontier, Hash, LeafIndex, TreeSize},
+    tree::{Frontier, Hash, TreeSize},
 };
 use indelible_store::store::{BATCH_START, Reader, Run, StoreError};
 use sha2::{Digest as _, Sha256};
 
 use super::{
     anchors::{Anchors, Source, finding, short, wrong_type},
+    keyed::{Keyed, Secrets},
     loose::{Loose, Named, Torn},
-    piece::{Notable, Seen, SeenEntry, SeenPiece},
+    piece::{Expect, Notable, Seen, SeenEntry, SeenPiece},
     report::{Finding, Kind, Remark, Report, Verdict},
     window::{WINDOW, Window},
 };
@@ -30,7 +30,8 @@ use super::{
 pub(super) struct Setup<'a> {
     pub(super) store: &'a dyn Reader,
     pub(super) anchors: Anchors<'a>,
-    pub(super) keys: Vec<VerifyingKey>,
+    pub(super) expect: &'a Expect,
+    pub(super) secrets: Secrets<'a>,
     pub(super) origin: String,
     pub(super) log_id: LogId,
     pub(super) macs: bool,
@@ -56,7 +57,7 @@ pub(super) struct Durable {
 
 /// The state of a scan.
 pub(super) struct Merger<'a> {
-    setup: Setup<'a>,
+    pub(super) setup: Setup<'a>,
     pub(super) report: &'a mut Report,
     pub(super) expected: u64,
     last_leaf: Hash,
@@ -70,7 +71,7 @@ pub(super) struct Merger<'a> {
     asked_again: u32,
     entries: Frontier,
     stored: Option<Frontier>,
-    tree_size: u64,
+    pub(super) tree_size: u64,
     leaves: Window<Hash>,
     positions: Window<u64>,
     /// Hashes of levels 1 and up that the stored ones are compared with.
@@ -85,12 +86,16 @@ pub(super) struct Merger<'a> {
     /// The stored leaf hash of the entry before.
     last_stored: Option<Hash>,
     /// Whether an anchor could not be met by either frontier.
-    broken: bool,
+    pub(super) broken: bool,
     last_anchor: u64,
     /// Ranges whose bodies are absent as whole runs.
     absent: Vec<(u64, u64)>,
     missing: BTreeSet<u64>,
     excuses: Vec<(u64, &'static str, Excuse)>,
+    /// Whether stored hashes of the tree were found wrong.
+    pub(super) tree_damaged: bool,
+    /// What has to do with the log's keys.
+    pub(super) keyed: Keyed,
     reported: BTreeSet<u64>,
     /// `None` once bodies are absent: the index still has their ids, and nothing is left to compare those with.
     pub(super) ids: Option<[u64; 4]>,
@@ -154,6 +159,8 @@ impl<'a> Merger<'a> {
             absent: Vec::new(),
             missing: BTreeSet::new(),
             excuses: Vec::new(),
+            tree_damaged: false,
+            keyed: Keyed::default(),
             reported: BTreeSet::new(),
             ids: Some([0; 4]),
             last_time: None,
@@ -164,7 +171,7 @@ impl<'a> Merger<'a> {
         }
     }
 
-    fn stored_leaf(&mut self, index: u64) -> Result<Option<Hash>, StoreError> {
+    pub(super) fn stored_leaf(&mut self, index: u64) -> Result<Option<Hash>, StoreError> {
         let (store, end) = (self.setup.store, self.tree_size);
         self.leaves.get(index, end, |first, count| store.hashes(0, first, count))
     }
@@ -174,7 +181,7 @@ impl<'a> Merger<'a> {
         self.positions.get(index, end, |first, count| Ok(store.positions(first, count)?.unwrap_or_default()))
     }
 
-    fn add(&mut self, finding: Finding) {
+    pub(super) fn add(&mut self, finding: Finding) {
         // Only what is as grave may stand for a difference from the tree that is told later.
         if let Some(index) = finding.index.filter(|_| finding.kind.verdict() == Verdict::Tampered) {
             self.reported.insert(index);
@@ -250,6 +257,8 @@ impl<'a> Merger<'a> {
     }
 
     fn line(&mut self, run: &Run, piece: &SeenPiece, seen: &Seen, first_of_run: bool) -> Result<(), StoreError> {
+        let again = self.look_again(piece, seen);
+        let seen = again.as_ref().unwrap_or(seen);
         let Some(entry) = &seen.entry else {
             let (kind, detail) = seen.fault.as_deref().cloned().unwrap_or((Kind::Changed, String::new()));
             let (id, recorded_at) = piece.name(seen);
@@ -271,7 +280,7 @@ impl<'a> Merger<'a> {
             return self.accept(piece, seen, entry);
         }
         // Elsewhere than expected: believed only where the entry is proven to be what it says.
-        let proven = match self.setup.macs {
+        let proven = match self.setup.macs && self.can_check(seen, entry) {
             true => entry.signed,
             // Whatever the stored tree says: it is as long as somebody made it.
             false => entry.index < self.setup.vouched && self.stored_leaf(entry.index)? == Some(entry.leaf),
@@ -336,11 +345,13 @@ impl<'a> Merger<'a> {
         }
         if whole_run {
             self.absent.push((self.expected, index - 1));
+            self.keyed.ever_absent = true;
             self.ids = None;
         } else {
             self.flush_loose(index);
         }
         self.setup.anchors.skipped();
+        self.keyed.absent = true;
         while self.expected < index {
             let at = self.expected;
             let stored = self.stored_leaf(at)?;
@@ -411,7 +422,9 @@ impl<'a> Merger<'a> {
             Finding { id, recorded_at, ..finding(kind, Some(index), detail) }
         };
         let mut good = true;
-        if let Some((kind, detail)) = seen.fault.as_deref() {
+        if let Some((kind, detail)) =
+            seen.fault.as_deref().filter(|fault| !self.may_be_introduced(piece, seen, index, fault))
+        {
             good = *kind == Kind::Form;
             // A wrong signature over the bytes that the tree has is a wrong signature; otherwise the bytes are wrong.
             let kind = if *kind == Kind::Signature && stored != Some(entry.leaf) { Kind::Changed } else { *kind };
@@ -499,6 +512,7 @@ impl<'a> Merger<'a> {
             };
             if stored != Some(hash) {
                 self.level_faults.insert(level);
+                self.tree_damaged = true;
                 let detail = format!("`tree/{level}`: hash {number} is not that of the 256 below it");
                 self.add(finding(Kind::Derived, None, detail));
             }
@@ -543,6 +557,8 @@ impl<'a> Merger<'a> {
                 let events = if *count == 1 { "event" } else { "events" };
                 remark("gap", format!("a caller dropped {count} {events}: {reason}"));
             }
+            Control::Keys(record) => self.keys_record(index, record),
+            Control::Resigned(resigned) => self.resigned(index, control, resigned),
             control => self.excuse(index, control),
         }
     }
@@ -550,9 +566,7 @@ impl<'a> Merger<'a> {
     fn excuse(&mut self, index: u64, control: &Control) {
         let Some(excuse) = control.excuse() else { return };
         let kind = if matches!(control, Control::Pruned(_)) { "pruned" } else { "explained" };
-        let verified =
-            control.verify_authorisation(self.setup.log_id, &self.setup.origin, LeafIndex(index), &self.setup.keys);
-        match verified {
+        match self.authority(index, control) {
             Ok(()) => self.excuses.push((index, kind, excuse.clone())),
             Err(error) => {
                 let detail = format!("it says that entries {} to {} are {kind}: {error}", excuse.first, excuse.last);
@@ -629,6 +643,7 @@ impl<'a> Merger<'a> {
     fn entries_proven(&mut self) {
         let unlinked = std::mem::take(&mut self.unlinked);
         self.add_all(unlinked);
+        self.tree_damaged |= !self.differing.is_empty();
         for found in std::mem::take(&mut self.differing) {
             let index = found.index.unwrap_or_default();
             self.add(finding(Kind::Derived, Some(index), format!("`tree/0`: the hash of entry {index} is wrong")));
@@ -704,7 +719,7 @@ impl<'a> Merger<'a> {
         }
         self.compare_levels()?;
         let mut findings = Vec::new();
-        self.setup.anchors.ask_again();
+        self.setup.anchors.end();
         self.setup.anchors.advance(self.expected, &mut findings)?;
         self.add_all(findings);
         let remaining: Vec<_> = self.setup.anchors.remaining().copied().collect();
@@ -737,7 +752,8 @@ impl<'a> Merger<'a> {
         for no_file in [self.leaves.no_file.take(), self.positions.no_file.take()].into_iter().flatten() {
             self.add(finding(Kind::Derived, None, no_file));
         }
-        self.judge_absent()
+        self.judge_absent()?;
+        self.judge_keys()
     }
 
     /// Lines without a signature, under no checkpoint: this was never a signed log, and nothing can be said of it.
@@ -827,7 +843,12 @@ impl<'a> Merger<'a> {
                 self.report.remarks.push(remark);
                 next = until + 1;
             }
-            if next <= last {
+            if next <= last && self.keyed.explained.is_some_and(|explained| explained <= next) {
+                let detail = format!(
+                    "the bodies of entries {next} to {last} are absent, and no checkpoint by known keys proves their hashes"
+                );
+                self.add(Finding { last: Some(last), ..finding(Kind::KeyMissing, Some(next), detail) });
+            } else if next <= last {
                 let detail = format!(
                     "the bodies of entries {next} to {last} are absent; their hashes are there; no authorised record excuses it"
                 );
@@ -853,7 +874,7 @@ impl<'a> Merger<'a> {
         Ok(None)
     }
 
-    fn leaf_root(&self, first: u64, last: u64) -> Result<Hash, StoreError> {
+    pub(super) fn leaf_root(&self, first: u64, last: u64) -> Result<Hash, StoreError> {
         let mut frontier = Frontier::new();
         let mut next = first;
         while next <= last {

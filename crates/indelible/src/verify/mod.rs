@@ -12,16 +12,23 @@
 //! | `loose`, `window` | what the merge keeps: lines of unknown place, stored hashes read ahead |
 //! | `scan` | reading in parallel; what is gathered before and concluded behind |
 //! | `anchors` | checkpoints: which are known, which are kept, which are missing |
+//! | `known`, `trust` | what the log says of its keys, and how the keys that are trusted stand to that |
+//! | `keyed` | key records, entries whose key cannot be checked, second signatures |
 //!
 //! What each verdict rests on is in `docs/verification.md`.
 
 mod anchors;
+mod keyed;
+mod known;
 mod loose;
 mod merge;
 mod piece;
 pub mod report;
 mod scan;
+mod trust;
 mod window;
 
-pub use report::{Finding, Kind, Macs, Report, Verdict};
+pub use report::{Finding, Kind, Macs, Report, Unchecked, Verdict};
 pub use scan::{Request, Verified, VerifyError, verify};
+
+pub use known::known_keys;

@@ -1,8 +1,11 @@
 //! The part of a verification that needs no order: the lines of one piece, on any thread.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use indelible_core::{
     control::Control,
     entry::{BodyKind, EntryError, KeptHead, Line, top_level_string},
+    history::KeyHistory,
     mac::EntryKey,
     tree::{Hash, leaf_hash},
 };
@@ -14,9 +17,47 @@ use crate::attachments;
 /// What every line is checked against.
 pub(super) struct Expect {
     pub(super) origin: String,
-    pub(super) key_id: String,
-    pub(super) key: Option<EntryKey>,
     pub(super) strict: bool,
+    keys: RwLock<Arc<InForce>>,
+}
+
+/// Entry keys by the indices at which they are in force, as far as that is known.
+pub(super) struct InForce {
+    /// In the order of the log: first index, id, and the key where its secret is at hand.
+    epochs: Vec<(u64, String, Option<EntryKey>)>,
+}
+
+impl InForce {
+    /// The keys of a history; `secret` has those that can be checked.
+    pub(super) fn of(history: &KeyHistory, secret: &dyn Fn(&str) -> Option<EntryKey>) -> Self {
+        let epochs = history.entry_keys().iter().map(|key| (key.first, key.id.clone(), secret(&key.id)));
+        Self { epochs: epochs.collect() }
+    }
+
+    fn at(&self, index: u64) -> Option<&(u64, String, Option<EntryKey>)> {
+        self.epochs.iter().rev().find(|(first, ..)| *first <= index)
+    }
+
+    /// The secret of an epoch by its key's id.
+    pub(super) fn key(&self, id: &str) -> Option<&EntryKey> {
+        self.epochs.iter().find(|(_, known, _)| known == id).and_then(|(.., key)| key.as_ref())
+    }
+}
+
+impl Expect {
+    pub(super) fn new(origin: String, strict: bool, keys: InForce) -> Self {
+        Self { origin, strict, keys: RwLock::new(Arc::new(keys)) }
+    }
+
+    /// The keys as far as they are known now.
+    pub(super) fn keys(&self) -> Arc<InForce> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A `keys` record said more. Pieces that were looked at before are looked at again where it matters.
+    pub(super) fn renew(&self, keys: InForce) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
 }
 
 /// A line with what could be seen of it alone.
@@ -58,6 +99,8 @@ pub(super) struct Notable {
 pub(super) struct SeenPiece {
     pub(super) bytes: Vec<u8>,
     pub(super) lines: Vec<Seen>,
+    /// The keys that it was looked at with.
+    pub(super) keys: Arc<InForce>,
     /// Sum of [`id_digest`] over its events; only in a strict scan.
     pub(super) ids: [u64; 4],
 }
@@ -94,10 +137,11 @@ pub(super) fn look(bytes: Vec<u8>, expect: &Expect) -> SeenPiece {
     let mut lines = Vec::with_capacity(bytes.len() / 512 + 1);
     let mut ids = [0; 4];
     let (mut start, mut faulty) = (0, 0);
+    let keys = expect.keys();
     let finder = memchr::memmem::Finder::new(attachments::MARK);
     for line in lines_of(&bytes) {
         let seen = match line.strip_suffix(b"\n") {
-            Some(text) => look_at(text, expect, &finder, &mut ids),
+            Some(text) => look_at(text, expect, &keys, &finder, &mut ids),
             None => unreadable(Kind::Changed, "its line does not end".to_owned()),
         };
         faulty += usize::from(seen.entry.is_none());
@@ -110,7 +154,17 @@ pub(super) fn look(bytes: Vec<u8>, expect: &Expect) -> SeenPiece {
         }
         start += line.len();
     }
-    SeenPiece { bytes, lines, ids }
+    SeenPiece { bytes, lines, keys, ids }
+}
+
+impl SeenPiece {
+    /// Looks at a line again, with the keys that are known now.
+    pub(super) fn look_again(&self, seen: &Seen, expect: &Expect) -> Option<Seen> {
+        let line = self.bytes.get(seen.start..seen.start + seen.len)?;
+        let finder = memchr::memmem::Finder::new(attachments::MARK);
+        let again = look_at(line.strip_suffix(b"\n")?, expect, &expect.keys(), &finder, &mut [0; 4]);
+        Some(Seen { start: seen.start, len: seen.len, ..again })
+    }
 }
 
 /// Whether neither can be read, for faults of the same kind.
@@ -123,7 +177,13 @@ fn unreadable(kind: Kind, detail: String) -> Seen {
     Seen { start: 0, len: 0, entry: None, fault: Some(Box::new((kind, detail))), notable: None, more: 0 }
 }
 
-fn look_at(text: &[u8], expect: &Expect, finder: &memchr::memmem::Finder<'_>, ids: &mut [u64; 4]) -> Seen {
+fn look_at(
+    text: &[u8],
+    expect: &Expect,
+    keys: &InForce,
+    finder: &memchr::memmem::Finder<'_>,
+    ids: &mut [u64; 4],
+) -> Seen {
     let line = match Line::parse(text) {
         Ok(line) => line,
         Err(error @ EntryError::Unsigned) => return unreadable(Kind::Unsigned, error.to_string()),
@@ -131,12 +191,14 @@ fn look_at(text: &[u8], expect: &Expect, finder: &memchr::memmem::Finder<'_>, id
     };
     let entry = &line.entry;
     let leaf = leaf_hash(entry.bytes);
-    let signed = expect.key.as_ref().map(|key| key.verify(&leaf, &line.mac));
+    let in_force = keys.at(entry.index.0).filter(|(_, id, _)| id == entry.key);
+    let signed = in_force.and_then(|(.., key)| key.as_ref()).map(|key| key.verify(&leaf, &line.mac));
     let mut fault = None;
     if entry.log != expect.origin {
         fault = Some((Kind::Changed, format!("it names log `{}`", entry.log)));
-    } else if entry.key != expect.key_id {
-        fault = Some((Kind::Key, format!("it names key `{}`, valid here is `{}`", entry.key, expect.key_id)));
+    } else if in_force.is_none() {
+        let valid = keys.at(entry.index.0).map(|(_, id, _)| id.as_str()).unwrap_or_default();
+        fault = Some((Kind::Key, format!("it names key `{}`, valid here is `{valid}`", entry.key)));
     } else if signed == Some(false) {
         fault = Some((Kind::Signature, "its entry signature does not fit its bytes".to_owned()));
     } else if expect.strict

@@ -1,8 +1,8 @@
 //! Verdicts, findings, the report.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, sync::Arc};
 
-use indelible_core::tree::TreeHead;
+use indelible_core::{history::KeyHistory, tree::TreeHead};
 use serde::Serialize;
 
 /// The verdict on a log. Exhaustive: whoever acts on verdicts has to think of each.
@@ -107,8 +107,10 @@ pub enum Kind {
     DivergedReceipt,
     /// There is no checkpoint to rest on.
     NoCheckpoint,
-    /// The key that signs entries is not at hand, and MACs were asked for.
+    /// The key that signs entries is not at hand, and MACs were asked for; or who introduced a key is absent.
     KeyMissing,
+    /// Second signatures are not what their authorised record says.
+    Overlay,
     /// A derived file is wrong.
     Derived,
 }
@@ -148,7 +150,8 @@ pub struct Finding {
 /// Something on record that is no failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Remark {
-    /// `explained`, `pruned`, `torn_tail`, `recovered`, `bounded_gap`, `gap`, `clock_step`, `no_head`.
+    /// `explained`, `pruned`, `torn_tail`, `recovered`, `bounded_gap`, `gap`, `clock_step`, `no_head`, `keys_changed`, `key_withdrawn`, `resigned`,
+    /// `macs_not_checked`.
     pub kind: &'static str,
     /// First index concerned.
     pub index: Option<u64>,
@@ -162,9 +165,23 @@ pub enum Macs {
     /// Every one.
     #[serde(rename = "checked")]
     Checked,
+    /// Those of some keys: the ring has no secret of the others. `macs_unchecked` says which entries that concerns.
+    #[serde(rename = "partly checked")]
+    Partly,
     /// None: only the public key was at hand.
     #[serde(rename = "not checked")]
     NotChecked,
+}
+
+/// Entries whose signatures were not checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unchecked {
+    /// First index.
+    pub first: u64,
+    /// Last index.
+    pub last: u64,
+    /// Id of the key that signed them.
+    pub key: String,
 }
 
 /// What a verification found.
@@ -182,6 +199,9 @@ pub struct Report {
     pub entries_verified: u64,
     /// Whether entry signatures were checked.
     pub macs: Macs,
+    /// Ranges of entries whose signatures were not checked though a ring was at hand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub macs_unchecked: Vec<Unchecked>,
     /// What is wrong. At most [`MAX_FINDINGS`]; `more_findings` counts the rest.
     pub findings: Vec<Finding>,
     /// Findings beyond the limit.
@@ -208,6 +228,9 @@ pub struct Report {
     /// The tree head that the verdict rests on.
     #[serde(skip)]
     pub head: Option<TreeHead>,
+    /// Which keys are right where, by the log's own word.
+    #[serde(skip)]
+    pub history: Option<Arc<KeyHistory>>,
 }
 
 /// Findings that are listed one by one.
@@ -223,6 +246,7 @@ impl Report {
             root: String::new(),
             entries_verified: 0,
             macs,
+            macs_unchecked: Vec::new(),
             findings: Vec::new(),
             more_findings: 0,
             remarks: Vec::new(),
@@ -235,6 +259,7 @@ impl Report {
             from: 0,
             verified: None,
             head: None,
+            history: None,
         }
     }
 

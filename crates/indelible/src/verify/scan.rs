@@ -2,22 +2,23 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Condvar, Mutex, PoisonError, mpsc},
+    sync::{Arc, Condvar, Mutex, PoisonError, mpsc},
     thread,
     time::Instant,
 };
 
 use indelible_core::{
-    control::Control,
+    control::{Control, LogCreated},
     entry::{self, Line},
     head::HeadRecord,
     hex,
-    mac::{EntryKey, LogId},
-    note::VerifyingKey,
+    history::{KeyHistory, KeysRecord},
+    mac::LogId,
+    note::{Note, VerifyingKey},
     time::Micros,
-    tree::{Frontier, Hash, TreeHead, TreeSize, empty_root, leaf_hash},
+    tree::{Frontier, Hash, LeafIndex, TreeHead, TreeSize, empty_root, leaf_hash},
 };
-use indelible_keys::KeyRing;
+use indelible_keys::{KeyError, KeyRing};
 use indelible_store::{
     heads::{HeadStore, HeadStoreError},
     store::{LogInfo, Piece, Reader, Run, Scanned, StoreError},
@@ -26,20 +27,25 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
-    anchors::{Anchor, Anchors, Opened, Source, finding, open, wrong_type},
+    anchors::{self, Anchor, Anchors, Opened, Source, finding, open, wrong_type},
+    keyed::Secrets,
+    known,
     merge::{Durable, Merger, Met, Setup, absent},
     piece::{Expect, SeenPiece, look},
     report::{Kind, Macs, Remark, Report, Verdict},
+    trust::{Standing, Trust},
 };
 use crate::queue::lock;
 
 /// What is to be verified against what.
 #[derive(Clone)]
 pub struct Request<'a> {
-    /// The public key that the log's checkpoints must be signed with.
-    pub key: VerifyingKey,
-    /// The ring with the entry-signing key, where MACs are to be checked.
+    /// Public keys that are trusted: one of them has to be among those that the log has had, and to lead to the ones that sign it now. All are named by the origin.
+    pub keys: Vec<VerifyingKey>,
+    /// The ring with the entry-signing keys, where MACs are to be checked.
     pub ring: Option<&'a KeyRing>,
+    /// Whether every signature has to be checked: then a key whose secret the ring does not have makes the log *unverifiable*.
+    pub all_macs: bool,
     /// Where the newest known head is.
     pub heads: Option<&'a dyn HeadStore>,
     /// Whether a missing head record is an error (the writer's own head store) or a first look (an auditor's).
@@ -60,13 +66,31 @@ pub struct Request<'a> {
     pub now: Micros,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// What the keys of a log's writer verify: its checkpoint keys of all times are trusted, and entry signatures are checked.
+    ///
+    /// # Errors
+    /// [`KeyError`] where a public key of the ring cannot be named by the origin.
+    pub fn of_ring(ring: &'a KeyRing, origin: &str, now: Micros) -> Result<Self, KeyError> {
+        let keys = ring.public_keys(origin)?;
+        let first = keys
+            .first()
+            .cloned()
+            .ok_or_else(|| KeyError::Invalid { what: "a ring without checkpoint keys".to_owned() })?;
+        Ok(Self { keys, ring: Some(ring), ..Self::new(first, now) })
+    }
+
+    fn origin(&self) -> String {
+        self.keys.first().map(|key| key.name().to_owned()).unwrap_or_default()
+    }
+
     /// What a public key alone verifies, with all cores: no entry signatures, and no head that is known elsewhere.
     #[must_use]
     pub fn new(key: VerifyingKey, now: Micros) -> Self {
         Self {
-            key,
+            keys: vec![key],
             ring: None,
+            all_macs: false,
             heads: None,
             head_required: false,
             checkpoint: None,
@@ -94,6 +118,9 @@ pub struct Verified {
     pub last_leaf: String,
     /// Number of the newest kept checkpoint among them.
     pub kept: u64,
+    /// What they say of the log's keys, and in which entry, where it is not entry 0 that says all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<(u64, KeysRecord)>,
 }
 
 /// Why no verdict could be reached. None of these says anything about the log's integrity.
@@ -172,43 +199,60 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Veri
         Err(StoreError::Damaged { detail, .. }) => (None, Some(detail)),
         published => (published?, None),
     };
-    let origin = request.key.name().to_owned();
-    let head = load_head(request, &origin)?;
+    let origin = request.origin();
+    let record = load_head(request, &origin)?;
     let (zero, names) = first_words(store)?;
+    let log_id =
+        record.as_ref().map(|record| record.log_id).or(zero.as_ref().and_then(|zero| LogId::from_hex(&zero.log_id)));
+    let log_id = log_id.unwrap_or(store.info().log_id);
+    let notes: Vec<&[u8]> =
+        record.iter().map(|record| record.checkpoint.as_bytes()).chain(published.as_deref()).collect();
+    let first = first_history(store, request, zero.as_ref(), &names, &notes)?;
+    let hints = [record.as_ref().and_then(|record| record.keys), store.end().ok().flatten().map(|end| end.keys)];
+    let hints: Vec<_> = hints.into_iter().flatten().filter(|index| index.0 > 0).collect();
+    let history = match request.from.as_ref().and_then(|from| from.keys.as_ref()) {
+        Some((index, record)) => KeyHistory::of_record(record, &origin, LeafIndex(*index)).map_err(|_| unusable())?,
+        None => first,
+    };
+    let trusted = |note: &[u8]| signer_of(request, &[note]).is_some();
+    let mut history = known::find(store, &history, log_id, (&hints, &notes), &trusted)?;
+    if request.receipts.iter().any(|receipt| history.entry_key(&receipt.key).is_none()) {
+        history = known::search(store, history, log_id)?.0;
+    }
+    let history = trusted_history(request, history, &names, &notes)?;
     if let Some(ring) = request.ring
-        && let Some(detail) = foreign_ring(&names, ring)
+        && let Some(detail) = foreign_ring(&names, &history, ring)
     {
         return with_foreign_ring(store, request, detail);
     }
-    let log_id = head.as_ref().map(|(record, _)| record.log_id).or(zero.as_ref().map(|zero| zero.log_id));
-    let log_id = log_id.unwrap_or(store.info().log_id);
-    let key_id = match request.ring {
-        Some(ring) => ring.entry_key_id(),
-        None => common_key(&names),
+    let mut unexplained = Vec::new();
+    let head = match record {
+        Some(record) => head_of(request, record, &history, &mut unexplained)?,
+        None => None,
     };
     let macs = if request.ring.is_some() { Macs::Checked } else { Macs::NotChecked };
     let mut report = Report::new(origin.clone(), macs);
-    report.keys = vec![request.key.to_string(), key_id.clone()];
+    report.keys = keys_of(&history);
     report.receipts_checked = request.receipts.len() as u64;
     report.from = request.from.as_ref().map_or(0, |from| from.size);
     if let Some(detail) = &unread {
         report.add(finding(Kind::CheckpointSignature, None, format!("the published checkpoint: {detail}")));
     }
-    let fixed = known_heads(store, request, head.as_ref(), published.as_deref(), held, &mut report)?;
+    let own = Own { head: head.as_ref(), published: published.as_deref(), held };
+    let fixed = known_heads(store, request, &history, &own, &mut unexplained, &mut report)?;
     let newest = fixed.iter().filter(|a| a.source != Source::Given).max_by_key(|a| a.head.size).copied();
     if let (Some((record, _)), Some(zero)) = (&head, &zero)
-        && record.log_id != zero.log_id
-        && zero.log_id == store.info().log_id
+        && record.log_id.to_string() != zero.log_id
+        && zero.log_id == store.info().log_id.to_string()
     {
         let detail = "another log stands in the place of the one that the head store knows".to_owned();
         report.add(finding(Kind::RolledBack, Some(0), detail));
     }
-    let expect = Expect {
-        key: request.ring.map(|ring| ring.entry_key(log_id, &origin, 1)),
-        origin: origin.clone(),
-        key_id,
-        strict: request.strict,
-    };
+    let secrets = Secrets { ring: request.ring, log_id, origin: &origin, all: request.all_macs };
+    let expect = Expect::new(origin.clone(), request.strict, secrets.in_force(&history));
+    let trust = trust(request, &history);
+    // The note of the newest own checkpoint: what is trusted has to vouch for it.
+    let newest_note = newest.and_then(|newest| note_of(store, newest, head.as_ref(), published.as_deref()));
     let (frontier, last_leaf) = resume(request, log_id)?;
     let from = frontier.size().0;
     let kept_before = request.from.as_ref().map_or(0, |from| from.kept);
@@ -221,15 +265,17 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Veri
     {
         return Err(VerifyError::Behind { has: durable.size, wants: newest.head.size.0 });
     }
-    let vouched = fixed.iter().map(|anchor| anchor.head.size.0).max().unwrap_or(0);
+    let said = unexplained.iter().map(|note| note.size).max().unwrap_or(0);
+    let vouched = fixed.iter().map(|anchor| anchor.head.size.0).max().unwrap_or(0).max(said);
     let setup = Setup {
         store,
-        anchors: Anchors::new(store, request.key.clone(), fixed, newest_kept, (from, kept_before), held),
-        keys: vec![request.key.clone()],
+        anchors: Anchors::new(store, Arc::new(history.clone()), trust, fixed, newest_kept, (from, kept_before), held),
+        expect: &expect,
+        secrets,
         origin: origin.clone(),
         log_id,
         macs: request.ring.is_some(),
-        receipts: receipts(request, &origin, expect.key.as_ref())?,
+        receipts: receipts(request, &origin, &history, &secrets)?,
         frontier,
         last_leaf,
         from,
@@ -239,16 +285,20 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Veri
     // What the stored tree holds beyond the newest own checkpoint is provisional and proves nothing.
     let tree_size = match store.tree_size() {
         Err(error) if wrong_type(&error).is_some() => 0,
-        size => size?.0.min(newest.map_or(0, |anchor| anchor.head.size.0)),
+        size => size?.0.min(newest.map_or(0, |anchor| anchor.head.size.0).max(said)),
     };
     let total = newest.map_or(0, |anchor| anchor.head.size.0);
     let mut merger = Merger::new(setup, &mut report, tree_size);
+    merger.keyed.explained = (!unexplained.is_empty()).then_some(total);
     scan(store, request, &expect, total, &mut merger)?;
-    let behind = published.as_deref().and_then(|note| match open(note, &request.key) {
+    let behind = published.as_deref().and_then(|note| match open(note, &history) {
         Opened::Good(head) => Some(head.size.0),
         _ => None,
     });
     merger.finish(durable, newest.map(|anchor| (anchor.head.size.0, anchor.source)), behind)?;
+    let vouched = newest.zip(newest_note.as_ref()).map(|(newest, note)| (newest.head.size, note));
+    let anchors = &merger.setup.anchors;
+    let standing = anchors.trust.standing(&anchors.history, vouched);
     let end = End {
         held,
         size: merger.expected,
@@ -258,6 +308,14 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Veri
         time: merger.last_time.take(),
         seen: merger.entries_seen,
     };
+    let absent = merger.keyed.ever_absent;
+    for Unexplained { what, detail, .. } in &unexplained {
+        report.add(match absent {
+            true => anchors::unexplained(what, detail),
+            false => finding(Kind::CheckpointSignature, None, format!("{what}: {detail}")),
+        });
+    }
+    judge_standing(standing, request, &history, &mut report)?;
     conclude(store, request, &mut report, &end, head.as_ref(), newest, log_id)?;
     report.order();
     report.seconds = begun.elapsed().as_secs_f64();
@@ -275,32 +333,181 @@ struct End {
     seen: u64,
 }
 
-fn load_head(request: &Request<'_>, origin: &str) -> Result<Option<(HeadRecord, TreeHead)>, VerifyError> {
-    let Some(heads) = request.heads else { return Ok(None) };
-    let Some(record) = heads.load(origin)? else {
-        if request.head_required {
-            return Err(VerifyError::HeadMissing { origin: origin.to_owned(), place: heads.place(origin) });
-        }
-        return Ok(None);
-    };
-    match open(record.checkpoint.as_bytes(), &request.key) {
-        Opened::Good(head) => Ok(Some((record, head))),
-        Opened::OtherKey(detail) | Opened::Bad(detail) => {
-            let detail = format!("the head record `{}`: {detail}", heads.place(origin));
+/// A public key that the log does not know is an error, and no verdict. One whose followers nobody can show leaves the log unverifiable.
+fn judge_standing(
+    standing: Standing,
+    request: &Request<'_>,
+    history: &KeyHistory,
+    report: &mut Report,
+) -> Result<(), VerifyError> {
+    let given = request.keys.first().map(ToString::to_string).unwrap_or_default();
+    match standing {
+        Standing::Vouched => Ok(()),
+        Standing::Strange => Err(strange(request, history)),
+        // What is tampered with may just as well be what said the key.
+        Standing::NotYet(_) if report.status == Verdict::Tampered => Ok(()),
+        Standing::NotYet(first) => {
+            let detail = format!(
+                "`{given}` is in force from entry {first} on, and no checkpoint covers that yet: verify with an earlier key"
+            );
             Err(VerifyError::WrongKey { detail })
+        }
+        Standing::Lost => {
+            let detail = format!(
+                "`{given}` was replaced, and no kept checkpoint that it signed leads to the keys that sign now: verify with a later key"
+            );
+            report.add(finding(Kind::KeyMissing, None, detail));
+            Ok(())
         }
     }
 }
 
-/// What entry 0 says, where it can be read at all.
-struct Zero {
-    log_id: LogId,
-    key_id: String,
+fn strange(request: &Request<'_>, history: &KeyHistory) -> VerifyError {
+    let given = request.keys.first().map(ToString::to_string).unwrap_or_default();
+    let detail = format!("`{given}` is none of the keys of this log: {}", keys_of(history).join(", "));
+    VerifyError::WrongKey { detail }
+}
+
+/// A log that does not know the trusted keys is of somebody else, unless one of them signed its newest checkpoint: then what it says of its keys was changed.
+fn trusted_history(
+    request: &Request<'_>,
+    history: KeyHistory,
+    names: &[String],
+    notes: &[&[u8]],
+) -> Result<KeyHistory, VerifyError> {
+    if history.reign_of_any(&request.keys).is_some() {
+        return Ok(history);
+    }
+    let key = signer_of(request, notes).and_then(|key| KeyHistory::of_one_key(key, &common_key(names)));
+    key.ok_or_else(|| strange(request, &history))
+}
+
+/// Whether one of the newest checkpoints or of the kept ones names a trusted key, rightly signed or not.
+fn names_trusted(store: &dyn Reader, request: &Request<'_>, notes: &[&[u8]]) -> Result<bool, VerifyError> {
+    let names = |note: &[u8]| {
+        let lines = Note::parse(note).map(|note| note.signatures().to_vec()).unwrap_or_default();
+        lines.iter().any(|line| request.keys.iter().any(|key| line.key_id() == key.id()))
+    };
+    if notes.iter().any(|note| names(note)) {
+        return Ok(true);
+    }
+    for number in 1..=store.newest_kept()?.unwrap_or(0) {
+        if kept(store, number)?.is_some_and(|note| names(&note)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The trusted key that signed one of these notes.
+fn signer_of<'a>(request: &'a Request<'_>, notes: &[&[u8]]) -> Option<&'a VerifyingKey> {
+    let notes: Vec<Note> = notes.iter().filter_map(|note| Note::parse(note).ok()).collect();
+    request.keys.iter().find(|key| notes.iter().any(|note| note.verify(key).is_ok()))
+}
+
+/// What is trusted. An earlier verification that this one goes on from has followed the keys to where it ended.
+fn trust(request: &Request<'_>, history: &KeyHistory) -> Trust {
+    let mut keys = request.keys.clone();
+    if let Some(from) = &request.from
+        && history.reign_of_any(&keys).is_some()
+        && let Some(set) = history.set_for(TreeSize(from.size))
+    {
+        keys.extend(set.keys().iter().cloned());
+    }
+    Trust::new(&keys, history)
+}
+
+/// All keys of a log, as the report names them.
+fn keys_of(history: &KeyHistory) -> Vec<String> {
+    let mut keys: Vec<String> = history.sets().iter().flat_map(|set| set.set.keys()).map(ToString::to_string).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    keys.retain(|key| seen.insert(key.clone()));
+    keys.extend(history.entry_keys().iter().map(|key| key.id.clone()));
+    keys
+}
+
+/// The history that begins with entry 0; where that cannot be read, with the key that signed the newest checkpoint, if it is a trusted one.
+fn first_history(
+    store: &dyn Reader,
+    request: &Request<'_>,
+    zero: Option<&LogCreated>,
+    names: &[String],
+    notes: &[&[u8]],
+) -> Result<KeyHistory, VerifyError> {
+    if let Some(history) =
+        zero.and_then(|zero| KeyHistory::of_created(zero).ok()).filter(|h| h.origin() == request.origin())
+    {
+        return Ok(history);
+    }
+    // Without entry 0 its checkpoints say whose log it is: where all of them name other keys, it is somebody else's.
+    if !notes.is_empty() && !names_trusted(store, request, notes)? {
+        let given = request.keys.first().map(ToString::to_string).unwrap_or_default();
+        let detail = format!("`{given}` signed none of the newest checkpoints, and entry 0 does not name it");
+        return Err(VerifyError::WrongKey { detail });
+    }
+    let key = signer_of(request, notes).or(request.keys.first());
+    let history = key.and_then(|key| KeyHistory::of_one_key(key, &common_key(names)));
+    history.ok_or_else(|| {
+        VerifyError::Input(
+            "entry 0 cannot be read, and the public key that was given is no Ed25519 key: give the log's Ed25519 key"
+                .to_owned(),
+        )
+    })
+}
+
+/// The note of an own anchor.
+fn note_of(
+    store: &dyn Reader,
+    anchor: Anchor,
+    head: Option<&(HeadRecord, TreeHead)>,
+    published: Option<&[u8]>,
+) -> Option<Note> {
+    let bytes = match anchor.source {
+        Source::HeadStore => head.map(|(record, _)| record.checkpoint.clone().into_bytes()),
+        Source::Published => published.map(<[u8]>::to_vec),
+        Source::NewestKept(number) | Source::Kept(number) => store.kept(number).ok().flatten(),
+        Source::Given => None,
+    };
+    Note::parse(&bytes?).ok()
+}
+
+fn load_head(request: &Request<'_>, origin: &str) -> Result<Option<HeadRecord>, VerifyError> {
+    let Some(heads) = request.heads else { return Ok(None) };
+    let record = heads.load(origin)?;
+    if record.is_none() && request.head_required {
+        return Err(VerifyError::HeadMissing { origin: origin.to_owned(), place: heads.place(origin) });
+    }
+    Ok(record)
+}
+
+fn head_of(
+    request: &Request<'_>,
+    record: HeadRecord,
+    history: &KeyHistory,
+    unexplained: &mut Vec<Unexplained>,
+) -> Result<Option<(HeadRecord, TreeHead)>, VerifyError> {
+    match open(record.checkpoint.as_bytes(), history) {
+        Opened::Good(head) => Ok(Some((record, head))),
+        // An auditor's: it was verified when it was stored, by keys that the log said then.
+        Opened::OtherKey(detail) if !request.head_required => {
+            unexplained.push(Unexplained::of(
+                "the newest head that was verified before",
+                detail,
+                record.checkpoint.as_bytes(),
+            ));
+            Ok(None)
+        }
+        Opened::OtherKey(detail) | Opened::Bad(detail) => {
+            let origin = request.origin();
+            let place = request.heads.map(|heads| heads.place(&origin)).unwrap_or_default();
+            Err(VerifyError::WrongKey { detail: format!("the head record `{place}`: {detail}") })
+        }
+    }
 }
 
 /// What the first run says of the log: entry 0's content, and the entry keys that it and the first two lines name. Nothing
 /// derived is asked.
-fn first_words(store: &dyn Reader) -> Result<(Option<Zero>, Vec<String>), VerifyError> {
+fn first_words(store: &dyn Reader) -> Result<(Option<LogCreated>, Vec<String>), VerifyError> {
     let mut bytes = Vec::new();
     if let Some(run) = store.runs()?.first() {
         let first = store.pieces(run).map(|pieces| pieces.into_iter().next());
@@ -314,10 +521,13 @@ fn first_words(store: &dyn Reader) -> Result<(Option<Zero>, Vec<String>), Verify
     let lines: Vec<Line<'_>> = bytes.split(|b| *b == b'\n').take(2).filter_map(|line| Line::parse(line).ok()).collect();
     let zero = lines.first().filter(|line| line.entry.index.0 == 0).and_then(|line| {
         let Ok(Control::LogCreated(created)) = Control::parse(line.entry.body) else { return None };
-        Some(Zero { log_id: LogId::from_hex(&created.log_id)?, key_id: created.entry_key.id })
+        Some(created)
     });
-    let names: Vec<String> =
-        zero.iter().map(|zero| zero.key_id.clone()).chain(lines.iter().map(|line| line.entry.key.to_owned())).collect();
+    let names: Vec<String> = zero
+        .iter()
+        .map(|zero| zero.entry_key.id.clone())
+        .chain(lines.iter().map(|line| line.entry.key.to_owned()))
+        .collect();
     Ok((zero, names))
 }
 
@@ -328,9 +538,10 @@ fn common_key(names: &[String]) -> String {
 }
 
 /// Says so where the log names other entry keys only than the ring holds.
-fn foreign_ring(names: &[String], ring: &KeyRing) -> Option<String> {
+fn foreign_ring(names: &[String], history: &KeyHistory, ring: &KeyRing) -> Option<String> {
     let held = ring.entry_key_id();
-    let wanted = names.first().filter(|_| !names.contains(&held))?;
+    let mut known = names.iter().map(String::as_str).chain(history.entry_keys().iter().map(|key| key.id.as_str()));
+    let wanted = names.first().filter(|_| !known.any(|id| ring.entry(id).is_some()))?;
     Some(format!("the log is signed with entry key `{wanted}`, the ring holds `{held}`"))
 }
 
@@ -341,13 +552,34 @@ fn with_foreign_ring(store: &dyn Reader, request: &Request<'_>, detail: String) 
     if report.status == Verdict::Tampered { Ok(report) } else { Err(VerifyError::WrongKey { detail }) }
 }
 
+/// A checkpoint of the log's by keys that are not known.
+struct Unexplained {
+    what: &'static str,
+    detail: String,
+    /// The size that it says. It vouches for nothing; what stands elsewhere than expected is looked for in the stored tree up to there.
+    size: u64,
+}
+
+impl Unexplained {
+    fn of(what: &'static str, detail: String, note: &[u8]) -> Self {
+        Self { what, detail, size: anchors::said_size(note).map_or(0, |size| size.0) }
+    }
+}
+
+/// The log's own newest checkpoints.
+struct Own<'a> {
+    head: Option<&'a (HeadRecord, TreeHead)>,
+    published: Option<&'a [u8]>,
+    held: bool,
+}
+
 /// The heads that the tree must meet, besides the kept ones.
 fn known_heads(
     store: &dyn Reader,
     request: &Request<'_>,
-    head: Option<&(HeadRecord, TreeHead)>,
-    published: Option<&[u8]>,
-    held: bool,
+    history: &KeyHistory,
+    &Own { head, published, held }: &Own<'_>,
+    unexplained: &mut Vec<Unexplained>,
     report: &mut Report,
 ) -> Result<Vec<Anchor>, VerifyError> {
     let mut fixed = Vec::new();
@@ -356,21 +588,21 @@ fn known_heads(
     }
     // Who has no head of the writer's has the newest kept checkpoint: `checkpoint` alone could be an old one put back.
     let mut newest_kept = None;
-    if !request.head_required
-        && let Some(number) = store.newest_kept()?
-        && let Some(note) = kept(store, number)?
-        && let Opened::Good(tree) = open(&note, &request.key)
-    {
-        newest_kept = Some(number);
-        fixed.push(Anchor { head: tree, source: Source::NewestKept(number) });
+    if !request.head_required {
+        let explained = newest_explained(store, history)?;
+        newest_kept = explained.map(|(number, _)| number);
+        fixed.extend(explained.map(|(number, head)| Anchor { head, source: Source::NewestKept(number) }));
     }
-    match published.map(|note| open(note, &request.key)) {
+    match published.map(|note| open(note, history)) {
         Some(Opened::Good(tree)) => {
             compare_heads(head.map(|(_, tree)| tree), &tree, held, request.head_required, report);
             fixed.push(Anchor { head: tree, source: Source::Published });
         }
-        Some(Opened::OtherKey(detail)) if head.is_none() => return Err(VerifyError::WrongKey { detail }),
-        Some(Opened::OtherKey(detail) | Opened::Bad(detail)) => {
+        // By a key of the log's that is not known, or by a stranger: what is absent decides.
+        Some(Opened::OtherKey(detail)) => {
+            unexplained.push(Unexplained::of("the published checkpoint", detail, published.unwrap_or_default()));
+        }
+        Some(Opened::Bad(detail)) => {
             report.add(finding(Kind::CheckpointSignature, None, format!("the published checkpoint: {detail}")));
         }
         None if head.is_some() => {
@@ -386,7 +618,7 @@ fn known_heads(
         }
     }
     if let Some(note) = &request.checkpoint {
-        match open(note, &request.key) {
+        match open(note, history) {
             Opened::Good(tree) => fixed.push(Anchor { head: tree, source: Source::Given }),
             Opened::OtherKey(detail) => {
                 return Err(VerifyError::WrongKey { detail: format!("the checkpoint that was given: {detail}") });
@@ -397,6 +629,19 @@ fn known_heads(
         }
     }
     Ok(fixed)
+}
+
+/// The newest kept checkpoint, of those that are by keys which the history knows.
+fn newest_explained(store: &dyn Reader, history: &KeyHistory) -> Result<Option<(u64, TreeHead)>, StoreError> {
+    for number in (1..=store.newest_kept()?.unwrap_or(0)).rev() {
+        let Some(note) = kept(store, number)? else { return Ok(None) };
+        match open(&note, history) {
+            Opened::Good(head) => return Ok(Some((number, head))),
+            Opened::OtherKey(_) => {}
+            Opened::Bad(_) => return Ok(None),
+        }
+    }
+    Ok(None)
 }
 
 fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, writers: bool, report: &mut Report) {
@@ -430,9 +675,11 @@ fn kept(store: &dyn Reader, number: u64) -> Result<Option<Vec<u8>>, StoreError> 
 fn receipts(
     request: &Request<'_>,
     origin: &str,
-    key: Option<&EntryKey>,
+    history: &KeyHistory,
+    secrets: &Secrets<'_>,
 ) -> Result<BTreeMap<u64, Vec<entry::Receipt>>, VerifyError> {
     let mut by_index: BTreeMap<u64, Vec<entry::Receipt>> = BTreeMap::new();
+    let keys = secrets.in_force(history);
     for receipt in &request.receipts {
         if receipt.origin != origin {
             let text = format!("a receipt is of log `{}`, not of `{origin}`", receipt.origin);
@@ -440,7 +687,10 @@ fn receipts(
         }
         let leaf = Hash::from_hex(receipt.leaf_hash.as_bytes());
         let mac = hex::decode::<32>(receipt.mac.as_bytes());
-        let signed = leaf.zip(mac).map(|(leaf, mac)| key.is_none_or(|key| key.verify(&leaf, &mac)));
+        // A key that the log never had signed nothing in it; one whose secret is not here cannot be checked.
+        let of_log = history.entry_key(&receipt.key).is_some() || secrets.ring.is_none();
+        let key = keys.key(&receipt.key);
+        let signed = leaf.zip(mac).map(|(leaf, mac)| of_log && key.is_none_or(|key| key.verify(&leaf, &mac)));
         if signed != Some(true) {
             let text = format!(
                 "the receipt for entry {} (`{}`) is not signed by this log: it says nothing about it",
@@ -453,6 +703,12 @@ fn receipts(
     Ok(by_index)
 }
 
+fn unusable() -> VerifyError {
+    VerifyError::Input(
+        "the record of the last verification cannot be used: verify from the beginning, without --from-last".to_owned(),
+    )
+}
+
 fn resume(request: &Request<'_>, log_id: LogId) -> Result<(Frontier, Hash), VerifyError> {
     let Some(from) = &request.from else { return Ok((Frontier::new(), leaf_hash(b""))) };
     if request.checkpoint.is_some() || !request.receipts.is_empty() {
@@ -460,12 +716,6 @@ fn resume(request: &Request<'_>, log_id: LogId) -> Result<(Frontier, Hash), Veri
             "a checkpoint or receipts can only be compared with the whole log: verify without --from-last".to_owned();
         return Err(VerifyError::Input(text));
     }
-    let unusable = || {
-        VerifyError::Input(
-            "the record of the last verification cannot be used: verify from the beginning, without --from-last"
-                .to_owned(),
-        )
-    };
     if from.log_id != log_id.to_string() {
         return Err(unusable());
     }
@@ -700,6 +950,16 @@ fn conclude(
             report.add(finding(Kind::Derived, None, detail));
         }
     }
+    if let (Some(said), Some(history)) = (store.end().ok().flatten(), &report.history) {
+        let newest = history.newest();
+        if said.keys < newest || (said.keys > newest && said.size.0 <= end.size) {
+            let detail = format!(
+                "the record of the log's end says that entry {} is the newest about its keys, entry {newest} is",
+                said.keys
+            );
+            report.add(finding(Kind::Derived, None, detail));
+        }
+    }
     let tree = newest.map_or(TreeHead { size: TreeSize(0), root: empty_root() }, |anchor| anchor.head);
     report.tree_size = tree.size.0;
     report.root = tree.root.to_hex();
@@ -716,9 +976,17 @@ fn conclude(
             frontier: met.frontier.hashes().iter().map(Hash::to_hex).collect(),
             last_leaf: met.last_leaf.to_hex(),
             kept: met.kept,
+            keys: report.history.as_ref().and_then(|history| keys_until(history, met.frontier.size())),
         });
     }
     Ok(())
+}
+
+/// What the entries below a size say of the keys.
+fn keys_until(history: &KeyHistory, size: TreeSize) -> Option<(u64, KeysRecord)> {
+    let past = history.until(size);
+    let newest = past.newest().0;
+    (newest > 0).then(|| (newest, past.record(String::new())))
 }
 
 fn head_age(head: Option<&(HeadRecord, TreeHead)>, last: Option<&str>, now: Micros) -> Option<u64> {

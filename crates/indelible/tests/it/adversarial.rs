@@ -214,7 +214,7 @@ fn a09_a_wrong_verification_key_is_always_an_error() {
         }
         for (heads, ring) in [(true, true), (false, true), (false, false)] {
             let outcome = world.try_verify(&world.log_path(), |request| {
-                request.key = wrong.clone();
+                request.keys = vec![wrong.clone()];
                 if !heads {
                     request.heads = None;
                 }
@@ -226,7 +226,7 @@ fn a09_a_wrong_verification_key_is_always_an_error() {
         }
     }
     let outcome = world.try_verify(&world.log_path(), |request| {
-        request.key = renamed;
+        request.keys = vec![renamed];
         request.heads = None;
     });
     assert!(outcome.is_err(), "{outcome:?}");

@@ -14,7 +14,7 @@ fn a_log_is_made_read_and_verified_without_naming_another_crate() {
     let log = Log::create_in(&*place, "example.com/test", &keys, options.clone()).unwrap();
     let receipt = log.append_json(br#"{"action":"a.b","actor":{"id":"m","type":"user"}}"#).unwrap();
     assert_eq!(receipt.index, LeafIndex(1));
-    let key: VerifyingKey = log.public_key().clone();
+    let key: VerifyingKey = log.public_key().unwrap();
     let head: indelible::HeadRecord = log.keep_checkpoint().unwrap();
     let now: Micros = head.signed_at;
     log.close().unwrap();

@@ -310,7 +310,7 @@ fn a_ring_of_another_log_is_an_error_and_no_tampering() {
     let key = other.checkpoint_signer(ORIGIN).unwrap().verifying_key().clone();
     let all_wrong = world.try_verify(&world.log_path(), |request| {
         request.ring = Some(&other);
-        request.key = key;
+        request.keys = vec![key];
         request.heads = None;
     });
     assert!(matches!(all_wrong, Err(VerifyError::WrongKey { .. })), "{all_wrong:?}");

@@ -169,7 +169,7 @@ fn exported(store: &dyn Reader, from: u64, to: u64, note: &str) -> Vec<u8> {
         export_line(chunk.lines().next().unwrap(), index, &mut text).unwrap();
     }
     let size = note.lines().nth(1).unwrap().parse().unwrap();
-    text.extend(export_end(store, from, to, TreeSize(size), note).unwrap());
+    text.extend(export_end(store, (from, to), TreeSize(size), note, &[]).unwrap());
     text
 }
 

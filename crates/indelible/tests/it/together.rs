@@ -70,7 +70,8 @@ impl Base {
     fn verify(&self, number: usize, receipts: &[Receipt]) -> Report {
         let driver = PostgresDriver::new(self.open("writer", "audit"), Some(origin(number)));
         let request = Request {
-            key: self.world.keys.checkpoint_signer(&origin(number)).unwrap().verifying_key().clone(),
+            keys: vec![self.world.keys.checkpoint_signer(&origin(number)).unwrap().verifying_key().clone()],
+            all_macs: false,
             ring: Some(&self.world.keys),
             heads: Some(self.world.heads()),
             head_required: true,

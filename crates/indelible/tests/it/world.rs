@@ -48,6 +48,32 @@ impl World {
         Self { dir, keys, heads }
     }
 
+    /// A world whose keys are made so.
+    pub(crate) fn with_ring(new: &indelible_keys::NewRing) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = KeyRing::create_with(&dir.path().join("keys"), SystemClock::default().now(), new).unwrap();
+        let heads = FileHeads::new(OsDisk::shared(), &keys.heads_dir());
+        Self { dir, keys, heads }
+    }
+
+    /// The ring as its file says now. It lives as long as the tests.
+    pub(crate) fn ring(&self) -> &'static KeyRing {
+        Box::leak(Box::new(KeyRing::load(self.keys.dir()).unwrap()))
+    }
+
+    /// Opens the log with the ring of now.
+    pub(crate) fn reopen(&self) -> Log {
+        Log::open(&self.log_path(), self.ring(), options()).unwrap()
+    }
+
+    /// Asks an open log something, and closes it.
+    pub(crate) fn reopen_and<T>(&self, ask: impl FnOnce(&Log) -> T) -> T {
+        let log = self.reopen();
+        let answer = ask(&log);
+        log.close().unwrap();
+        answer
+    }
+
     pub(crate) fn log_path(&self) -> PathBuf {
         self.dir.path().join("log")
     }
@@ -89,11 +115,10 @@ impl World {
         edit: impl FnOnce(&mut Request<'a>),
     ) -> Result<Report, VerifyError> {
         let mut request = Request {
-            ring: Some(&self.keys),
             heads: Some(&self.heads),
             head_required: true,
             threads: 2,
-            ..Request::new(self.public_key(), SystemClock::default().now())
+            ..Request::of_ring(self.ring(), ORIGIN, SystemClock::default().now()).unwrap()
         };
         edit(&mut request);
         let reader = indelible_store_file::driver::reader_of_entry_zero(&OsDisk::shared(), path)?;

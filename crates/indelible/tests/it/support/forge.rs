@@ -43,6 +43,43 @@ impl World {
         self.keys.entry_key(self.log_id(), ORIGIN, 1)
     }
 
+    /// Appends a control record that is signed with the entry key in force, as its thief would.
+    pub(crate) fn append_forged(&self, control: &indelible_core::control::Control) {
+        let lines = self.lines();
+        let ring = self.ring();
+        let id = parsed(lines.last().unwrap()).entry.key.to_owned();
+        let epochs = lines.iter().map(|line| parsed(line).entry.key.to_owned());
+        let mut ids: Vec<String> = epochs.collect();
+        ids.dedup();
+        let key = ring.entry(&id).unwrap().key(self.log_id(), ORIGIN, ids.len() as u64);
+        let forged = appended(&lines, &key, BodyKind::Control, &control.canonical().unwrap());
+        self.put_lines(&[lines, vec![forged]].concat());
+    }
+
+    /// Takes a key out of the ring, as if somebody had lost it.
+    pub(crate) fn forget_key(&self, id: &str) {
+        let path = self.keys.dir().join("ring.json");
+        let mut ring: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        ring["keys"].as_array_mut().unwrap().retain(|key| key["id"] != id);
+        std::fs::write(&path, serde_json::to_vec(&ring).unwrap()).unwrap();
+    }
+
+    /// Flips a bit in every attachment.
+    pub(crate) fn edit_attachments(&self) {
+        let mut folders = vec![self.log_path().join("attachments")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                if entry.file_type().unwrap().is_dir() {
+                    folders.push(entry.path());
+                    continue;
+                }
+                let mut bytes = std::fs::read(entry.path()).unwrap();
+                bytes[0] ^= 1;
+                overwrite(&entry.path(), &bytes);
+            }
+        }
+    }
+
     /// Writes `tree/0` as the lines have it now.
     pub(crate) fn rewrite_leaves(&self) {
         let leaves: Vec<u8> = self.lines().iter().flat_map(|line| leaf_of(line).0).collect();

@@ -1,0 +1,211 @@
+//! `keys generate`, `keys rotate`, `keys activate`, `keys retire`, `keys destroy`, `keys policy`: changes of the ring.
+//!
+//! Nothing here opens a log. What is active in the ring becomes the log's by a record in the log: when it is next opened for writing, or while it is open.
+
+use indelible_keys::{
+    Changed, CheckpointPeriod, Cryptoperiods, KeyAlgorithm, KeyRing, MasterSource, NewRing, Purpose, State,
+};
+use serde_json::{Value, json};
+
+use super::{
+    in_log::taken_up,
+    list::{described, table},
+};
+use crate::{
+    cli::{GenerateArgs, PeriodArgs, PolicyArgs, RotateArgs},
+    failure::Failure,
+    output, passphrase,
+    places::{Places, now},
+};
+
+/// What becomes of a change of active keys.
+const TAKEN_UP: &str =
+    "Logs take the new keys up when they are next opened for writing; a process that has one open does so by itself.";
+
+/// Makes a ring, or a key in one.
+pub(crate) fn generate(places: &Places, json: bool, args: &GenerateArgs) -> Result<(), Failure> {
+    let Some(purpose) = args.purpose.map(Purpose::from) else { return new_ring(places, json, args) };
+    let algorithm = algorithm(purpose, args.algorithm.as_deref())?;
+    let periods = periods(purpose, args.period)?;
+    let ring = places.ring()?;
+    let mut changed = match (args.rsa_bits, algorithm) {
+        (Some(bits), KeyAlgorithm::Checkpoint(algorithm)) => ring.generate_rsa(algorithm, bits, &periods, now())?,
+        (Some(_), _) => return Err(Failure::Usage(format!("--rsa-bits is for RSA keys; `{algorithm}` is none"))),
+        (None, _) => ring.generate(purpose, algorithm, &periods, now())?,
+    };
+    if let Some(made) = changed.keys.first().filter(|_| args.activate) {
+        changed = changed.ring.activate(&made.id.clone(), now())?;
+    }
+    tell(&changed, json)
+}
+
+fn new_ring(places: &Places, json: bool, args: &GenerateArgs) -> Result<(), Failure> {
+    if args.period.days.is_some() {
+        return Err(Failure::Usage(
+            "--days is for one purpose: give --purpose too, or set it by `keys policy`".to_owned(),
+        ));
+    }
+    let keys = places.keys()?;
+    let source = places.master();
+    let master = match args.passphrase {
+        true => Some(MasterSource::Passphrase(new_passphrase()?)),
+        false => source.is_given().then_some(source),
+    };
+    let new = NewRing {
+        entry_algorithm: args.entry_algorithm,
+        checkpoint: args.checkpoint.clone(),
+        rsa_bits: args.rsa_bits,
+        require: args.require,
+        master,
+        cryptoperiods: Cryptoperiods::default(),
+    };
+    let ring = KeyRing::create_with(&keys, now(), &new)?;
+    let made: Vec<_> = ring.keys().cloned().collect();
+    if json {
+        return output::json(&json!({
+            "directory": ring.dir().display().to_string(),
+            "keys": made.iter().map(described).collect::<Vec<_>>(),
+        }));
+    }
+    let wrapped = match ring.master_kind() {
+        Some(kind) => format!("wrapped under a master key ({})", kind.name()),
+        None => "not wrapped: whoever reads the file has the keys".to_owned(),
+    };
+    output::text(&format!(
+        "{}\n\nmade in {}, {wrapped}. Keep a copy, and never beside a log.",
+        table(&made),
+        ring.dir().display()
+    ))
+}
+
+/// The passphrase of a ring that is to be wrapped.
+pub(super) fn new_passphrase() -> Result<std::sync::Arc<zeroize::Zeroizing<String>>, Failure> {
+    match std::env::var("INDELIBLE_NEW_PASSPHRASE") {
+        Ok(text) if !text.is_empty() => Ok(std::sync::Arc::new(zeroize::Zeroizing::new(text))),
+        _ => passphrase::ask_twice("new passphrase of the key ring: "),
+    }
+}
+
+/// Puts new keys in the place of active ones. A log that is named takes them up at once.
+pub(crate) fn rotate(places: &Places, json: bool, args: &RotateArgs) -> Result<(), Failure> {
+    let ring = places.ring()?;
+    let named: Vec<Purpose> = args.purpose.iter().copied().map(Purpose::from).collect();
+    if args.due {
+        let purposes = if named.is_empty() { Purpose::ALL.to_vec() } else { named };
+        return tell_with_log(places, &ring.rotate_due(&purposes, now())?, json);
+    }
+    let purposes = if named.is_empty() { vec![Purpose::EntrySigning] } else { named };
+    tell_with_log(places, &ring.rotate_each(&purposes, now())?, json)
+}
+
+/// Makes a key active.
+pub(crate) fn activate(places: &Places, json: bool, id: &str) -> Result<(), Failure> {
+    tell_with_log(places, &places.ring()?.activate(id, now())?, json)
+}
+
+/// Ends the use of a key.
+pub(crate) fn retire(places: &Places, json: bool, id: &str) -> Result<(), Failure> {
+    tell_with_log(places, &places.ring()?.retire(id, now())?, json)
+}
+
+/// Wipes a secret.
+pub(crate) fn destroy(places: &Places, json: bool, id: &str, yes: bool) -> Result<(), Failure> {
+    let ring = places.ring()?;
+    if !yes {
+        let what = format!(
+            "what `{id}` signed cannot be checked with it once its secret is gone: give --yes if that is meant"
+        );
+        return Err(Failure::Usage(what));
+    }
+    tell(&ring.destroy(id, now())?, json)
+}
+
+/// Changes the policy.
+pub(crate) fn policy(places: &Places, json: bool, args: &PolicyArgs) -> Result<(), Failure> {
+    let periods = match (args.purpose.map(Purpose::from), args.period.days) {
+        (Some(purpose), _) => Some((purpose, periods(purpose, args.period)?)),
+        (None, Some(_)) => return Err(Failure::Usage("--days is for one purpose: give --purpose too".to_owned())),
+        (None, None) if args.require.is_none() => {
+            return Err(Failure::Usage("nothing is to change: give --purpose with --days, or --require".to_owned()));
+        }
+        (None, None) => None,
+    };
+    let mut changed = Changed { ring: places.ring()?, keys: Vec::new() };
+    if let Some(require) = args.require {
+        changed = changed.ring.set_require(require)?;
+    }
+    if let Some((purpose, periods)) = periods {
+        changed = changed.ring.set_cryptoperiod(purpose, &periods)?;
+    }
+    if json {
+        return output::json(&json!({ "keys": keys(&changed), "require": changed.ring.require().to_string() }));
+    }
+    let all: Vec<_> = changed.ring.keys().cloned().collect();
+    output::text(&format!("{}\n\ncheckpoint keys that have to sign: {}", table(&all), changed.ring.require()))
+}
+
+/// The algorithm of a name, or the usual one.
+pub(super) fn algorithm(purpose: Purpose, name: Option<&str>) -> Result<KeyAlgorithm, Failure> {
+    let known = purpose.algorithms();
+    let found = match name {
+        Some(name) => KeyAlgorithm::parse(purpose, name),
+        None => known.first().copied(),
+    };
+    found.ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|algorithm| algorithm.name()).collect();
+        Failure::Usage(format!(
+            "`{}` serves not for {purpose}: that takes {}",
+            name.unwrap_or_default(),
+            names.join(", ")
+        ))
+    })
+}
+
+/// How long the keys of a purpose should be active.
+pub(super) fn periods(purpose: Purpose, args: PeriodArgs) -> Result<Cryptoperiods, Failure> {
+    let mut periods = Cryptoperiods::default();
+    let Some(days) = args.days else { return Ok(periods) };
+    match purpose {
+        Purpose::EntrySigning => periods.entry_signing_days = days,
+        Purpose::CheckpointSigning if args.any_time => periods.checkpoint_signing = CheckpointPeriod::told(days),
+        Purpose::CheckpointSigning => {
+            let usual = CheckpointPeriod::new(days);
+            periods.checkpoint_signing = usual.map_err(|error| Failure::Usage(format!("{error}, with --any-time")))?;
+        }
+        Purpose::DataEncryption => periods.data_encryption_days = days,
+        Purpose::BlindIndex => periods.blind_index_days = days,
+        Purpose::Backup => periods.backup_days = days,
+    }
+    Ok(periods)
+}
+
+fn keys(changed: &Changed) -> Vec<Value> {
+    changed.keys.iter().map(described).collect()
+}
+
+/// Says which keys are new or changed, and has the log that is named take them up.
+fn tell_with_log(places: &Places, changed: &Changed, json: bool) -> Result<(), Failure> {
+    let has_log = places.log().is_ok() && places.driver()?.exists()?;
+    if !has_log || changed.keys.is_empty() {
+        return tell(changed, json);
+    }
+    let said = taken_up(places)?;
+    if json {
+        return output::json(&json!({ "keys": keys(changed), "log": said }));
+    }
+    output::text(&format!("{}\n\n{said}", table(&changed.keys)))
+}
+
+/// Says which keys are new or changed.
+pub(super) fn tell(changed: &Changed, json: bool) -> Result<(), Failure> {
+    if json {
+        return output::json(&json!({ "keys": keys(changed) }));
+    }
+    if changed.keys.is_empty() {
+        return output::text("nothing to do: nothing was changed");
+    }
+    let signs = |purpose| matches!(purpose, Purpose::EntrySigning | Purpose::CheckpointSigning);
+    let taken_up = changed.keys.iter().any(|key| signs(key.purpose) && key.state == State::Active);
+    let note = if taken_up { format!("\n\n{TAKEN_UP}") } else { String::new() };
+    output::text(&format!("{}{note}", table(&changed.keys)))
+}

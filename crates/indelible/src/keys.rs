@@ -1,0 +1,459 @@
+//! The keys of an open log: what its history says, the secrets that the ring has, and what is signed with next.
+//!
+//! The history decides which key is right at an index; the ring only has secrets ([`indelible_core::history`]). Three hold a history of their own, because
+//! they stand at different places of the log: the sequencer behind its last entry, the publisher behind what it read back, and [`LogKeys`], the newest
+//! of all, for whoever compares a stored entry.
+//!
+//! INVARIANT(in-force): an entry is read back, recovered or continued only where it names the key that the history has in force at its index, and a
+//! `keys` record changes that history only with the authority of the checkpoint keys before it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use indelible_core::{
+    checkpoint::Checkpoint,
+    control::Control,
+    entry::{BodyKind, EntryRef, Line, MAX_EVENT_BYTES},
+    history::{Between, Change, HistoryError, KeyHistory, KeysRecord, SetEpoch, Withdrawn},
+    mac::{EntryKey, LogId},
+    note::{KeySet, Note, NoteSigner, VerifyingKey},
+    time::Micros,
+    tree::{Hash, LeafIndex, TreeSize},
+};
+use indelible_keys::{CheckpointSigner, KeyError, KeyRing, Purpose};
+use indelible_store::store::{Chunk, Reader, StoreError, parse_line};
+
+use crate::error::{LogError, chain};
+
+/// What signs and names the entries of a log, as of one entry key.
+pub(crate) struct Signing {
+    pub(crate) key_id: Arc<str>,
+    pub(crate) key: EntryKey,
+}
+
+/// The secrets of a log and the newest history that this process knows of it.
+pub(crate) struct LogKeys {
+    pub(crate) log_id: LogId,
+    pub(crate) origin: Arc<str>,
+    ring: RwLock<KeyRing>,
+    history: RwLock<Arc<KeyHistory>>,
+    /// Entry keys by id; `None` for one that the ring has no secret of any more.
+    derived: RwLock<HashMap<String, Option<EntryKey>>>,
+}
+
+impl LogKeys {
+    pub(crate) fn new(ring: KeyRing, log_id: LogId, history: KeyHistory) -> Self {
+        Self {
+            log_id,
+            origin: history.origin().into(),
+            ring: RwLock::new(ring),
+            history: RwLock::new(Arc::new(history)),
+            derived: RwLock::default(),
+        }
+    }
+
+    /// The newest history that this process knows.
+    pub(crate) fn history(&self) -> Arc<KeyHistory> {
+        Arc::clone(&read(&self.history))
+    }
+
+    /// A newer history is known. An older one changes nothing.
+    pub(crate) fn know(&self, history: &Arc<KeyHistory>) {
+        let mut known = self.history.write().unwrap_or_else(PoisonError::into_inner);
+        if history.newest() > known.newest() {
+            *known = Arc::clone(history);
+        }
+    }
+
+    /// The ring as it was last read.
+    pub(crate) fn ring(&self) -> KeyRing {
+        read(&self.ring).clone()
+    }
+
+    /// Reads the ring again where its file changed. Says whether it did.
+    pub(crate) fn refresh(&self) -> Result<bool, KeyError> {
+        let Some(newer) = self.ring().refreshed()? else { return Ok(false) };
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = newer;
+        self.derived.write().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(true)
+    }
+
+    /// Makes new keys in the ring for those that have been active for as long as they should be. Says whether there are any.
+    pub(crate) fn rotate_due(&self, now: Micros) -> Result<bool, KeyError> {
+        let ring = self.ring();
+        let purposes = [Purpose::EntrySigning, Purpose::CheckpointSigning];
+        if !ring.due(now).iter().any(|due| purposes.contains(&due.purpose)) {
+            return Ok(false);
+        }
+        let changed = ring.rotate_due(&purposes, now)?;
+        self.refresh()?;
+        Ok(!changed.keys.is_empty())
+    }
+
+    /// The entry key of that id, as the history has it. `None` where the ring says that its secret was destroyed.
+    pub(crate) fn entry_key(&self, history: &KeyHistory, id: &str) -> Result<Option<EntryKey>, LogError> {
+        if let Some(key) = read(&self.derived).get(id) {
+            return Ok(key.clone());
+        }
+        let epoch = history.entry_key(id).map_or(0, |key| key.epoch);
+        let derive = |ring: &KeyRing| ring.entry(id).map(|entry| entry.key(self.log_id, &self.origin, epoch));
+        let mut key = derive(&self.ring());
+        if key.is_none() && self.refresh()? {
+            key = derive(&self.ring());
+        }
+        let ring = self.ring();
+        if key.is_none() && !ring.keys().any(|known| known.id == id) {
+            return Err(KeyError::NotThisLog { wanted: id.to_owned(), held: ring.entry_key_id() }.into());
+        }
+        self.derived.write().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), key.clone());
+        Ok(key)
+    }
+
+    /// What signs entries under a history. An entry key whose secret is gone signs nothing.
+    pub(crate) fn signing(&self, history: &KeyHistory) -> Result<Arc<Signing>, LogError> {
+        let current = history.current_entry_key().map(|key| key.id.clone()).unwrap_or_default();
+        let key = self.entry_key(history, &current)?.ok_or_else(|| {
+            LogError::Refused(format!(
+                "the secret of entry key `{current}`, with which this log is signed, was destroyed: import it, or go on with `indelible log succeed`"
+            ))
+        })?;
+        Ok(Arc::new(Signing { key_id: key.id().into(), key }))
+    }
+
+    /// What signs the next entry where the secret of the history's own key is gone: the ring's active one, which a `keys` record has to introduce first.
+    pub(crate) fn next_signing(&self, history: &KeyHistory) -> Result<Arc<Signing>, LogError> {
+        let ring = self.ring();
+        let active = ring.active_entry()?;
+        let epoch = history.current_entry_key().map_or(1, |key| key.epoch + 1);
+        let key = active.key(self.log_id, &self.origin, epoch);
+        Ok(Arc::new(Signing { key_id: key.id().into(), key }))
+    }
+
+    /// What signs again: the key in force, under a label of its own.
+    pub(crate) fn resign_key(&self, history: &KeyHistory) -> Result<EntryKey, LogError> {
+        let missing = |id: &str| LogError::Refused(format!("the ring has no secret of entry key `{id}`"));
+        let current = history.current_entry_key().ok_or_else(|| missing(""))?;
+        let ring = self.ring();
+        let found = ring.entry(&current.id).ok_or_else(|| missing(&current.id))?;
+        Ok(found.resign_key(self.log_id, &self.origin, current.epoch))
+    }
+
+    /// The signers of the checkpoint keys in these sets, one for each key that the ring has, those of the last set first.
+    pub(crate) fn signers(&self, sets: &[SetEpoch]) -> Result<Vec<CheckpointSigner>, LogError> {
+        let mut wanted: Vec<VerifyingKey> = Vec::new();
+        for key in sets.iter().rev().flat_map(|set| set.set.keys()) {
+            if !wanted.contains(key) {
+                wanted.push(key.clone());
+            }
+        }
+        let found = self.ring().signers_for(&self.origin, &wanted)?;
+        if satisfies(sets, &found) || !self.refresh()? {
+            return Ok(found);
+        }
+        Ok(self.ring().signers_for(&self.origin, &wanted)?)
+    }
+
+    /// What the ring's active keys change in a history; `None` where they are those of the history.
+    fn change(
+        &self,
+        history: &KeyHistory,
+        reason: &str,
+        withdrawn: Vec<Withdrawn>,
+    ) -> Result<Option<Change>, LogError> {
+        let ring = self.ring();
+        let active = ring.active_entry()?;
+        let current = history.current_entry_key();
+        let entry_key = (current.map(|key| key.id.as_str()) != Some(active.id()))
+            .then(|| (active.algorithm(), active.id().to_owned(), active.version()));
+        if let Some((_, id, _)) = entry_key.as_ref().filter(|(_, id, _)| history.entry_key(id).is_some()) {
+            let text = format!(
+                "the ring's active entry key `{id}` was in use in this log before: a key does not come back; `indelible keys rotate` makes a new one"
+            );
+            return Err(LogError::Refused(text));
+        }
+        let set = active_set(&ring, &self.origin)?;
+        let set = (history.current_set() != Some(&set)).then_some(set);
+        let withdrawn: Vec<_> = withdrawn.into_iter().filter(|one| !known(history, one)).collect();
+        if entry_key.is_none() && set.is_none() && withdrawn.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Change { entry_key, set, withdrawn, reason: reason.to_owned() }))
+    }
+
+    /// Whether a record has something new to say.
+    pub(crate) fn differ(&self, history: &KeyHistory, withdrawn: &[Withdrawn]) -> Result<bool, LogError> {
+        Ok(self.change(history, "", withdrawn.to_vec())?.is_some())
+    }
+
+    /// The record for entry `index` that makes the ring's active keys those of the log, and the history that it makes. `None` where they are already.
+    pub(crate) fn next_record(
+        &self,
+        history: &KeyHistory,
+        index: LeafIndex,
+        reason: &str,
+        withdrawn: &[Withdrawn],
+    ) -> Result<Option<(Control, KeyHistory)>, LogError> {
+        let Some(change) = self.change(history, reason, withdrawn.to_vec())? else { return Ok(None) };
+        let record = history.changed(index, change)?;
+        self.authorised(history, record, index).map(Some)
+    }
+
+    /// Signs a `keys` record with the checkpoint keys in force before it, and checks that it will be read as it is meant.
+    fn authorised(
+        &self,
+        history: &KeyHistory,
+        record: KeysRecord,
+        index: LeafIndex,
+    ) -> Result<(Control, KeyHistory), LogError> {
+        let sets = history.sets_between(TreeSize(index.0), TreeSize(index.0));
+        let signers = self.signers(sets)?;
+        let signers: Vec<&dyn NoteSigner> = signers.iter().map(|signer| signer as &dyn NoteSigner).collect();
+        let control = Control::Keys(record).authorise_by(self.log_id, &self.origin, index, &signers)?;
+        let Control::Keys(record) = &control else { return Err(HistoryError::Full.into()) };
+        if control.canonical()?.len() > MAX_EVENT_BYTES {
+            return Err(HistoryError::Full.into());
+        }
+        let next = history.extended(record, index, self.log_id, Between::Nothing)?;
+        Ok((control, next))
+    }
+
+    /// A signer whose key may authorise a record at `index`.
+    pub(crate) fn authoriser(&self, history: &KeyHistory, index: LeafIndex) -> Result<CheckpointSigner, LogError> {
+        let sets = history.sets_between(TreeSize(index.0), TreeSize(index.0));
+        self.signers(sets)?.into_iter().next().ok_or_else(|| no_signer(&self.origin))
+    }
+
+    /// Follows the log from what `history` knows to the `keys` record at `index`, record by record as far as checkpoint keys changed.
+    pub(crate) fn follow_to(
+        &self,
+        history: &KeyHistory,
+        index: LeafIndex,
+        read: &mut dyn FnMut(LeafIndex) -> Result<Chunk, LogError>,
+    ) -> Result<KeyHistory, LogError> {
+        follow_to(history, index, self.log_id, read)
+    }
+}
+
+/// Follows a log from what `history` knows to the `keys` record at `index`. Each change of checkpoint keys between is read and verified by itself.
+pub(crate) fn follow_to(
+    history: &KeyHistory,
+    index: LeafIndex,
+    log_id: LogId,
+    read: &mut dyn FnMut(LeafIndex) -> Result<Chunk, LogError>,
+) -> Result<KeyHistory, LogError> {
+    if index <= history.newest() {
+        return Ok(history.clone());
+    }
+    let target = KeyHistory::of_record(&record_at(index, read)?, history.origin(), index)?;
+    let mut stops: Vec<u64> = target.sets().iter().map(|set| set.first).collect();
+    stops.retain(|first| *first > history.newest().0 && *first < index.0);
+    stops.push(index.0);
+    let mut history = history.clone();
+    for stop in stops {
+        let record = record_at(LeafIndex(stop), read)?;
+        history = history.extended(&record, LeafIndex(stop), log_id, Between::Unseen)?;
+    }
+    Ok(history)
+}
+
+pub(crate) fn record_at(
+    index: LeafIndex,
+    read: &mut dyn FnMut(LeafIndex) -> Result<Chunk, LogError>,
+) -> Result<KeysRecord, LogError> {
+    let wrong = |detail: &str| LogError::Evidence { index: index.0, detail: detail.to_owned() };
+    let chunk = read(index)?;
+    let line =
+        chunk.lines().next().ok_or_else(|| wrong("it cannot be read, and should say what the log's keys are"))?;
+    let line = parse_line(line, index.0)?;
+    if line.entry.index != index {
+        return Err(wrong("another entry stands in its place"));
+    }
+    keys_record(&line.entry)?.ok_or_else(|| wrong("it should say what the log's keys are, and does not"))
+}
+
+/// The `keys` record that an entry is, if it is one.
+pub(crate) fn keys_record(entry: &EntryRef<'_>) -> Result<Option<KeysRecord>, LogError> {
+    if entry.kind != BodyKind::Control {
+        return Ok(None);
+    }
+    match Control::parse(entry.body) {
+        Ok(Control::Keys(record)) => Ok(Some(record)),
+        Ok(_) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The history of a stored log up to its newest `keys` record, where somebody who is to be trusted says which entry that is.
+pub(crate) fn stored_history(
+    store: &dyn Reader,
+    first: &KeyHistory,
+    log_id: LogId,
+    newest: Option<LeafIndex>,
+) -> Result<KeyHistory, LogError> {
+    let Some(newest) = newest else { return Ok(first.clone()) };
+    follow_to(first, newest, log_id, &mut |index| Ok(store.read(index, 0)?))
+}
+
+/// The set of a ring's active checkpoint keys.
+pub(crate) fn active_set(ring: &KeyRing, origin: &str) -> Result<KeySet, LogError> {
+    let signers = ring.checkpoint_signers(origin)?;
+    let keys = signers.iter().map(|signer| signer.verifying_key().clone()).collect();
+    Ok(KeySet::new(keys, ring.require()).map_err(indelible_core::checkpoint::CheckpointError::from)?)
+}
+
+fn known(history: &KeyHistory, withdrawn: &Withdrawn) -> bool {
+    history
+        .withdrawn()
+        .iter()
+        .any(|one| one.id == withdrawn.id && one.state == withdrawn.state && one.from <= withdrawn.from)
+}
+
+/// Whether signers of these keys satisfy the policies of all of these sets.
+fn satisfies(sets: &[SetEpoch], signers: &[CheckpointSigner]) -> bool {
+    sets.iter().all(|set| {
+        let there = set.set.keys().iter().filter(|key| signers.iter().any(|signer| signer.verifying_key() == *key));
+        there.count() >= set.set.needed()
+    })
+}
+
+fn no_signer(origin: &str) -> LogError {
+    LogError::Refused(format!(
+        "the ring has none of the checkpoint keys that `{origin}` is signed with: restore them with `indelible keys import`"
+    ))
+}
+
+/// Signs a checkpoint for all of these sets, and verifies it by each.
+pub(crate) fn sign_checkpoint(
+    checkpoint: &Checkpoint,
+    sets: &[SetEpoch],
+    signers: &[CheckpointSigner],
+) -> Result<Note, LogError> {
+    if signers.is_empty() {
+        return Err(no_signer(&checkpoint.origin));
+    }
+    let by: Vec<&dyn NoteSigner> = signers.iter().map(|signer| signer as &dyn NoteSigner).collect();
+    let note = checkpoint.sign(&by)?;
+    for set in sets {
+        set.set.verify(&note).map_err(indelible_core::checkpoint::CheckpointError::from)?;
+    }
+    Ok(note)
+}
+
+/// Follows lines in their order: which key is in force, whether it signed, and what `keys` records change.
+pub(crate) struct KeyFollower {
+    keys: Arc<LogKeys>,
+    history: Arc<KeyHistory>,
+    /// The key in force, and before which index.
+    in_force: Option<(u64, u64, String, Option<EntryKey>)>,
+}
+
+impl KeyFollower {
+    pub(crate) fn new(keys: Arc<LogKeys>, history: Arc<KeyHistory>) -> Self {
+        Self { keys, history, in_force: None }
+    }
+
+    /// What the lines up to the last one said.
+    pub(crate) fn history(&self) -> &Arc<KeyHistory> {
+        &self.history
+    }
+
+    /// Goes on from another history, which is newer.
+    pub(crate) fn jump(&mut self, history: KeyHistory) {
+        if history.newest() > self.history.newest() {
+            self.history = Arc::new(history);
+            self.in_force = None;
+        }
+    }
+
+    /// Takes the next line: says what is wrong with its origin, key, signature or key record. A line that was taken before may come again.
+    pub(crate) fn take(&mut self, line: &Line<'_>, leaf: &Hash) -> Result<(), String> {
+        let entry = &line.entry;
+        if entry.log != &*self.keys.origin {
+            return Err("it names another log".to_owned());
+        }
+        if let Some(record) = keys_record(entry).map_err(|error| chain(&error))? {
+            self.take_record(&record, entry.index)?;
+        }
+        let index = entry.index.0;
+        if !self.in_force.as_ref().is_some_and(|(from, until, ..)| (*from..*until).contains(&index)) {
+            self.in_force = Some(self.look_up(entry.index)?);
+        }
+        let Some((_, _, id, key)) = &self.in_force else { return Ok(()) };
+        if entry.key != id {
+            return Err(format!("it names key `{}`, and `{id}` is in force there", entry.key));
+        }
+        match key {
+            Some(key) if key.verify(leaf, &line.mac) => Ok(()),
+            Some(_) => Err("its signature is wrong".to_owned()),
+            // Whoever reads back is about to vouch for it.
+            None => Err(format!("the secret of key `{id}` was destroyed, so nobody can tell whether it signed this")),
+        }
+    }
+
+    fn take_record(&mut self, record: &KeysRecord, index: LeafIndex) -> Result<(), String> {
+        let log_id = self.keys.log_id;
+        if index <= self.history.newest() {
+            return self.history.agrees(record, index, log_id).map_err(|error| chain(&error));
+        }
+        let next = self.history.extended(record, index, log_id, Between::Nothing);
+        self.history = Arc::new(next.map_err(|error| chain(&error))?);
+        self.in_force = None;
+        Ok(())
+    }
+
+    fn look_up(&self, index: LeafIndex) -> Result<(u64, u64, String, Option<EntryKey>), String> {
+        let id = self.history.entry_key_at(index).map(|key| key.id.clone()).unwrap_or_default();
+        let (from, until) = self.history.range_of(&id).unwrap_or((0, u64::MAX));
+        let key = self.keys.entry_key(&self.history, &id).map_err(|error| chain(&error))?;
+        Ok((from, until, id, key))
+    }
+}
+
+impl LogKeys {
+    /// Whether a stored entry is the log's own. Where its key has no secret any more, its leaf hash has to be the one that a checkpoint covers.
+    pub(crate) fn verify_stored(
+        &self,
+        store: &dyn Reader,
+        entry: &EntryRef<'_>,
+        leaf: &Hash,
+        mac: &[u8; 32],
+    ) -> Result<(), LogError> {
+        let wrong = |detail: &str| LogError::Evidence { index: entry.index.0, detail: detail.to_owned() };
+        let history = self.history();
+        if history.entry_key_at(entry.index).is_none_or(|key| key.id != entry.key) {
+            return Err(wrong("it names a key that is not in force there"));
+        }
+        match self.entry_key(&history, entry.key)? {
+            Some(key) if key.verify(leaf, mac) => Ok(()),
+            Some(_) => Err(wrong("it has this id, and its signature is wrong")),
+            None if store.hashes(0, entry.index.0, 1)?.first() == Some(leaf) => Ok(()),
+            None => Err(wrong("it has this id, and its bytes are not those that the tree has")),
+        }
+    }
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl From<HistoryError> for LogError {
+    fn from(error: HistoryError) -> Self {
+        match error {
+            HistoryError::Control(error) => Self::Control(error),
+            error => Self::Refused(chain(&error)),
+        }
+    }
+}
+
+/// A log's end names another `keys` record than this process has seen.
+pub(crate) fn unknown_keys(index: u64, error: LogError) -> LogError {
+    match error {
+        LogError::Store(error @ StoreError::TryAgain { .. }) => LogError::Store(error),
+        error => LogError::Refused(format!(
+            "the keys of the log changed at entry {index}, and cannot be followed: {}",
+            chain(&error)
+        )),
+    }
+}

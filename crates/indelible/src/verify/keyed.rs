@@ -1,0 +1,326 @@
+//! What of a verification has to do with the log's keys: records that change them, entries whose key cannot be checked, withdrawn keys, second signatures.
+//!
+//! The history grows as the scan meets `keys` records; pieces that were looked at before are looked at again where that matters. Second signatures are checked behind
+//! the scan, against leaf hashes that it has compared with the entries and the signed roots.
+
+use std::sync::Arc;
+
+use indelible_core::{
+    control::{Control, ControlError, MAX_RESIGNED, Resigned},
+    entry::Line,
+    history::{Between, KeyHistory, KeysRecord, Withdrawn},
+    mac::{EntryKey, LogId},
+    tile,
+    tree::{LeafIndex, TreeSize},
+};
+use indelible_keys::KeyRing;
+use indelible_store::store::{StoreError, StoredTree};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    anchors::finding,
+    merge::Merger,
+    piece::{InForce, Seen, SeenEntry, SeenPiece},
+    report::{Finding, Kind, Macs, Remark, Unchecked},
+    window::WINDOW,
+};
+use crate::{attachments::parse_digest, error::chain};
+
+/// The secrets that a verification has.
+#[derive(Clone, Copy)]
+pub(super) struct Secrets<'a> {
+    pub(super) ring: Option<&'a KeyRing>,
+    pub(super) log_id: LogId,
+    pub(super) origin: &'a str,
+    /// Whether an entry whose signature cannot be checked is a finding.
+    pub(super) all: bool,
+}
+
+impl Secrets<'_> {
+    /// The keys of a history, each with its secret where that is at hand.
+    pub(super) fn in_force(&self, history: &KeyHistory) -> InForce {
+        InForce::of(history, &|id| {
+            let epoch = history.entry_key(id)?.epoch;
+            Some(self.ring?.entry(id)?.key(self.log_id, self.origin, epoch))
+        })
+    }
+
+    fn resign_key(&self, history: &KeyHistory, id: &str) -> Option<EntryKey> {
+        let epoch = history.entry_key(id)?.epoch;
+        Some(self.ring?.entry(id)?.resign_key(self.log_id, self.origin, epoch))
+    }
+}
+
+/// What was met that has to do with keys.
+#[derive(Default)]
+pub(super) struct Keyed {
+    /// Whether entries behind the newest `keys` record are not there: one that is missing may have been such a record.
+    pub(super) absent: bool,
+    /// Whether any were absent.
+    pub(super) ever_absent: bool,
+    /// Size of the newest checkpoint that the history explains, where there are others.
+    pub(super) explained: Option<u64>,
+    /// Entries under keys that no record introduced, behind absent ones: first, last, key.
+    strange: Vec<(u64, u64, String)>,
+    /// Authorised records of second signatures.
+    resigned: Vec<(u64, Resigned)>,
+}
+
+impl Merger<'_> {
+    fn history(&self) -> &KeyHistory {
+        &self.setup.anchors.history
+    }
+
+    /// Takes a `keys` record at its place in, and looks once more at a line that was looked at before its key was known.
+    pub(super) fn look_again(&mut self, piece: &SeenPiece, seen: &Seen) -> Option<Seen> {
+        let entry = seen.entry.as_ref()?;
+        if let Some(Control::Keys(record)) = seen.notable.as_ref().and_then(|notable| notable.control.as_ref())
+            && entry.index == self.expected
+            && entry.index > self.history().newest().0
+        {
+            self.extend(LeafIndex(entry.index), record);
+        }
+        let by_key = seen.fault.as_ref().is_some_and(|fault| fault.0 == Kind::Key);
+        let outdated = by_key && !Arc::ptr_eq(&piece.keys, &self.setup.expect.keys());
+        outdated.then(|| piece.look_again(seen, self.setup.expect)).flatten()
+    }
+
+    /// A record that has no authority changes nothing; it is told when it is accepted.
+    fn extend(&mut self, index: LeafIndex, record: &KeysRecord) {
+        let between = if self.keyed.absent { Between::Unseen } else { Between::Nothing };
+        let Ok(next) = self.history().extended(record, index, self.setup.log_id, between) else { return };
+        self.setup.expect.renew(self.setup.secrets.in_force(&next));
+        self.setup.anchors.renew(next);
+        self.keyed.absent = false;
+    }
+
+    /// Whether the signature of a line could be checked.
+    pub(super) fn can_check(&self, seen: &Seen, entry: &SeenEntry) -> bool {
+        let strange = seen.fault.as_ref().is_some_and(|fault| fault.0 == Kind::Key);
+        let key = self.history().entry_key_at(LeafIndex(entry.index));
+        !strange && key.is_some_and(|key| self.setup.expect.keys().key(&key.id).is_some())
+    }
+
+    /// Whether a line's fault is a key that absent entries may have introduced. Remembers it then.
+    pub(super) fn may_be_introduced(
+        &mut self,
+        piece: &SeenPiece,
+        seen: &Seen,
+        index: u64,
+        fault: &(Kind, String),
+    ) -> bool {
+        if fault.0 != Kind::Key || !self.keyed.absent {
+            return false;
+        }
+        let line = piece.bytes.get(seen.start..seen.start + seen.len).unwrap_or_default();
+        let Ok(line) = Line::parse(line.strip_suffix(b"\n").unwrap_or(line)) else { return false };
+        if self.history().entry_key(line.entry.key).is_some() {
+            return false;
+        }
+        match self.keyed.strange.last_mut() {
+            Some((_, last, key)) if *last + 1 == index && key == line.entry.key => *last = index,
+            _ => self.keyed.strange.push((index, index, line.entry.key.to_owned())),
+        }
+        true
+    }
+
+    /// Whether a control record has the authority that it needs.
+    pub(super) fn authority(&self, index: u64, control: &Control) -> Result<(), ControlError> {
+        let set = self.history().set_for(TreeSize(index)).ok_or(ControlError::Unauthorised)?;
+        control.verify_authorisations(self.setup.log_id, &self.setup.origin, LeafIndex(index), set)
+    }
+
+    /// A `keys` record was accepted at its place.
+    pub(super) fn keys_record(&mut self, index: u64, record: &KeysRecord) {
+        let (log_id, at) = (self.setup.log_id, LeafIndex(index));
+        let said = if at > self.history().newest() {
+            let between = if self.keyed.absent { Between::Unseen } else { Between::Nothing };
+            self.history().extended(record, at, log_id, between).map(|_| ())
+        } else {
+            self.history().agrees(record, at, log_id)
+        };
+        if let Err(error) = said {
+            let detail = format!("it changes the log's keys without the right to: {}", chain(&error));
+            self.add(finding(Kind::UnauthorisedControl, Some(index), detail));
+            return;
+        }
+        let entry_key = record.entry_keys.last().filter(|key| key.first == index);
+        let set = record.checkpoint_keys.last().filter(|set| set.first == index);
+        let mut what: Vec<String> = entry_key.map(|key| format!("entry key `{}`", key.id)).into_iter().collect();
+        what.extend(set.map(|set| match set.keys.len() {
+            1 => "another checkpoint key".to_owned(),
+            keys => format!("{keys} checkpoint keys"),
+        }));
+        let what =
+            if what.is_empty() { "nothing new signs".to_owned() } else { format!("from here on: {}", what.join(", ")) };
+        let detail = format!("{what} ({})", record.reason);
+        self.report.remarks.push(Remark { kind: "keys_changed", index: Some(index), detail });
+    }
+
+    /// A record of second signatures.
+    pub(super) fn resigned(&mut self, index: u64, control: &Control, resigned: &Resigned) {
+        match self.authority(index, control) {
+            Ok(()) => self.keyed.resigned.push((index, resigned.clone())),
+            Err(error) => {
+                let Resigned { first, last, .. } = resigned;
+                let detail = format!("it says that entries {first} to {last} are signed again: {error}");
+                self.add(finding(Kind::UnauthorisedControl, Some(index), detail));
+            }
+        }
+    }
+
+    /// Behind the scan: what is known of the keys now.
+    pub(super) fn judge_keys(&mut self) -> Result<(), StoreError> {
+        self.judge_strange();
+        self.tell_unchecked();
+        for withdrawn in self.history().withdrawn().to_vec() {
+            self.tell_withdrawn(&withdrawn);
+        }
+        for (at, resigned) in std::mem::take(&mut self.keyed.resigned) {
+            match self.check_overlay(at, &resigned)? {
+                Ok(detail) => {
+                    self.report.remarks.push(Remark { kind: "resigned", index: Some(resigned.first), detail });
+                }
+                Err(detail) => self.add(finding(Kind::Overlay, Some(at), detail)),
+            }
+        }
+        self.report.history = Some(Arc::clone(&self.setup.anchors.history));
+        Ok(())
+    }
+
+    fn judge_strange(&mut self) {
+        for (first, last, key) in std::mem::take(&mut self.keyed.strange) {
+            let range = self.history().range_of(&key);
+            if range.is_some_and(|(from, until)| from <= first && last < until) {
+                continue;
+            }
+            let kind = if range.is_some() { Kind::Key } else { Kind::KeyMissing };
+            let detail = format!(
+                "entries {first} to {last} are signed with key `{key}`, which no record introduces; entries before them are absent, and one may have done so"
+            );
+            self.add(Finding { last: Some(last), ..finding(kind, Some(first), detail) });
+        }
+    }
+
+    /// The ranges whose signatures were not checked, where a ring was at hand.
+    fn tell_unchecked(&mut self) {
+        if !self.setup.macs {
+            return;
+        }
+        let known = self.setup.expect.keys();
+        let (from, end) = (self.setup.from, self.expected);
+        let ranges = self.history().entry_keys().iter().filter(|key| known.key(&key.id).is_none());
+        let ranges = ranges.filter_map(|key| {
+            let (first, until) = self.history().range_of(&key.id)?;
+            let (first, until) = (first.max(from), until.min(end));
+            (first < until).then(|| Unchecked { first, last: until - 1, key: key.id.clone() })
+        });
+        let ranges: Vec<_> = ranges.collect();
+        for Unchecked { first, last, key } in &ranges {
+            let known = self.setup.secrets.ring.is_some_and(|ring| ring.keys().any(|info| info.id == *key));
+            let why = if known { "its secret was destroyed" } else { "the ring does not have it" };
+            let detail = format!(
+                "the signatures of entries {first} to {last} were not checked: they are by key `{key}`, and {why}"
+            );
+            if self.setup.secrets.all {
+                self.add(Finding { last: Some(*last), ..finding(Kind::KeyMissing, Some(*first), detail) });
+            } else {
+                self.report.remarks.push(Remark { kind: "macs_not_checked", index: Some(*first), detail });
+            }
+        }
+        if !ranges.is_empty() {
+            self.report.macs = Macs::Partly;
+            self.report.macs_unchecked = ranges;
+        }
+    }
+
+    fn tell_withdrawn(&mut self, withdrawn: &Withdrawn) {
+        let Withdrawn { from, id, reason, state } = withdrawn;
+        let rests = match self.history().range_of(id) {
+            Some((first, until)) => {
+                let (first, until) = (first.max(*from), until.min(self.expected));
+                if first < until {
+                    format!("; entries {first} to {} are signed by it", until - 1)
+                } else {
+                    String::new()
+                }
+            }
+            None => String::new(),
+        };
+        let detail = format!("key `{id}` is {} from entry {from} on: {reason}{rests}", state.as_str());
+        self.report.remarks.push(Remark { kind: "key_withdrawn", index: Some(*from), detail });
+    }
+
+    /// Checks second signatures: what to say of them, or what is wrong.
+    fn check_overlay(&self, at: u64, resigned: &Resigned) -> Result<Result<String, String>, StoreError> {
+        let Resigned { first, last, old_key, new_key, .. } = resigned;
+        let (first, last) = (*first, *last);
+        let what = format!("the second signatures of entries {first} to {last}");
+        if first > last
+            || last - first >= MAX_RESIGNED
+            || last >= at
+            || resigned.tree_size > at
+            || last >= resigned.tree_size
+        {
+            return Ok(Err(format!("{what} are for entries that they cannot be for")));
+        }
+        let history = self.history();
+        let old = history.range_of(old_key).is_some_and(|(from, until)| from <= first && last < until);
+        if !old {
+            return Ok(Err(format!(
+                "{what} are in the place of key `{old_key}`, which is not in force on all of them"
+            )));
+        }
+        if !history.withdrawn().iter().any(|one| one.id == *old_key) {
+            return Ok(Err(format!("{what} do not count: key `{old_key}`, which signed them, is not withdrawn")));
+        }
+        if history.entry_key_at(LeafIndex(at)).is_none_or(|key| key.id != *new_key) {
+            return Ok(Err(format!("{what} are by key `{new_key}`, which is not in force at entry {at}")));
+        }
+        if self.broken || resigned.tree_size > self.tree_size {
+            return Ok(Err(format!("{what} cannot be compared with the tree")));
+        }
+        if self.tree_damaged {
+            return Ok(Ok(format!(
+                "{what} were not checked: the stored tree is damaged, `indelible log repair` comes first"
+            )));
+        }
+        let size = TreeSize(resigned.tree_size);
+        if tile::root_at(&StoredTree(self.setup.store), size)?.to_hex() != resigned.root
+            || self.leaf_root(first, last)?.to_hex() != resigned.leaf_root
+        {
+            return Ok(Err(format!("{what} are for other entries than these")));
+        }
+        let Some(digest) = parse_digest(&resigned.overlay.digest) else {
+            return Ok(Err(format!("{what} have no digest")));
+        };
+        let overlay = self.setup.store.attachment(&digest)?;
+        let Some(overlay) = overlay.filter(|bytes| Sha256::digest(bytes).as_slice() == digest) else {
+            return Ok(Err(format!("{what} (`{}`) are missing or were changed", resigned.overlay.digest)));
+        };
+        if overlay.len() as u64 != (last - first + 1) * 32 || overlay.len() as u64 != resigned.overlay.size {
+            return Ok(Err(format!("{what} are too many or too few")));
+        }
+        let Some(key) = self.setup.secrets.resign_key(history, new_key) else {
+            return Ok(Ok(format!(
+                "entries {first} to {last} were signed again by entry {at} (not checked: there is no secret of key `{new_key}` at hand): {}",
+                resigned.reason
+            )));
+        };
+        let mut next = first;
+        for macs in overlay.chunks(usize::try_from(WINDOW).unwrap_or(1) * 32) {
+            let leaves = self.setup.store.hashes(0, next, macs.len() / 32)?;
+            for (leaf, mac) in leaves.iter().zip(macs.as_chunks::<32>().0) {
+                if !key.verify(leaf, mac) {
+                    return Ok(Err(format!("{what}: that of entry {next} is wrong")));
+                }
+                next += 1;
+            }
+        }
+        let detail = format!(
+            "entries {first} to {last} were signed by key `{old_key}`, which is withdrawn, and again by key `{new_key}`, by entry {at}: {}",
+            resigned.reason
+        );
+        Ok(Ok(detail))
+    }
+}

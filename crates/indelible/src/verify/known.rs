@@ -1,0 +1,114 @@
+//! What a log says of its keys, found before its entries are read in order.
+//!
+//! Somebody who is to be trusted (a head record, the record of a database that moves with the entries) says which entry is the newest about keys; it says all that was before.
+//! Where that leads to no keys that the newest checkpoints are signed by, the log is searched for such entries. What is found counts only as far as each record has the authority of
+//! the keys before it; that it is in the signed tree, the scan shows.
+
+use indelible_core::{
+    entry::Line,
+    head::HeadRecord,
+    history::{Between, KeyHistory},
+    mac::LogId,
+    tree::LeafIndex,
+};
+use indelible_store::store::{Reader, StoreError, lines};
+
+use super::anchors::{Opened, open};
+use crate::{
+    error::LogError,
+    keys::{follow_to, keys_record, record_at},
+    open::entry_zero,
+};
+
+/// How the line of a `keys` record goes on behind its batch: its members are in canonical order.
+const MARK: &[u8] = b"\"entry\":{\"control\":{\"authorisations\":";
+
+/// The history of a log's keys. `first` is what entry 0 says, `hints` name entries that may be the newest about keys, `notes` are checkpoints that it should explain.
+///
+/// Where the records do not lead from `first` to the keys that signed the notes, because one of them is absent or was changed, the word of the newest one counts if `trusted`
+/// says that a note is signed by a key that is trusted: the note covers that record.
+pub(super) fn find(
+    store: &dyn Reader,
+    first: &KeyHistory,
+    log_id: LogId,
+    (hints, notes): (&[LeafIndex], &[&[u8]]),
+    trusted: &dyn Fn(&[u8]) -> bool,
+) -> Result<KeyHistory, StoreError> {
+    let mut history = first.clone();
+    let mut claimed = None;
+    for hint in hints {
+        // A hint that leads nowhere is none: what stands there is told by the scan.
+        let mut read = |index| Ok(store.read(index, 0)?);
+        if let Ok(found) = follow_to(&history, *hint, log_id, &mut read) {
+            history = found;
+        } else if let Ok(said) = record_at(*hint, &mut read) {
+            claimed = KeyHistory::of_record(&said, first.origin(), *hint).ok();
+        }
+    }
+    let explained = |history: &KeyHistory| notes.iter().all(|note| !matches!(open(note, history), Opened::OtherKey(_)));
+    // Only a signed tree that the record is in says anything of it; that it is, the roots show.
+    let vouched = |said: &KeyHistory| {
+        let covers = |note: &&[u8]| matches!(open(note, said), Opened::Good(head) if head.size.0 > said.newest().0);
+        notes.iter().any(|note| covers(note) && trusted(note))
+    };
+    if explained(&history) {
+        return Ok(history);
+    }
+    if let Some(said) = claimed.filter(vouched) {
+        return Ok(said);
+    }
+    let (found, newest) = search(store, history, log_id)?;
+    if !explained(&found)
+        && let Some(said) = newest.filter(vouched)
+    {
+        return Ok(said);
+    }
+    Ok(found)
+}
+
+/// The history of a log's keys, as its newest checkpoints need it. `head` is a head record that is trusted, where there is one.
+///
+/// # Errors
+/// [`LogError`] where entry 0 or the log cannot be read.
+pub fn known_keys(store: &dyn Reader, head: Option<&HeadRecord>) -> Result<KeyHistory, LogError> {
+    let first = KeyHistory::of_created(&entry_zero(store)?)?;
+    let published = store.checkpoint()?;
+    let notes: Vec<&[u8]> = head.iter().map(|head| head.checkpoint.as_bytes()).chain(published.as_deref()).collect();
+    let hints = [head.and_then(|head| head.keys), store.end()?.map(|end| end.keys)];
+    let hints: Vec<_> = hints.into_iter().flatten().filter(|index| index.0 > 0).collect();
+    Ok(find(store, &first, store.info().log_id, (&hints, &notes), &|_| false)?)
+}
+
+/// Looks for `keys` records behind what is known: the history that they lead to, and what the last of them says, whether it has the right to or not.
+pub(super) fn search(
+    store: &dyn Reader,
+    mut history: KeyHistory,
+    log_id: LogId,
+) -> Result<(KeyHistory, Option<KeyHistory>), StoreError> {
+    let mut newest = None;
+    let finder = memchr::memmem::Finder::new(MARK);
+    for run in store.runs()? {
+        let pieces = match store.pieces(&run) {
+            Err(StoreError::Evidence { .. }) => continue,
+            pieces => pieces?,
+        };
+        for piece in pieces {
+            let bytes = match store.read_piece(&run, &piece) {
+                Err(StoreError::Evidence { .. }) => continue,
+                bytes => bytes?,
+            };
+            if finder.find(&bytes).is_none() {
+                continue;
+            }
+            for line in lines(&bytes).filter(|line| finder.find(line).is_some()) {
+                let Ok(line) = Line::parse(line.strip_suffix(b"\n").unwrap_or(line)) else { continue };
+                let Ok(Some(record)) = keys_record(&line.entry) else { continue };
+                newest = KeyHistory::of_record(&record, history.origin(), line.entry.index).ok().or(newest);
+                if let Ok(next) = history.extended(&record, line.entry.index, log_id, Between::Unseen) {
+                    history = next;
+                }
+            }
+        }
+    }
+    Ok((history, newest))
+}

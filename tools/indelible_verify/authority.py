@@ -1,0 +1,102 @@
+"""Which keys had to sign a checkpoint, and whether they did (section 3, the key history)."""
+
+from __future__ import annotations
+
+from typing import Iterable, List, NamedTuple, Set
+
+from .history import HistoryScan
+from .notes import Checkpoint, VKey
+
+#: What is known of a checkpoint: it satisfies what it has to; it does not; absent entries may have told of its keys.
+GOOD, BAD, UNKNOWN = "good", "bad", "unknown"
+
+
+class Judged(NamedTuple):
+    """A checkpoint against the history."""
+    where: str
+    note: Checkpoint
+    state: str
+    why: str
+    by_caller: bool  # a key that the caller gave signed it, and was among those that had to
+    set_number: int  # the first of the sets that had to sign it
+
+    @property
+    def size(self) -> int:
+        """The tree size."""
+        return self.note.size
+
+    @property
+    def root(self) -> bytes:
+        """The root."""
+        return self.note.root
+
+
+class Authority:
+    """Judges checkpoints by the history of the whole log, when all of it was read."""
+
+    def __init__(self, scan: HistoryScan, end: int, callers: Iterable[VKey], kept_sizes: Iterable[int]) -> None:
+        self._scan, self._end = scan, end
+        self._callers = set(callers)
+        self._kept_sizes = sorted(kept_sizes)
+        self._settled = 0  # up to here, checkpoints show that absent entries told of no other set
+
+    def settle(self, notes: Iterable[Checkpoint]) -> None:
+        """A checkpoint of the last known set alone, behind absent entries: none of these introduced another set."""
+        sets = self._scan.history.sets
+        for note in notes:
+            named = {key.key_hash for item in sets for key in item.keys}
+            alone = all(name != note.origin or key_hash in named for name, key_hash, _ in note.signatures)
+            last = bool(sets) and sets[-1].first < note.size <= self._end
+            if alone and last and sets[-1].fault(note.signatures_of(sets[-1].keys)) is None:
+                self._settled = max(self._settled, note.size)
+
+    def is_unsure(self, size: int) -> bool:
+        """Whether absent entries may have told of another set for this size."""
+        return any(first < size and end > self._settled for first, end in self._scan.absent)
+
+    def judge(self, where: str, note: Checkpoint) -> Judged:
+        """One checkpoint that the log, or the head store, holds."""
+        due = self._due(note.size)
+        sets = [self._scan.history.sets[number] for number in due]
+        keys = {key for item in sets for key in item.keys}
+        number = min(due, default=0)
+        faults = [fault for fault in (item.fault(note.signatures_of(item.keys)) for item in sets) if fault is not None]
+        if sets and not faults:
+            return Judged(where, note, GOOD, "", bool(note.signatures_of(keys & self._callers).signers), number)
+        why = faults[0] if faults else "nothing tells which keys are due"
+        ours = note.signatures_of(self._callers)
+        by_caller, wrong = bool(ours.signers), ours.wrong or note.signatures_of(keys).wrong
+        state = UNKNOWN if not wrong and self._may_be_good(note.size, by_caller) else BAD
+        return Judged(where, note, state, why, by_caller, number)
+
+    def _may_be_good(self, size: int, by_caller: bool) -> bool:
+        """Whether keys may be due of which absent entries told, or ones that were cut off."""
+        if size > self._end:
+            return by_caller
+        return self.is_unsure(size)
+
+    def _due(self, size: int) -> List[int]:
+        """The set in force, and the ones before it up to the first kept checkpoint over each change."""
+        sets = self._scan.history.sets
+        if not sets:
+            return []
+        number = self._scan.history.set_number(size)
+        due = [number]
+        while number and not any(sets[number].first < kept < size for kept in self._kept_sizes):
+            number -= 1
+            due.append(number)
+        return due
+
+    def trusted_sets(self, judged: Iterable[Judged]) -> int:
+        """How many sets are the log's own, where the caller's keys signed good ones among these."""
+        vouched = any(item.by_caller and item.state != BAD and item.size for item in judged)
+        return self._scan.trusted_sets(self._callers, vouched)
+
+    def signed(self, note: Checkpoint) -> Set[VKey]:
+        """The caller's keys that signed it, whatever the history says of them."""
+        return note.signatures_of(self._callers).signers
+
+    def claimed(self, note: Checkpoint) -> bool:
+        """Whether a line names a key of the caller's, rightly or not."""
+        found = note.signatures_of(self._callers)
+        return found.wrong or bool(found.signers)

@@ -1,0 +1,238 @@
+"""The checkpoints of a log, the head record's and the caller's: reading, and judging them by the key history (section 4)."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple
+
+from .authority import BAD, GOOD, UNKNOWN, Authority, Judged
+from .common import DAMAGED, MAX_NOTE, NOTE, TAMPERED, UNVERIFIABLE, CannotCheck, Malformed
+from .entries import Head
+from .files import read_file
+from .hashes import sha256
+from .history import HistoryScan
+from .notes import Checkpoint, VKey
+from .report import Report
+from .trust import HeadRecord, read_callers_file
+
+
+class Checkpoints:
+    """All of them. They are read before the entries, and judged when the entries have told which keys were due."""
+
+    def __init__(self, log: Path, callers_keys: List[VKey], writer: bool, report: Report) -> None:
+        self.log, self.callers_keys, self.writer, self.report = log, callers_keys, writer, report
+        self.head: Optional[HeadRecord] = None
+        self.published: Optional[Checkpoint] = None
+        self.has_published = False
+        self.kept: Dict[int, Optional[Checkpoint]] = {}  # None for one that is no checkpoint
+        self.callers: Optional[Checkpoint] = None
+        self.callers_path = ""
+        # What is known when they are judged.
+        self.every: List[Judged] = []  # those that are the log's
+        self.newest: Optional[Judged] = None
+        self.kept_by_caller: Optional[Judged] = None
+        self.trusted = 0  # how many sets are the log's, for whoever trusts the caller's keys
+        self.unjudged = 0  # the largest size of a checkpoint of which nothing tells whether it is the log's
+        self.no_anchor: Optional[str] = None
+
+    @property
+    def limit(self) -> int:
+        """How many entries the newest one covers."""
+        return self.newest.size if self.newest else 0
+
+    # ------------------------------------------------------------------ reading
+
+    def read(self, head: Optional[HeadRecord], brought: Optional[Path], stranger: Callable[[str, str], None]) -> None:
+        """Parse every checkpoint; whose they had to be is known when the history of the keys is."""
+        self.head = head
+        path = self.log / "checkpoint"
+        self.has_published = os.path.lexists(path)
+        if self.has_published:
+            self.published = self._parse_note(path, "checkpoint")
+        folder = self.log / "checkpoints"
+        for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
+            if re.fullmatch("[0-9]{20}", name):
+                self.kept[int(name)] = self._parse_note(folder / name, "checkpoints/" + name)
+            else:
+                stranger("checkpoints", name)
+        if brought is not None:
+            self.callers_path = str(brought)
+            try:
+                self.callers = Checkpoint.parse(read_callers_file(brought))
+            except Malformed as error:
+                raise CannotCheck("%s: %s" % (brought, error)) from None
+        if self.published is None and not self.has_published:
+            if self.head is None and not any(self.kept.values()):
+                self.report.add(UNVERIFIABLE, "no_checkpoint", None, "there is no signed checkpoint")
+            else:
+                self.report.add(DAMAGED, "checkpoint", None, "the file checkpoint is missing")
+        if self.head is not None and self.published is not None:
+            self._compare_head(self.head.checkpoint, self.published)
+        self._check_kept()
+
+    def _parse_note(self, path: Path, where: str) -> Optional[Checkpoint]:
+        try:
+            return Checkpoint.parse(read_file(path, MAX_NOTE))
+        except Malformed as error:
+            self.report.add(TAMPERED, "checkpoint", None, "%s: %s" % (where, error))
+            return None
+
+    def _notes(self) -> List[Tuple[str, Checkpoint]]:
+        """What the log directory has of checkpoints, and where."""
+        notes = [("checkpoint", self.published)]
+        notes += [("checkpoints/%020d" % number, note) for number, note in sorted(self.kept.items())]
+        return [(where, note) for where, note in notes if note is not None]
+
+    def sizes(self) -> Set[int]:
+        """Of all of them, and of those that the caller brought."""
+        brought = [note for note in (self.head.checkpoint if self.head else None, self.callers) if note is not None]
+        return {note.size for note in [note for _, note in self._notes()] + brought}
+
+    def limit_to_expect(self, first_keys: Iterable[VKey]) -> int:
+        """The size up to which the log is probably signed: a wrong signature by a key that is known already is none."""
+        keys = {*self.callers_keys, *first_keys}
+        sizes = [note.size for _, note in self._notes() if not note.signatures_of(keys).wrong]
+        return max(sizes + [self.head.checkpoint.size if self.head else 0])
+
+    def _compare_head(self, head: Checkpoint, published: Checkpoint) -> None:
+        """`checkpoint` and the head record are one, but while a writer is between the two (section 5)."""
+        if published.size < head.size and not self.writer:
+            self.report.add(DAMAGED, "checkpoint", None, "checkpoint covers %d entries, the head record %d" % (
+                published.size, head.size))
+        elif published.size > head.size:
+            self.report.add(DAMAGED, "head", None, "the head record covers %d entries, checkpoint %d: it was put back" % (
+                head.size, published.size))
+
+    def _check_kept(self) -> None:
+        """Kept checkpoints: numbered without a hole, of growing size, as the head record says."""
+        count = max([*self.kept, self.head.kept if self.head else 0, 0])
+        size = -1
+        few_missing = count <= len(self.kept) + 1000
+        if not few_missing:
+            self.report.add(TAMPERED, "kept_checkpoint", None, "%d are due, %d are there" % (count, len(self.kept)))
+        for number in range(1, count + 1) if few_missing else sorted(self.kept):
+            kept = self.kept.get(number)
+            if kept is None:
+                if number not in self.kept:
+                    self._kept_missing(number)
+            else:
+                if kept.size <= size:
+                    self.report.add(TAMPERED, "kept_checkpoint", kept.size,
+                                    "number %d is not larger than the one before" % number)
+                size = kept.size
+        if 0 in self.kept:
+            self.report.add(TAMPERED, "kept_checkpoint", None, "there is a number 0")
+        if self.head is None:
+            return
+        newest = self.kept.get(self.head.kept)
+        said: Optional[Tuple[int, bytes]] = (0, sha256(b"")) if self.head.kept == 0 else None
+        if self.head.kept and newest is not None:
+            said = (newest.size, newest.root)
+        if said is not None and said != (self.head.kept_size, self.head.kept_root):
+            self.report.add(TAMPERED, "kept_checkpoint", said[0],
+                            "number %d is not the one of the head record" % self.head.kept)
+
+    def _kept_missing(self, number: int) -> None:
+        head = self.head
+        restorable = (head is not None and number == head.kept
+                      and (head.checkpoint.size, head.checkpoint.root) == (head.kept_size, head.kept_root))
+        self.report.add(DAMAGED if restorable else TAMPERED, "kept_checkpoint", None, "number %d is missing" % number)
+
+    # ------------------------------------------------------------------ judging
+
+    def judge(self, scan: HistoryScan, end: int, same_log: bool) -> None:
+        """Every checkpoint against the keys that were in force for its size; tell a wrong key from a wrong signature.
+
+        `end` is how many entries there are, `same_log` whether entry 0 has the log id of the head record.
+        """
+        kept = [note.size for note in self.kept.values() if note is not None]
+        if self.head is not None and self.head.kept:
+            kept.append(self.head.kept_size)
+        self.authority = authority = Authority(scan, end, self.callers_keys, kept)
+        self._refuse_wrong_key(authority, scan.history.all_keys())
+        authority.settle(note for _, note in self._notes())
+        judged = [authority.judge(where, note) for where, note in self._notes()]
+        head = authority.judge("the head record", self.head.checkpoint) if self.head is not None else None
+        self.trusted = authority.trusted_sets(judged + ([head] if head else []))
+        for item in judged:
+            if item.state == BAD:
+                self.report.add(TAMPERED, "signature", None, "%s: %s" % (item.where, item.why))
+        if scan.begun:
+            self._check_signers(judged, scan.history.all_keys())
+        if head is not None and head.state == BAD:
+            self._judge_head(head, same_log and head.size > end)
+        accepted = [item for item in [*([head] if head else []), *judged] if self.is_accepted(item)]
+        if head is not None and head.state == BAD:
+            accepted.insert(0, head)
+        self.every = accepted
+        self.newest = max(accepted, key=lambda item: item.size, default=None)
+        for item in judged:
+            if item.state != BAD and item not in accepted:
+                self._report_unjudged(item)
+            elif item.state == UNKNOWN and item.size <= end:
+                self.report.add(UNVERIFIABLE, "key_missing", None, "%s is signed by the given key; which keys are due there is "
+                                "told by an entry that is absent" % item.where)
+        if not accepted and (judged or head):
+            self.no_anchor = ("wrong key: the log names the given key, and it signed no checkpoint that vouches for the log")
+        self._judge_callers(authority)
+
+    def is_accepted(self, item: Judged) -> bool:
+        """Signed by the caller's own key, or by a set that is the log's for whoever trusts that key."""
+        return item.state != BAD and (item.by_caller or (item.state == GOOD and item.set_number < self.trusted))
+
+    def _report_unjudged(self, item: Judged) -> None:
+        above = item.size > self.limit
+        self.unjudged = max(self.unjudged, item.size)
+        self.report.add(UNVERIFIABLE if above else NOTE, "key_missing", None, "%s covers %d entries and is signed by keys of "
+                        "which nothing tells the given key that they are the log's: the entry that introduced them is absent"
+                        % (item.where, item.size))
+
+    def _refuse_wrong_key(self, authority: Authority, known: Set[VKey]) -> None:
+        """A key that the log does not have, and that signed nothing of it, says nothing about the log."""
+        notes = [note for _, note in self._notes()]
+        brought = [note for note in (self.head.checkpoint if self.head else None, self.callers) if note is not None]
+        ours = known.intersection(self.callers_keys)
+        if notes and not ours and not any(authority.claimed(note) for note in notes) and not any(
+                authority.signed(note) for note in brought):
+            raise CannotCheck("wrong key: the given key signed no checkpoint of this log")
+
+    def _judge_head(self, head: Judged, shortened: bool) -> None:
+        """A head record that the keys of the log did not sign: which of the two is another log's?"""
+        if shortened:
+            return  # the log is shorter than it was, and may have lost the records of its keys
+        if head.by_caller:
+            self.report.add(TAMPERED, "head", None, "the head record is signed by the given key, and by the keys of this log "
+                            "it is not: the log is another than the one that was known")
+        else:
+            raise CannotCheck("the head record is not signed by the keys of the log: %s" % head.why)
+
+    def _judge_callers(self, authority: Authority) -> None:
+        if self.callers is None:
+            return
+        item = authority.judge(self.callers_path, self.callers)
+        if not self.is_accepted(item):
+            raise CannotCheck("wrong key: %s is not signed as the keys that are in force for its size have to: %s" % (
+                item.where, item.why or "nothing that the given key signed vouches for them"))
+        self.kept_by_caller = item
+
+    def _check_signers(self, judged: List[Judged], known: Set[VKey]) -> None:
+        """A key of the caller's that signed a checkpoint is one of the history, unless absent entries may have told of it."""
+        strange: Set[VKey] = set()
+        for item in judged:
+            if item.state != UNKNOWN and not self.authority.is_unsure(item.size):
+                strange |= self.authority.signed(item.note) - known
+        for key in sorted(strange):
+            self.report.add(TAMPERED, "key", None, "the checkpoint key %s is not one of the log's history" % str(key))
+
+    def check_head_members(self, members: Iterable[Tuple[int, Head]]) -> None:
+        """Each is its kept checkpoint. One that is no checkpoint of the log was told of already."""
+        good = {item.where for item in self.every}
+        for index, head in members:
+            kept = self.kept.get(head.number)
+            if head.number not in self.kept and not (self.head is not None and head.number <= self.head.kept):
+                self.report.add(TAMPERED, "head_member", index, "kept checkpoint %d is missing" % head.number)
+            elif (kept is not None and "checkpoints/%020d" % head.number in good
+                  and (kept.size, kept.root) != (head.size, head.root)):
+                self.report.add(TAMPERED, "head_member", index, "it contradicts kept checkpoint %d" % head.number)
