@@ -6,7 +6,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use indelible::{
@@ -39,6 +39,8 @@ pub(crate) struct Places {
     keys: Option<PathBuf>,
     master_key_file: Option<PathBuf>,
     databases: Databases,
+    /// A passphrase that was typed and unwrapped a ring: one command asks once, however often it reads the ring.
+    typed: OnceLock<MasterSource>,
 }
 
 /// A head store and how to name things in it.
@@ -59,7 +61,7 @@ impl Heads {
 impl Places {
     pub(crate) fn new(args: PlaceArgs) -> Self {
         let PlaceArgs { log, keys, master_key_file } = args;
-        Self { log, keys, master_key_file, databases: Databases::default() }
+        Self { log, keys, master_key_file, databases: Databases::default(), typed: OnceLock::new() }
     }
 
     /// Where the log is.
@@ -117,11 +119,19 @@ impl Places {
 
     /// A passphrase that is not in the environment is asked for, where there is somebody to ask.
     fn load_ring(&self, keys: &Path) -> Result<KeyRing, KeyError> {
+        if let Some(typed) = self.typed.get() {
+            return KeyRing::load_with(keys, typed);
+        }
         match KeyRing::load_with(keys, &self.master()) {
             Err(KeyError::MasterMissing { place, source_name, remedy }) => {
                 let asked = KeyRing::overview(keys)?.master == Some(MasterKind::Passphrase);
                 match asked.then(|| passphrase::ask("passphrase of the key ring: ")).flatten() {
-                    Some(text) => KeyRing::load_with(keys, &MasterSource::Passphrase(text)),
+                    Some(text) => {
+                        let source = MasterSource::Passphrase(text);
+                        let ring = KeyRing::load_with(keys, &source)?;
+                        self.typed.get_or_init(|| source);
+                        Ok(ring)
+                    }
                     None => Err(KeyError::MasterMissing { place, source_name, remedy }),
                 }
             }
