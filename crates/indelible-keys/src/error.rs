@@ -173,7 +173,9 @@ pub enum KeyError {
         id: String,
     },
     /// The ring has no key that is wanted.
-    #[error("the ring has no active key for {purpose} by `{algorithm}`: make one with `indelible keys generate`")]
+    #[error(
+        "the ring has no active key for {purpose} by `{algorithm}`: make one with `indelible keys generate --purpose … --activate`"
+    )]
     NoActive {
         /// What for.
         purpose: Purpose,

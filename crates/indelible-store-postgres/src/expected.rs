@@ -33,7 +33,7 @@ pub(crate) const GUARDED: [(&str, &str); 13] = [
 ];
 
 /// Check constraints and defaults of all tables: kind, table, constraint or column, and the text that every server from 14 on makes of what the migrations say.
-const EXPRESSIONS: [(&str, &str, &str, &str); 32] = [
+const EXPRESSIONS: [(&str, &str, &str, &str); 34] = [
     ("constraint", "attachments", "attachments_digest_check", "CHECK ((octet_length(digest) = 32))"),
     ("constraint", "attachments", "attachments_part_check", "CHECK ((part >= 0))"),
     ("constraint", "checkpoints", "checkpoints_number_check", "CHECK ((number > 0))"),
@@ -41,6 +41,7 @@ const EXPRESSIONS: [(&str, &str, &str, &str); 32] = [
     ("constraint", "entries", "entries_idx_check", "CHECK ((idx >= 0))"),
     ("constraint", "entries", "entries_mac_check", "CHECK ((octet_length(mac) = 32))"),
     ("constraint", "heads", "heads_bytes_check", "CHECK ((bytes >= 0))"),
+    ("constraint", "heads", "heads_keys_check", "CHECK ((keys >= 0))"),
     ("constraint", "heads", "heads_last_leaf_check", "CHECK ((octet_length(last_leaf) = 32))"),
     ("constraint", "heads", "heads_size_check", "CHECK ((size >= 0))"),
     ("constraint", "heads", "heads_unnamed_check", "CHECK ((unnamed > 0))"),
@@ -67,6 +68,7 @@ const EXPRESSIONS: [(&str, &str, &str, &str); 32] = [
     ("constraint", "trees", "trees_size_check", "CHECK ((size >= 0))"),
     ("default", "checkpoints", "kept_at", "now()"),
     ("default", "heads", "bytes", "0"),
+    ("default", "heads", "keys", "0"),
     ("default", "heads", "size", "0"),
     ("default", "logs", "created_at", "now()"),
     ("default", "outbox", "written_at", "clock_timestamp()"),

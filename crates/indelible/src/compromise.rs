@@ -12,7 +12,7 @@ use indelible_core::{
     tile,
     tree::{Hash, LeafIndex, TreeHead, TreeSize, range_root},
 };
-use indelible_store::store::{Reader, StoredTree, parse_line};
+use indelible_store::store::{Reader, StoreError, StoredTree, parse_line};
 
 use crate::{error::LogError, log::Log};
 
@@ -142,7 +142,7 @@ fn range_of(
     };
     if !history.withdrawn().iter().any(|one| one.id == key) {
         return refused(format!(
-            "key `{key}` is not withdrawn, and second signatures count for nothing beside a good first one: `indelible keys compromise {key}` comes first"
+            "key `{key}` is not withdrawn, and second signatures count for nothing beside a good first one: `indelible keys compromise {key} --from INDEX --reason …` comes first; it is for keys that others may have, not for those that were rotated"
         ));
     }
     let last = until.min(size.0).saturating_sub(1);
@@ -161,7 +161,14 @@ fn covered(store: &dyn Reader, history: &KeyHistory, old: &str, new: &str) -> Re
     let size = store.size()?.0;
     let mut covered = Vec::new();
     while next < size {
-        let chunk = store.read(LeafIndex(next), READ)?;
+        let chunk = match store.read(LeafIndex(next), READ) {
+            // What was pruned has no records: on behind it.
+            Err(StoreError::Absent { .. }) => {
+                next = store.runs()?.iter().map(|run| run.first).find(|first| *first > next).unwrap_or(size);
+                continue;
+            }
+            chunk => chunk?,
+        };
         for (index, text) in (next..).zip(chunk.lines()) {
             let line = parse_line(text, index)?;
             next = index + 1;
@@ -207,7 +214,12 @@ fn resign_part(
         root: tree.root.to_hex(),
         tree_size: tree.size.0,
     });
-    Ok(inner.append_control(|index| inner.authorised(record.clone(), index))?)
+    Ok(inner.append_authorised(&record, |sequencer| {
+        if *sequencer.signing.key_id == *key.id() {
+            return Ok(());
+        }
+        Err(LogError::Refused("the keys changed meanwhile, nothing more was recorded: run it again".to_owned()))
+    })?)
 }
 
 /// Leaf hashes that the newest checkpoint covers: with the subtrees on both sides they fold to its root.

@@ -250,9 +250,8 @@ impl Inner {
     /// the keys that it has.
     fn tend_keys(&self) {
         let rotated = self.rotation == Rotation::WhenDue && self.keys.rotate_due(self.clock.now()).unwrap_or(false);
-        if rotated || self.keys.refresh().unwrap_or(false) {
-            let reason = if rotated { "the keys were due" } else { "the ring has new keys" };
-            let _ = self.adopt_keys(reason, &[]);
-        }
+        let reason = if rotated { "the keys were due" } else { "the ring has new keys" };
+        // Asked each time, whoever read the ring last: what was not taken up then is taken up now.
+        let _ = self.adopt_keys(reason, &[]);
     }
 }

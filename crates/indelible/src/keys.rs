@@ -100,14 +100,18 @@ impl LogKeys {
         let epoch = history.entry_key(id).map_or(0, |key| key.epoch);
         let derive = |ring: &KeyRing| ring.entry(id).map(|entry| entry.key(self.log_id, &self.origin, epoch));
         let mut key = derive(&self.ring());
-        if key.is_none() && self.refresh()? {
+        if key.is_none() {
+            // Another thread may have read the ring anew meanwhile.
+            self.refresh()?;
             key = derive(&self.ring());
         }
         let ring = self.ring();
         if key.is_none() && !ring.keys().any(|known| known.id == id) {
             return Err(KeyError::NotThisLog { wanted: id.to_owned(), held: ring.entry_key_id() }.into());
         }
-        self.derived.write().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), key.clone());
+        if key.is_some() {
+            self.derived.write().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), key.clone());
+        }
         Ok(key)
     }
 
@@ -149,9 +153,10 @@ impl LogKeys {
             }
         }
         let found = self.ring().signers_for(&self.origin, &wanted)?;
-        if satisfies(sets, &found) || !self.refresh()? {
+        if satisfies(sets, &found) {
             return Ok(found);
         }
+        self.refresh()?;
         Ok(self.ring().signers_for(&self.origin, &wanted)?)
     }
 

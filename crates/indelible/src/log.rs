@@ -949,10 +949,22 @@ impl Inner {
         Ok(made.map(LeafIndex))
     }
 
-    /// Gives a record for entry `index` the authority of a checkpoint key in force there.
-    pub(crate) fn authorised(&self, control: Control, index: LeafIndex) -> Result<Control, AppendError> {
-        let history = self.keys.history();
-        let signer = self.keys.authoriser(&history, index).map_err(AppendError::record)?;
+    /// Appends a record with the authority of a checkpoint key that is in force where it comes to stand. `in_force` may still refuse.
+    pub(crate) fn append_authorised(
+        &self,
+        control: &Control,
+        in_force: impl Fn(&Sequencer) -> Result<(), LogError>,
+    ) -> Result<u64, AppendError> {
+        let made = self.append_control_with(&|index, sequencer| {
+            in_force(sequencer).map_err(AppendError::record)?;
+            self.authorised(&sequencer.history, control.clone(), index).map(Some)
+        })?;
+        Ok(made.unwrap_or_default())
+    }
+
+    /// Gives a record for entry `index` the authority of a checkpoint key that `history` has in force there.
+    fn authorised(&self, history: &KeyHistory, control: Control, index: LeafIndex) -> Result<Control, AppendError> {
+        let signer = self.keys.authoriser(history, index).map_err(AppendError::record)?;
         let signed = control.authorise(self.log_id, &self.keys.origin, index, &signer);
         signed.map_err(|error| AppendError::record(error.into()))
     }

@@ -97,7 +97,12 @@ impl Sequencer {
         entropy: &dyn Entropy,
         kept: &mut Option<KeptHead>,
     ) -> Result<Draft, AppendError> {
-        let (now, stepped) = self.clock.read(clock);
+        let before = self.clock;
+        let (now, mut stepped) = self.clock.read(clock);
+        // Nothing but a `keys` record may be the first entry under a key: then the step is told behind it.
+        if self.history.current_entry_key().is_none_or(|key| key.id != *self.signing.key_id) {
+            (self.clock, stepped) = (before, None);
+        }
         let recorded_at: Arc<str> = now.to_string().into();
         let batch = Batch {
             first: self.next,

@@ -399,7 +399,10 @@ impl Draft {
         let old = self.get(id)?.info.clone();
         let alike = |info: &KeyInfo| (info.purpose, info.algorithm) == (old.purpose, old.algorithm);
         let prepared = self.keys.iter().map(|key| &key.info);
-        let prepared = prepared.filter(|info| info.state == State::PreActive && alike(info));
+        // Whoever stole a key may have those that lay beside it.
+        let theft = self.keys.iter().filter_map(|key| key.info.compromised_at).max();
+        let fresh = |info: &KeyInfo| theft.is_none_or(|at| info.created_at > at);
+        let prepared = prepared.filter(|info| info.state == State::PreActive && alike(info) && fresh(info));
         let new = match prepared.max_by_key(|info| info.version) {
             Some(info) => info.id.clone(),
             None => {

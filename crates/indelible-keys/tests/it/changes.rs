@@ -96,6 +96,10 @@ fn a_prepared_key_is_taken_by_the_next_rotation_but_not_after_a_theft() {
     assert_eq!(state(&changed.ring, &first), State::Compromised);
     let old = changed.keys.iter().find(|key| key.id == first).unwrap();
     assert_eq!((old.reason.as_deref(), old.compromised_at), (Some("the laptop was stolen"), Some(day(3))));
+    // Nor by any rotation behind that: whoever has the one may have the other.
+    let ring = changed.ring.rotate(Purpose::EntrySigning, day(4)).unwrap().ring;
+    assert_ne!(ring.entry_key_id(), second);
+    assert_eq!(state(&ring, &second), State::PreActive);
 }
 
 #[test]

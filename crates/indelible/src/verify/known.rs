@@ -79,6 +79,18 @@ pub fn known_keys(store: &dyn Reader, head: Option<&HeadRecord>) -> Result<KeyHi
     Ok(find(store, &first, store.info().log_id, (&hints, &notes), &|_| false)?)
 }
 
+/// The same to the newest record, whether a checkpoint covers it yet or not: where nothing names that record, the whole log is searched for it.
+///
+/// # Errors
+/// [`LogError`] where entry 0 or the log cannot be read.
+pub fn all_keys(store: &dyn Reader, head: Option<&HeadRecord>) -> Result<KeyHistory, LogError> {
+    let found = known_keys(store, head)?;
+    if head.is_some_and(|head| head.keys.is_some()) || store.end()?.is_some() {
+        return Ok(found);
+    }
+    Ok(search(store, found, store.info().log_id)?.0)
+}
+
 /// Looks for `keys` records behind what is known: the history that they lead to, and what the last of them says, whether it has the right to or not.
 pub(super) fn search(
     store: &dyn Reader,

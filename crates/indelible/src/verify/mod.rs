@@ -31,4 +31,4 @@ mod window;
 pub use report::{Finding, Kind, Macs, Report, Unchecked, Verdict};
 pub use scan::{Request, Verified, VerifyError, verify};
 
-pub use known::known_keys;
+pub use known::{all_keys, known_keys};

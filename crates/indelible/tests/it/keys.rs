@@ -30,7 +30,7 @@ use indelible_store::{
 };
 
 use crate::{
-    support::forge::replace,
+    support::{forge::replace, time::HandClock},
     world::{ORIGIN, World, check, copy_dir, event, events, options, receipts, small_segments},
 };
 
@@ -486,6 +486,28 @@ fn a_log_goes_on_under_a_new_key_where_the_secret_of_the_old_one_was_destroyed()
     let report = world.verify();
     check(&report, Verdict::Intact, None, None);
     assert_eq!((report.macs, report.macs_unchecked[0].last), (Macs::Partly, 10));
+}
+
+#[test]
+fn a_clock_that_is_behind_is_told_behind_the_record_of_a_new_key() {
+    let world = World::new();
+    let clock = HandClock::new();
+    clock.set("2099-01-01T00:00:00Z");
+    let log = world.create(Options { clock, ..options() });
+    receipts(log.append_all(&events(0..10)));
+    log.close().unwrap();
+    drop(log);
+    let old = world.ring().active_entry().unwrap().id().to_owned();
+    rotate(&world, Purpose::EntrySigning);
+    world.ring().destroy(&old, SystemClock::default().now()).unwrap();
+    let log = world.reopen();
+    receipts(log.append_all(&events(10..20)));
+    log.close().unwrap();
+    drop(log);
+    let report = world.verify();
+    check(&report, Verdict::Intact, None, None);
+    let kinds: Vec<&str> = report.remarks.iter().map(|remark| remark.kind).collect();
+    assert!(kinds.contains(&"clock_step") && kinds.contains(&"keys_changed"), "{kinds:?}");
 }
 
 #[test]

@@ -3,14 +3,14 @@
 use indelible::{
     KeyHistory, Log,
     compromise::{Scope, resign as sign_again, scope},
-    verify::known_keys,
+    verify::all_keys,
 };
 use indelible_core::{
     history::{EntryEpoch, SetEpoch, Withdrawn, WithdrawnState},
     note::VerifyingKey,
 };
 use indelible_keys::{KeyRing, State};
-use indelible_store::heads::HeadStore as _;
+use indelible_store::{heads::HeadStore as _, store::Reader};
 use serde_json::{Value, json};
 
 use crate::{
@@ -23,12 +23,17 @@ use crate::{
 /// Which keys are right where, by the log's own word.
 pub(crate) fn history(places: &Places, json: bool) -> Result<(), Failure> {
     let reader = places.reader()?;
-    let head = match places.ring_if_any()? {
-        Some(ring) => writers_heads(&ring).store.load(&reader.info().origin)?,
+    let history = newest(&*reader, places.ring_if_any()?.as_ref())?;
+    if json { output::json(&described(&history)) } else { output::text(&table(&history)) }
+}
+
+/// What the log says by now. The head record beside the ring names the newest record about keys, which no checkpoint may cover yet.
+pub(super) fn newest(reader: &dyn Reader, ring: Option<&KeyRing>) -> Result<KeyHistory, Failure> {
+    let head = match ring {
+        Some(ring) => writers_heads(ring).store.load(&reader.info().origin)?,
         None => None,
     };
-    let history = known_keys(&*reader, head.as_ref())?;
-    if json { output::json(&described(&history)) } else { output::text(&table(&history)) }
+    Ok(all_keys(reader, head.as_ref())?)
 }
 
 fn described(history: &KeyHistory) -> Value {
@@ -94,6 +99,21 @@ pub(crate) fn compromise(places: &Places, json: bool, args: &CompromiseArgs) -> 
     // The log first: where it cannot be opened, nothing is half done.
     let log = places.open()?;
     let public = public_of(&ring, &info.id, log.origin())?;
+    let size = log.size()?;
+    if args.from > size {
+        return Err(Failure::Usage(format!("--from {}: the log has {}", args.from, output::entries(size))));
+    }
+    let before = log.key_history();
+    let used = before.range_of(&info.id).is_some()
+        || public.as_ref().is_some_and(|key| before.reign_of_any(std::slice::from_ref(key)).is_some());
+    if !used {
+        return Err(Failure::text(format!(
+            "key `{}` never signed anything in `{}`: nothing was changed. Name a log that it signs, or replace the key: `indelible keys rotate --purpose …`, then `indelible keys destroy {}`",
+            info.id,
+            log.origin(),
+            info.id
+        )));
+    }
     if info.state != State::Compromised {
         ring.compromise(&info.id, &args.reason, now())?;
     }

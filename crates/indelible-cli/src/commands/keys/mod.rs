@@ -19,7 +19,6 @@ mod master;
 
 use std::process::ExitCode;
 
-use indelible::verify::known_keys;
 use indelible_core::tree::LeafIndex;
 use serde_json::json;
 
@@ -58,7 +57,7 @@ pub(crate) fn run(places: &Places, json: bool, command: &KeysCommand) -> Result<
 fn public(places: &Places, json: bool) -> Result<(), Failure> {
     let reader = places.reader()?;
     let ring = places.ring()?;
-    let history = known_keys(&*reader, None)?;
+    let history = in_log::newest(&*reader, Some(&ring))?;
     of_ring(&history, &ring)?;
     // The one that signs this log, which may not have taken up yet what is active in the ring.
     let key = history.public_key().map(ToString::to_string).unwrap_or_default();
@@ -73,7 +72,7 @@ fn derive(places: &Places, json: bool, at: Option<u64>) -> Result<(), Failure> {
         return Err(failure);
     }
     let info = reader.info();
-    let history = known_keys(&*reader, None)?;
+    let history = in_log::newest(&*reader, Some(&ring))?;
     let named = match at {
         Some(index) => history.entry_key_at(LeafIndex(index)),
         None => history.current_entry_key(),
