@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::{
     checkpoint::{Checkpoint, CheckpointError},
     control::{Authorisation, Control, ControlError, LogCreated},
-    mac::{EntryAlgorithm, LogId},
+    mac::{EntryAlgorithm, LogId, checkpoint_key_tag},
     note::{Algorithm, KeySet, Note, Require, VerifyingKey},
     tree::{LeafIndex, TreeSize},
 };
@@ -220,6 +220,13 @@ impl KeyHistory {
         let sets = sets.iter().map(|keys| parse_set(keys, origin)).collect::<Result<Vec<_>, _>>()?;
         if sets.first().is_none_or(|set| set.first != 0) || sets.last().is_some_and(|set| set.first > newest) {
             return Err(malformed("the sets of checkpoint keys do not begin with entry 0 and end at this one"));
+        }
+        if let Some(later) = withdrawn.iter().find(|key| key.from > newest) {
+            let Withdrawn { id, from, .. } = later;
+            return Err(malformed(&format!("key `{id}` is withdrawn from entry {from} on, which is behind this one")));
+        }
+        if let Some(key) = withdrawn.iter().find(|key| !knows(&entry_keys, &sets, &key.id)) {
+            return Err(malformed(&format!("key `{}` is withdrawn, and the log never had it", key.id)));
         }
         if sets.is_sorted_by(|one, next| one.first < next.first) {
             return Ok(Self { origin: origin.to_owned(), entry_keys, sets, withdrawn, newest });
@@ -452,6 +459,14 @@ fn continues<T: PartialEq>(before: &[T], after: &[T], what: &str) -> Result<(), 
         return Ok(());
     }
     Err(HistoryError::Changed(format!("the {what} that were there before are not the same")))
+}
+
+/// Whether an id is that of an entry key, or may be that of a checkpoint key, whose version only a ring tells.
+fn knows(entry_keys: &[EntryEpoch], sets: &[SetEpoch], id: &str) -> bool {
+    let tag = || id.strip_prefix("cs")?.split_once('-').filter(|(version, _)| version.parse::<u32>().is_ok());
+    let mut public = sets.iter().flat_map(|set| set.set.keys()).map(VerifyingKey::public_key);
+    entry_keys.iter().any(|key| key.id == id)
+        || tag().is_some_and(|(_, tag)| public.any(|public| checkpoint_key_tag(public) == tag))
 }
 
 fn check_epochs(keys: &[EntryEpoch], newest: u64) -> Result<(), HistoryError> {

@@ -5,7 +5,7 @@
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::{Sha256, Sha512};
+use sha2::{Digest as _, Sha256, Sha512};
 use zeroize::Zeroizing;
 
 use crate::{hex, tree::Hash};
@@ -90,6 +90,13 @@ pub fn entry_key_id(secret: &[u8; 32], version: u32) -> String {
 pub fn key_id_tag(secret: &[u8; 32], purpose: &str) -> String {
     let tag = keyed(secret).chain_update(b"indelible/v1/key-id/").chain_update(purpose).finalize().into_bytes();
     hex::encode(tag.get(..8).unwrap_or_default())
+}
+
+/// What stands behind the version in the id of a checkpoint key: sixteen digits of its public key's digest.
+#[must_use]
+pub fn checkpoint_key_tag(public: &[u8]) -> String {
+    let digest = Sha256::new_with_prefix(b"indelible/v1/key-id/checkpoint-signing").chain_update(public).finalize();
+    hex::encode(digest.get(..8).unwrap_or_default())
 }
 
 /// A derived entry-signing key, ready to sign: the HMAC state after the key block.

@@ -106,7 +106,7 @@ fn over(
 /// # Errors
 /// [`LogError::Checkpoint`] where the key leads nowhere, or a signature is wrong or missing; [`LogError::Malformed`], [`LogError::Proof`] for a link that does not hold.
 pub fn open_linked(note: &str, key: &VerifyingKey, links: &[KeyLink]) -> Result<Checkpoint, LogError> {
-    let mut followed = Followed { key, history: None, sets: 1, trusted: false };
+    let mut followed = Followed { key, history: None, sets: 1, trusted_from: None };
     for link in links {
         followed.take(link)?;
     }
@@ -114,8 +114,9 @@ pub fn open_linked(note: &str, key: &VerifyingKey, links: &[KeyLink]) -> Result<
     let checkpoint = history.open(note.as_bytes())?;
     let parsed = Note::parse(note.as_bytes()).map_err(CheckpointError::from)?;
     let by_set = history.set_for(checkpoint.head.size).is_some_and(|set| set.keys().contains(key));
-    if !followed.trusted || by_set {
-        // It is in the last set, or nowhere: then its own signature is all that counts.
+    let behind = followed.trusted_from.is_some_and(|from| from < history.set_number(checkpoint.head.size));
+    if !behind || by_set {
+        // It vouches for the sets behind its own. Elsewhere its own signature is all that counts.
         parsed.verify(key).map_err(CheckpointError::from)?;
     }
     Ok(checkpoint)
@@ -127,8 +128,8 @@ struct Followed<'a> {
     history: Option<Arc<KeyHistory>>,
     /// So many sets are known.
     sets: usize,
-    /// Whether the key that is trusted vouches for the last set of the history.
-    trusted: bool,
+    /// The set of which the key that is trusted is one: it vouches for those behind.
+    trusted_from: Option<usize>,
 }
 
 impl Followed<'_> {
@@ -157,12 +158,12 @@ impl Followed<'_> {
         link.proof.inclusion().verify(&leaf_hash(&link.entry), &checkpoint.head)?;
         let before = next.set_for(TreeSize(entry.index.0)).ok_or_else(|| wrong("there are no keys before it"))?;
         let named = before.keys().contains(self.key);
-        if named || self.trusted {
+        if named || self.trusted_from.is_some() {
             before.verify(&note).map_err(CheckpointError::from)?;
         }
-        if named && !self.trusted {
+        if named && self.trusted_from.is_none() {
             note.verify(self.key).map_err(CheckpointError::from)?;
-            self.trusted = true;
+            self.trusted_from = Some(next.set_number(TreeSize(entry.index.0)));
         }
         self.history = Some(Arc::new(next));
         Ok(())

@@ -1,7 +1,6 @@
 //! One key: what is known of it, and its secret.
 
-use indelible_core::{hex, mac, time::Micros};
-use sha2::{Digest as _, Sha256};
+use indelible_core::{mac, time::Micros};
 use zeroize::Zeroizing;
 
 use super::purpose::{KeyAlgorithm, Purpose};
@@ -82,11 +81,7 @@ impl Key {
 /// The id of a key: of its secret, or of its public key where it has one.
 pub(crate) fn id_of(purpose: Purpose, version: u32, secret: &[u8], public: Option<&[u8]>) -> Option<String> {
     let tag = match (public, secret.as_array()) {
-        (Some(public), _) => {
-            let digest =
-                Sha256::new_with_prefix(b"indelible/v1/key-id/checkpoint-signing").chain_update(public).finalize();
-            hex::encode(digest.get(..8).unwrap_or_default())
-        }
+        (Some(public), _) => mac::checkpoint_key_tag(public),
         (None, Some(secret)) => mac::key_id_tag(secret, &purpose.name().replace('_', "-")),
         (None, None) => return None,
     };

@@ -18,7 +18,7 @@ use indelible_store::store::{StoreError, StoredTree};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    anchors::finding,
+    anchors::{finding, wrong_type},
     merge::Merger,
     piece::{InForce, Seen, SeenEntry, SeenPiece},
     report::{Finding, Kind, Macs, Remark, Unchecked},
@@ -169,10 +169,10 @@ impl Merger<'_> {
         }
     }
 
-    /// Behind the scan: what is known of the keys now.
-    pub(super) fn judge_keys(&mut self) -> Result<(), StoreError> {
+    /// Behind the scan: what is known of the keys now. `anchored`: size of the newest own checkpoint.
+    pub(super) fn judge_keys(&mut self, anchored: u64) -> Result<(), StoreError> {
         self.judge_strange();
-        self.tell_unchecked();
+        self.tell_unchecked(anchored);
         for withdrawn in self.history().withdrawn().to_vec() {
             self.tell_withdrawn(&withdrawn);
         }
@@ -202,8 +202,9 @@ impl Merger<'_> {
         }
     }
 
-    /// The ranges whose signatures were not checked, where a ring was at hand.
-    fn tell_unchecked(&mut self) {
+    /// The ranges whose signatures were not checked, where a ring was at hand. Behind the newest checkpoint nothing else vouches for an entry: who puts an
+    /// old ring back must not make an end that nobody signed look like one.
+    fn tell_unchecked(&mut self, anchored: u64) {
         if !self.setup.macs {
             return;
         }
@@ -224,6 +225,10 @@ impl Merger<'_> {
             );
             if self.setup.secrets.all {
                 self.add(Finding { last: Some(*last), ..finding(Kind::KeyMissing, Some(*first), detail) });
+            } else if *last >= anchored {
+                let first = Some(anchored.max(*first));
+                let detail = format!("{detail}; no checkpoint covers those from entry {anchored} on either");
+                self.add(Finding { last: Some(*last), ..finding(Kind::KeyMissing, first, detail) });
             } else {
                 self.report.remarks.push(Remark { kind: "macs_not_checked", index: Some(*first), detail });
             }
@@ -277,24 +282,32 @@ impl Merger<'_> {
         if history.entry_key_at(LeafIndex(at)).is_none_or(|key| key.id != *new_key) {
             return Ok(Err(format!("{what} are by key `{new_key}`, which is not in force at entry {at}")));
         }
-        if self.broken || resigned.tree_size > self.tree_size {
+        if self.broken || resigned.tree_size > self.setup.vouched {
             return Ok(Err(format!("{what} cannot be compared with the tree")));
         }
-        if self.tree_damaged {
-            return Ok(Ok(format!(
-                "{what} were not checked: the stored tree is damaged, `indelible log repair` comes first"
-            )));
+        let damaged =
+            format!("{what} were not checked: the stored tree is damaged, `indelible log repair` comes first");
+        if self.tree_damaged || resigned.tree_size > self.tree_size {
+            return Ok(Ok(damaged));
         }
         let size = TreeSize(resigned.tree_size);
-        if tile::root_at(&StoredTree(self.setup.store), size)?.to_hex() != resigned.root
-            || self.leaf_root(first, last)?.to_hex() != resigned.leaf_root
-        {
+        let root = match tile::root_at(&StoredTree(self.setup.store), size) {
+            Err(StoreError::Damaged { .. }) => return Ok(Ok(damaged)),
+            root => root?,
+        };
+        if root.to_hex() != resigned.root || self.leaf_root(first, last)?.to_hex() != resigned.leaf_root {
             return Ok(Err(format!("{what} are for other entries than these")));
         }
         let Some(digest) = parse_digest(&resigned.overlay.digest) else {
             return Ok(Err(format!("{what} have no digest")));
         };
-        let overlay = self.setup.store.attachment(&digest)?;
+        let overlay = match self.setup.store.attachment(&digest) {
+            Err(error) => {
+                let fault = wrong_type(&error).ok_or(error)?;
+                return Ok(Err(format!("{what} (`{}`) cannot be read: {fault}", resigned.overlay.digest)));
+            }
+            Ok(overlay) => overlay,
+        };
         let Some(overlay) = overlay.filter(|bytes| Sha256::digest(bytes).as_slice() == digest) else {
             return Ok(Err(format!("{what} (`{}`) are missing or were changed", resigned.overlay.digest)));
         };

@@ -9,6 +9,7 @@ use indelible_core::{
     head::HeadRecord,
     history::{Between, KeyHistory},
     mac::LogId,
+    note::{KeyId, Note, NoteSignature},
     tree::LeafIndex,
 };
 use indelible_store::store::{Reader, StoreError, lines};
@@ -45,7 +46,10 @@ pub(super) fn find(
             claimed = KeyHistory::of_record(&said, first.origin(), *hint).ok();
         }
     }
-    let explained = |history: &KeyHistory| notes.iter().all(|note| !matches!(open(note, history), Opened::OtherKey(_)));
+    // A checkpoint over a change is signed by those before as well: that they explain it does not mean that they are all.
+    let explained = |history: &KeyHistory| {
+        notes.iter().all(|note| !matches!(open(note, history), Opened::OtherKey(_)) && !by_others(note, history))
+    };
     // Only a signed tree that the record is in says anything of it; that it is, the roots show.
     let vouched = |said: &KeyHistory| {
         let covers = |note: &&[u8]| matches!(open(note, said), Opened::Good(head) if head.size.0 > said.newest().0);
@@ -64,6 +68,13 @@ pub(super) fn find(
         return Ok(said);
     }
     Ok(found)
+}
+
+/// Whether a checkpoint has a signature in the log's name by a key that the history does not know, rightly signed or not.
+fn by_others(note: &[u8], history: &KeyHistory) -> bool {
+    let lines = Note::parse(note).map(|note| note.signatures().to_vec()).unwrap_or_default();
+    let known = |id: &KeyId| history.sets().iter().any(|set| set.set.get(id).is_some());
+    lines.iter().map(NoteSignature::key_id).any(|id| id.name == history.origin() && !known(&id))
 }
 
 /// The history of a log's keys, as its newest checkpoints need it. `head` is a head record that is trusted, where there is one.

@@ -753,7 +753,7 @@ impl<'a> Merger<'a> {
             self.add(finding(Kind::Derived, None, no_file));
         }
         self.judge_absent()?;
-        self.judge_keys()
+        self.judge_keys(known.map_or(0, |(size, _)| size))
     }
 
     /// Lines without a signature, under no checkpoint: this was never a signed log, and nothing can be said of it.

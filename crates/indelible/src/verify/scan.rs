@@ -8,6 +8,7 @@ use std::{
 };
 
 use indelible_core::{
+    checkpoint::Checkpoint,
     control::{Control, LogCreated},
     entry::{self, Line},
     head::HeadRecord,
@@ -216,10 +217,11 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Veri
     };
     let trusted = |note: &[u8]| signer_of(request, &[note]).is_some();
     let mut history = known::find(store, &history, log_id, (&hints, &notes), &trusted)?;
-    if request.receipts.iter().any(|receipt| history.entry_key(&receipt.key).is_none()) {
+    let strange = |receipt: &entry::Receipt| history.entry_key(&receipt.key).is_none();
+    if history.reign_of_any(&request.keys).is_none() || request.receipts.iter().any(strange) {
         history = known::search(store, history, log_id)?.0;
     }
-    let history = trusted_history(request, history, &names, &notes)?;
+    let history = trusted_history(store, request, history, &names, &notes)?;
     if let Some(ring) = request.ring
         && let Some(detail) = foreign_ring(&names, &history, ring)
     {
@@ -297,6 +299,7 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Veri
     });
     merger.finish(durable, newest.map(|anchor| (anchor.head.size.0, anchor.source)), behind)?;
     let vouched = newest.zip(newest_note.as_ref()).map(|(newest, note)| (newest.head.size, note));
+    let given = judge_again(&history, &own, request.checkpoint.as_deref(), &mut merger);
     let anchors = &merger.setup.anchors;
     let standing = anchors.trust.standing(&anchors.history, vouched);
     let end = End {
@@ -309,17 +312,39 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Veri
         seen: merger.entries_seen,
     };
     let absent = merger.keyed.ever_absent;
-    for Unexplained { what, detail, .. } in &unexplained {
-        report.add(match absent {
-            true => anchors::unexplained(what, detail),
-            false => finding(Kind::CheckpointSignature, None, format!("{what}: {detail}")),
-        });
+    for Unexplained { what, detail, trusted, .. } in &unexplained {
+        match absent {
+            true => report.add(anchors::unexplained(what, detail)),
+            // What brought its key was cut off or changed, and that is told.
+            false if *trusted && report.status == Verdict::Tampered => {}
+            false => report.add(finding(Kind::CheckpointSignature, None, format!("{what}: {detail}"))),
+        }
+    }
+    if let (Some(detail), false) = (given, report.status == Verdict::Tampered) {
+        return Err(VerifyError::WrongKey { detail });
     }
     judge_standing(standing, request, &history, &mut report)?;
     conclude(store, request, &mut report, &end, head.as_ref(), newest, log_id)?;
     report.order();
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// Judges the newest checkpoints once more, by what the entries that they cover say of the keys: who stole a key that was replaced before signs ends of his own with it.
+/// Returns what is wrong with the checkpoint that was given.
+fn judge_again(before: &KeyHistory, own: &Own<'_>, given: Option<&[u8]>, merger: &mut Merger<'_>) -> Option<String> {
+    let history = Arc::clone(&merger.setup.anchors.history);
+    let wrong = |note: &[u8]| match (open(note, before), open(note, &history)) {
+        (Opened::Good(_), Opened::OtherKey(detail) | Opened::Bad(detail)) => Some(detail),
+        _ => None,
+    };
+    let head = own.head.map(|(record, _)| ("the newest head in the head store", record.checkpoint.as_bytes()));
+    for (what, note) in head.into_iter().chain(own.published.map(|note| ("the published checkpoint", note))) {
+        if let Some(detail) = wrong(note) {
+            merger.add(finding(Kind::CheckpointSignature, None, format!("{what}: {detail}")));
+        }
+    }
+    Some(format!("the checkpoint that was given: {}", wrong(given?)?))
 }
 
 /// What the merge ended with.
@@ -369,13 +394,19 @@ fn strange(request: &Request<'_>, history: &KeyHistory) -> VerifyError {
 }
 
 /// A log that does not know the trusted keys is of somebody else, unless one of them signed its newest checkpoint: then what it says of its keys was changed.
+/// Where the first kept checkpoint is by the keys of entry 0, that is not what was changed: what brought the trusted key is, or is absent.
 fn trusted_history(
+    store: &dyn Reader,
     request: &Request<'_>,
     history: KeyHistory,
     names: &[String],
     notes: &[&[u8]],
 ) -> Result<KeyHistory, VerifyError> {
     if history.reign_of_any(&request.keys).is_some() {
+        return Ok(history);
+    }
+    let begun = kept(store, 1)?.is_some_and(|note| matches!(open(&note, &history), Opened::Good(_)));
+    if begun && signer_of(request, notes).is_some() {
         return Ok(history);
     }
     let key = signer_of(request, notes).and_then(|key| KeyHistory::of_one_key(key, &common_key(names)));
@@ -403,6 +434,13 @@ fn names_trusted(store: &dyn Reader, request: &Request<'_>, notes: &[&[u8]]) -> 
 fn signer_of<'a>(request: &'a Request<'_>, notes: &[&[u8]]) -> Option<&'a VerifyingKey> {
     let notes: Vec<Note> = notes.iter().filter_map(|note| Note::parse(note).ok()).collect();
     request.keys.iter().find(|key| notes.iter().any(|note| note.verify(key).is_ok()))
+}
+
+/// The tree that a trusted key signed which the history does not know: an entry that brought it is absent, or was changed.
+fn by_trusted(request: &Request<'_>, history: &KeyHistory, note: &[u8]) -> Option<TreeHead> {
+    let key = signer_of(request, &[note]).filter(|key| history.reign_of(key).is_none())?;
+    let checkpoint = Checkpoint::parse(Note::parse(note).ok()?.text()).ok()?;
+    (checkpoint.origin == key.name()).then_some(checkpoint.head)
 }
 
 /// What is trusted. An earlier verification that this one goes on from has followed the keys to where it ended.
@@ -486,16 +524,17 @@ fn head_of(
     history: &KeyHistory,
     unexplained: &mut Vec<Unexplained>,
 ) -> Result<Option<(HeadRecord, TreeHead)>, VerifyError> {
+    let trusted = by_trusted(request, history, record.checkpoint.as_bytes());
     match open(record.checkpoint.as_bytes(), history) {
         Opened::Good(head) => Ok(Some((record, head))),
-        // An auditor's: it was verified when it was stored, by keys that the log said then.
-        Opened::OtherKey(detail) if !request.head_required => {
-            unexplained.push(Unexplained::of(
-                "the newest head that was verified before",
-                detail,
-                record.checkpoint.as_bytes(),
-            ));
-            Ok(None)
+        // An auditor's: it was verified when it was stored, by keys that the log said then. A writer's: by a key of its ring.
+        Opened::OtherKey(detail) if !request.head_required || trusted.is_some() => {
+            let what = match request.head_required {
+                true => "the newest head in the head store",
+                false => "the newest head that was verified before",
+            };
+            unexplained.push(Unexplained::of(what, detail, record.checkpoint.as_bytes(), trusted.is_some()));
+            Ok(trusted.map(|head| (record, head)))
         }
         Opened::OtherKey(detail) | Opened::Bad(detail) => {
             let origin = request.origin();
@@ -556,13 +595,15 @@ fn with_foreign_ring(store: &dyn Reader, request: &Request<'_>, detail: String) 
 struct Unexplained {
     what: &'static str,
     detail: String,
-    /// The size that it says. It vouches for nothing; what stands elsewhere than expected is looked for in the stored tree up to there.
+    /// The size that it says; what stands elsewhere than expected is looked for in the stored tree up to there.
     size: u64,
+    /// Whether a trusted key signed it. Else it vouches for nothing.
+    trusted: bool,
 }
 
 impl Unexplained {
-    fn of(what: &'static str, detail: String, note: &[u8]) -> Self {
-        Self { what, detail, size: anchors::said_size(note).map_or(0, |size| size.0) }
+    fn of(what: &'static str, detail: String, note: &[u8], trusted: bool) -> Self {
+        Self { what, detail, size: anchors::said_size(note).map_or(0, |size| size.0), trusted }
     }
 }
 
@@ -589,7 +630,7 @@ fn known_heads(
     // Who has no head of the writer's has the newest kept checkpoint: `checkpoint` alone could be an old one put back.
     let mut newest_kept = None;
     if !request.head_required {
-        let explained = newest_explained(store, history)?;
+        let explained = newest_explained(store, request, history)?;
         newest_kept = explained.map(|(number, _)| number);
         fixed.extend(explained.map(|(number, head)| Anchor { head, source: Source::NewestKept(number) }));
     }
@@ -600,7 +641,13 @@ fn known_heads(
         }
         // By a key of the log's that is not known, or by a stranger: what is absent decides.
         Some(Opened::OtherKey(detail)) => {
-            unexplained.push(Unexplained::of("the published checkpoint", detail, published.unwrap_or_default()));
+            let note = published.unwrap_or_default();
+            let trusted = by_trusted(request, history, note);
+            unexplained.push(Unexplained::of("the published checkpoint", detail, note, trusted.is_some()));
+            if let Some(tree) = trusted {
+                compare_heads(head.map(|(_, tree)| tree), &tree, held, request.head_required, report);
+                fixed.push(Anchor { head: tree, source: Source::Published });
+            }
         }
         Some(Opened::Bad(detail)) => {
             report.add(finding(Kind::CheckpointSignature, None, format!("the published checkpoint: {detail}")));
@@ -631,13 +678,21 @@ fn known_heads(
     Ok(fixed)
 }
 
-/// The newest kept checkpoint, of those that are by keys which the history knows.
-fn newest_explained(store: &dyn Reader, history: &KeyHistory) -> Result<Option<(u64, TreeHead)>, StoreError> {
+/// The newest kept checkpoint, of those that are by keys which the history knows, or which are trusted.
+fn newest_explained(
+    store: &dyn Reader,
+    request: &Request<'_>,
+    history: &KeyHistory,
+) -> Result<Option<(u64, TreeHead)>, StoreError> {
     for number in (1..=store.newest_kept()?.unwrap_or(0)).rev() {
         let Some(note) = kept(store, number)? else { return Ok(None) };
         match open(&note, history) {
             Opened::Good(head) => return Ok(Some((number, head))),
-            Opened::OtherKey(_) => {}
+            Opened::OtherKey(_) => {
+                if let Some(head) = by_trusted(request, history, &note) {
+                    return Ok(Some((number, head)));
+                }
+            }
             Opened::Bad(_) => return Ok(None),
         }
     }

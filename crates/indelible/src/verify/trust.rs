@@ -57,7 +57,11 @@ impl Trust {
 
     /// How they stand to the newest checkpoint.
     pub(super) fn standing(&self, history: &KeyHistory, newest: Option<(TreeSize, &Note)>) -> Standing {
-        let Some(first) = self.reigns.iter().map(|(first, _)| *first).min() else { return Standing::Strange };
+        let Some(first) = self.reigns.iter().map(|(first, _)| *first).min() else {
+            // What brought them is absent, and that is told; what one of them signed it vouches for.
+            let signed = newest.is_some_and(|(_, note)| self.signed(note));
+            return if signed { Standing::Vouched } else { Standing::Strange };
+        };
         let Some((size, note)) = newest else { return Standing::Vouched };
         let number = history.set_number(size);
         if number < first {

@@ -34,12 +34,12 @@ use crate::{
     world::{ORIGIN, World, check, copy_dir, event, events, options, receipts, small_segments},
 };
 
-fn rotate(world: &World, purpose: Purpose) -> KeyRing {
+pub(crate) fn rotate(world: &World, purpose: Purpose) -> KeyRing {
     world.ring().rotate(purpose, SystemClock::default().now()).unwrap().ring
 }
 
 /// A log whose keys changed after each of so many events.
-fn rotated(entry_keys: u64, checkpoint_keys: u64, events_between: u64) -> World {
+pub(crate) fn rotated(entry_keys: u64, checkpoint_keys: u64, events_between: u64) -> World {
     let world = World::new();
     let log = world.create(options());
     let mut next = 0;
@@ -63,12 +63,12 @@ fn rotated(entry_keys: u64, checkpoint_keys: u64, events_between: u64) -> World 
     world
 }
 
-fn first_public(world: &World) -> VerifyingKey {
+pub(crate) fn first_public(world: &World) -> VerifyingKey {
     let keys = world.ring().public_keys(ORIGIN).unwrap();
     keys.first().cloned().unwrap()
 }
 
-fn publicly(world: &World, key: &VerifyingKey) -> indelible::verify::Report {
+pub(crate) fn publicly(world: &World, key: &VerifyingKey) -> indelible::verify::Report {
     world
         .try_verify(&world.log_path(), |request| {
             *request = Request { threads: 2, ..Request::new(key.clone(), SystemClock::default().now()) };

@@ -25,6 +25,8 @@ mod golden;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod keys_attacked;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod model;

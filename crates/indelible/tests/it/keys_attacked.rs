@@ -1,0 +1,273 @@
+//! Logs whose keys changed, under attack or damaged: what each of those who verify is told.
+
+use std::{fs, path::PathBuf};
+
+use indelible::{
+    Log,
+    bundle::Bundle,
+    compromise::resign,
+    links::is_other_key,
+    verify::{Kind, Report, Verdict, known_keys},
+};
+use indelible_core::{
+    checkpoint::Checkpoint,
+    entry::BodyKind,
+    history::{Change, HistoryError, Withdrawn, WithdrawnState},
+    note::VerifyingKey,
+    proof::TlogProof,
+    tree::{Frontier, LeafIndex, TreeHead, TreeSize, leaf_hash},
+};
+use indelible_keys::Purpose;
+use indelible_store::disk::OsDisk;
+
+use crate::{
+    keys::{first_public, publicly, rotate, rotated},
+    support::forge::{appended, leaf_of},
+    world::{ORIGIN, World, check, event, events, options, overwrite, receipts, small_segments},
+};
+
+/// What the thief of one checkpoint key signs.
+fn signed_by(world: &World, key: VerifyingKey, head: TreeHead) -> String {
+    let signers = world.ring().signers_for(ORIGIN, &[key]).unwrap();
+    Checkpoint::new(ORIGIN, head).sign(&[&signers[0]]).unwrap().to_string()
+}
+
+fn head_over(lines: &[Vec<u8>]) -> TreeHead {
+    let mut frontier = Frontier::new();
+    for line in lines {
+        frontier.push(leaf_of(line));
+    }
+    TreeHead { size: TreeSize(lines.len() as u64), root: frontier.root() }
+}
+
+/// Takes away the kept checkpoints that cover entry `index`.
+fn forget_kept_over(world: &World, index: u64) {
+    for file in fs::read_dir(world.log_path().join("checkpoints")).unwrap().map(|file| file.unwrap().path()) {
+        let note = fs::read_to_string(&file).unwrap();
+        let size: u64 = note.lines().nth(1).unwrap().parse().unwrap();
+        if size > index {
+            fs::remove_file(file).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_thief_of_a_replaced_checkpoint_key_makes_no_end_of_his_own() {
+    let world = rotated(0, 1, 10);
+    let old = first_public(&world);
+    let change = world.reopen_and(|log| log.key_history().sets()[1].first);
+    let key = world.stolen_entry_key();
+    // The record that ended the key's time stays: without it the bodies behind it would be missing.
+    let mut lines = world.lines();
+    lines.truncate(usize::try_from(change).unwrap() + 1);
+    for number in 0..3 {
+        lines.push(appended(&lines, &key, BodyKind::Event, &event(1000 + number)));
+    }
+    world.put_lines(&lines);
+    world.rewrite_leaves();
+    forget_kept_over(&world, change);
+    overwrite(&world.log_path().join("checkpoint"), signed_by(&world, old.clone(), head_over(&lines)).as_bytes());
+    check(&publicly(&world, &old), Verdict::Tampered, Some(Kind::CheckpointSignature), None);
+}
+
+#[test]
+fn a_given_checkpoint_by_a_replaced_key_is_no_evidence() {
+    let world = rotated(0, 1, 10);
+    let old = first_public(&world);
+    let forged = TreeHead { size: TreeSize(20), root: leaf_hash(b"another tree") };
+    let note = signed_by(&world, old.clone(), forged);
+    // Behind the change it says nothing of the log; before it, it was the log's word.
+    for heads in [true, false] {
+        let outcome = world.try_verify(&world.log_path(), |request| {
+            request.checkpoint = Some(note.clone().into_bytes());
+            if !heads {
+                (request.ring, request.heads, request.head_required) = (None, None, false);
+                request.keys = vec![old.clone()];
+            }
+        });
+        assert!(matches!(outcome, Err(indelible::verify::VerifyError::WrongKey { .. })), "{outcome:?}");
+    }
+    let forged = TreeHead { size: TreeSize(8), root: leaf_hash(b"another tree") };
+    let note = signed_by(&world, old, forged);
+    let report = world.try_verify(&world.log_path(), |request| request.checkpoint = Some(note.into_bytes())).unwrap();
+    check(&report, Verdict::Diverged, Some(Kind::DivergedCheckpoint), None);
+}
+
+#[test]
+fn a_middle_key_vouches_for_no_checkpoint_before_its_time() {
+    let world = rotated(0, 2, 10);
+    let keys = world.ring().public_keys(ORIGIN).unwrap();
+    let bundle = world.reopen_and(|log| log.prove(LeafIndex(0)).unwrap());
+    // The thief of the first key shows a tree of his own.
+    let head = TreeHead { size: TreeSize(1), root: leaf_hash(&bundle.entry) };
+    let checkpoint = signed_by(&world, keys[0].clone(), head);
+    let proof = TlogProof { extra: None, index: LeafIndex(0), hashes: Vec::new(), checkpoint };
+    let forged = Bundle { proof, ..bundle };
+    assert!(forged.check(&keys[0]).is_ok(), "it is the first key's own word");
+    for key in &keys[1..] {
+        let error = forged.check(key).unwrap_err();
+        assert!(is_other_key(&error), "{error:?}");
+    }
+}
+
+#[test]
+fn a_log_is_intact_for_the_newest_key_right_after_its_rotation() {
+    let world = World::new();
+    let log = world.create(options());
+    receipts(log.append_all(&events(0..10)));
+    log.keep_checkpoint().unwrap();
+    receipts(log.append_all(&events(10..15)));
+    rotate(&world, Purpose::CheckpointSigning);
+    log.adopt_keys("a test").unwrap();
+    log.close().unwrap();
+    let keys = world.ring().public_keys(ORIGIN).unwrap();
+    assert_eq!(keys.len(), 2);
+    for key in &keys {
+        check(&publicly(&world, key), Verdict::Intact, None, None);
+    }
+    let reader = indelible_store_file::driver::reader_of_entry_zero(&OsDisk::shared(), &world.log_path()).unwrap();
+    assert_eq!(known_keys(&reader, None).unwrap().sets().len(), 2);
+}
+
+/// A log whose first key was withdrawn, and its entries signed again.
+fn resigned() -> World {
+    let world = rotated(0, 0, 50);
+    let log = world.reopen();
+    let stolen = log.key_history().entry_keys()[0].id.clone();
+    rotate(&world, Purpose::EntrySigning);
+    log.withdraw_keys("a theft", &[withdrawn(&stolen, 30)]).unwrap();
+    resign(&log, &stolen, None, "after the theft", &|_, _| ()).unwrap();
+    log.close().unwrap();
+    world
+}
+
+fn withdrawn(id: &str, from: u64) -> Withdrawn {
+    Withdrawn { from, id: id.to_owned(), reason: "a theft".to_owned(), state: WithdrawnState::Compromised }
+}
+
+#[test]
+fn a_damaged_tree_under_second_signatures_is_damage() {
+    for damage in 0..3 {
+        let world = resigned();
+        check(&world.verify(), Verdict::Intact, None, None);
+        let path = world.log_path().join("tree/0");
+        let mut bytes = fs::read(&path).unwrap();
+        match damage {
+            0 => fs::remove_file(&path).unwrap(),
+            1 => overwrite(&path, &bytes[..bytes.len() / 2 / 32 * 32]),
+            _ => {
+                bytes[7] ^= 1;
+                overwrite(&path, &bytes);
+            }
+        }
+        check(&world.verify(), Verdict::Damaged, Some(Kind::Derived), None);
+        check(&publicly(&world, &first_public(&world)), Verdict::Damaged, Some(Kind::Derived), None);
+    }
+}
+
+#[test]
+fn a_folder_in_the_place_of_second_signatures_is_tampered() {
+    let world = resigned();
+    let mut path = world.log_path().join("attachments");
+    while path.is_dir() {
+        path = fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
+    }
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    check(&world.verify(), Verdict::Tampered, Some(Kind::Overlay), None);
+}
+
+/// The files with entries, by the index of their first.
+fn segments(world: &World) -> Vec<(u64, PathBuf)> {
+    let files = fs::read_dir(world.log_path().join("segments")).unwrap().map(|file| file.unwrap().path());
+    let mut segments: Vec<_> = files
+        .filter_map(|path| {
+            let first = path.file_name()?.to_str()?.split('.').next()?.parse().ok()?;
+            Some((first, path))
+        })
+        .collect();
+    segments.sort();
+    segments
+}
+
+#[test]
+fn a_file_with_a_change_of_checkpoint_keys_that_is_gone_is_a_gap() {
+    let world = World::new();
+    let log = world.create(small_segments());
+    receipts(log.append_all(&events(0..60)));
+    log.keep_checkpoint().unwrap();
+    rotate(&world, Purpose::EntrySigning);
+    rotate(&world, Purpose::CheckpointSigning);
+    log.adopt_keys("a test").unwrap();
+    receipts(log.append_all(&events(60..160)));
+    let change = log.key_history().sets()[1].first;
+    log.close().unwrap();
+    drop(log);
+    let segments = segments(&world);
+    let at = segments.iter().rposition(|(first, _)| *first <= change).unwrap();
+    assert!(at > 0 && at + 1 < segments.len(), "{segments:?}");
+    fs::remove_file(&segments[at].1).unwrap();
+    let told = |report: &Report| {
+        assert!(matches!(report.status, Verdict::Gap | Verdict::Unverifiable), "{:#?}", report.findings);
+        let absent = |kind| matches!(kind, Kind::Absent | Kind::KeyMissing | Kind::Derived);
+        assert!(report.findings.iter().all(|finding| absent(finding.kind)), "{:#?}", report.findings);
+        let there = report.findings.iter().any(|finding| finding.index == Some(segments[at].0));
+        assert!(there, "{:#?}", report.findings);
+    };
+    told(&world.verify());
+    for key in world.ring().public_keys(ORIGIN).unwrap() {
+        told(&publicly(&world, &key));
+    }
+    // Whoever has the newest key is also told of an edit elsewhere.
+    let (_, last) = segments.last().unwrap();
+    let text = fs::read_to_string(last).unwrap();
+    overwrite(last, text.replacen("mara", "mary", 1).as_bytes());
+    for key in world.ring().public_keys(ORIGIN).unwrap() {
+        assert_eq!(publicly(&world, &key).status, Verdict::Tampered);
+    }
+    assert_eq!(world.verify().status, Verdict::Tampered);
+}
+
+#[test]
+fn an_old_ring_that_was_put_back_hides_no_forged_end() {
+    let world = World::new();
+    let log = world.create(options());
+    receipts(log.append_all(&events(0..10)));
+    let ring = fs::read(world.keys.dir().join("ring.json")).unwrap();
+    rotate(&world, Purpose::EntrySigning);
+    log.adopt_keys("a test").unwrap();
+    receipts(log.append_all(&events(10..20)));
+    log.close().unwrap();
+    drop(log);
+    check(&world.verify(), Verdict::Intact, None, None);
+    let size = world.lines().len() as u64;
+    // Somebody without the new key appends a line in its name.
+    let mut lines = world.lines();
+    let line = appended(&lines, &world.stolen_entry_key(), BodyKind::Event, &event(1000));
+    lines.push(line);
+    world.put_lines(&lines);
+    check(&world.verify(), Verdict::Tampered, Some(Kind::Changed), Some(size));
+    fs::write(world.keys.dir().join("ring.json"), &ring).unwrap();
+    let report = world.verify();
+    check(&report, Verdict::Unverifiable, Some(Kind::KeyMissing), Some(size));
+}
+
+#[test]
+fn what_the_log_never_had_cannot_be_withdrawn() {
+    let world = rotated(1, 1, 5);
+    let history = world.reopen_and(|log: &Log| (*log.key_history()).clone());
+    let index = LeafIndex(history.newest().0 + 3);
+    let change = |key: Withdrawn| {
+        history.changed(index, Change { withdrawn: vec![key], reason: "a test".to_owned(), ..Change::default() })
+    };
+    let ring = world.ring();
+    for key in ring.keys().filter(|key| matches!(key.purpose, Purpose::EntrySigning | Purpose::CheckpointSigning)) {
+        assert!(change(withdrawn(&key.id, index.0)).is_ok(), "{}", key.id);
+        let later = change(withdrawn(&key.id, index.0 + 1));
+        assert!(matches!(later, Err(HistoryError::Malformed(_))), "{later:?}");
+    }
+    for id in ["es1-0123456789abcdef", "cs1-0123456789abcdef", "nothing", ""] {
+        let strange = change(withdrawn(id, 0));
+        assert!(matches!(strange, Err(HistoryError::Malformed(_))), "{strange:?}");
+    }
+}
