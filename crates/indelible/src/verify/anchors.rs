@@ -117,6 +117,14 @@ pub(super) fn open(note: &[u8], history: &KeyHistory) -> Opened {
     }
 }
 
+/// A kept checkpoint, where it can be read; where it cannot, the scan tells.
+pub(super) fn kept(store: &dyn Reader, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    match store.kept(number) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        note => note,
+    }
+}
+
 /// The size that a note says, whoever signed it.
 pub(super) fn said_size(note: &[u8]) -> Option<TreeSize> {
     Some(Checkpoint::parse(Note::parse(note).ok()?.text()).ok()?.head.size)

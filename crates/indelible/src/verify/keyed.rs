@@ -64,6 +64,16 @@ pub(super) struct Keyed {
     strange: Vec<(u64, u64, String)>,
     /// Authorised records of second signatures.
     resigned: Vec<(u64, Resigned)>,
+    /// What the newest record says that may be right, if absent entries brought the keys that gave it authority. It counts for nothing.
+    claimed: Option<KeyHistory>,
+}
+
+/// Whether a control record has the authority that it needs.
+pub(super) enum Authority {
+    Held,
+    /// It is by keys that absent entries may have brought.
+    Unknown,
+    Lacking(ControlError),
 }
 
 impl Merger<'_> {
@@ -92,6 +102,7 @@ impl Merger<'_> {
         self.setup.expect.renew(self.setup.secrets.in_force(&next));
         self.setup.anchors.renew(next);
         self.keyed.absent = false;
+        self.keyed.claimed = None;
     }
 
     /// Whether the signature of a line could be checked.
@@ -125,9 +136,41 @@ impl Merger<'_> {
     }
 
     /// Whether a control record has the authority that it needs.
-    pub(super) fn authority(&self, index: u64, control: &Control) -> Result<(), ControlError> {
-        let set = self.history().set_for(TreeSize(index)).ok_or(ControlError::Unauthorised)?;
-        control.verify_authorisations(self.setup.log_id, &self.setup.origin, LeafIndex(index), set)
+    pub(super) fn authority(&self, index: u64, control: &Control) -> Authority {
+        let by = |history: &KeyHistory| {
+            let set = history.set_for(TreeSize(index)).ok_or(ControlError::Unauthorised)?;
+            control.verify_authorisations(self.setup.log_id, &self.setup.origin, LeafIndex(index), set)
+        };
+        match by(self.history()) {
+            Ok(()) => Authority::Held,
+            Err(_) if self.keyed.claimed.as_ref().is_some_and(|claimed| by(claimed).is_ok()) => Authority::Unknown,
+            Err(error) => Authority::Lacking(error),
+        }
+    }
+
+    /// What a record says that would be right if entries that are absent had brought the keys before it.
+    fn claims(&self, index: LeafIndex, record: &KeysRecord) -> Option<KeyHistory> {
+        if !self.keyed.absent {
+            return None;
+        }
+        let known = self.keyed.claimed.as_ref().unwrap_or(self.history());
+        let said = KeyHistory::of_record(record, &self.setup.origin, index).ok()?;
+        let sets = said.sets().iter().skip(known.sets().len()).map(|set| set.first);
+        let keys = said.entry_keys().iter().skip(known.entry_keys().len()).map(|key| key.first);
+        let absent = |first: u64| self.absent.iter().any(|(from, last)| (*from..=*last).contains(&first));
+        let fits = said.goes_on(known) && sets.chain(keys).all(|first| first == index.0 || absent(first));
+        let set = said.set_for(TreeSize(index.0)).filter(|_| fits)?;
+        let control = Control::Keys(record.clone());
+        control.verify_authorisations(self.setup.log_id, &self.setup.origin, index, set).ok()?;
+        Some(said)
+    }
+
+    /// A record by keys that absent entries may have brought.
+    pub(super) fn by_unknown_keys(&mut self, index: u64, what: &str) {
+        let detail = format!(
+            "{what}: the keys that authorised it are not known to be the log's; entries are absent that may have said so, and it counts for nothing"
+        );
+        self.add(finding(Kind::KeyMissing, Some(index), detail));
     }
 
     /// A `keys` record was accepted at its place.
@@ -139,6 +182,13 @@ impl Merger<'_> {
         } else {
             self.history().agrees(record, at, log_id)
         };
+        if said.is_err()
+            && let Some(claimed) = self.claims(at, record)
+        {
+            self.keyed.claimed = Some(claimed);
+            self.by_unknown_keys(index, "it changes the log's keys");
+            return;
+        }
         if let Err(error) = said {
             let detail = format!("it changes the log's keys without the right to: {}", chain(&error));
             self.add(finding(Kind::UnauthorisedControl, Some(index), detail));
@@ -159,11 +209,13 @@ impl Merger<'_> {
 
     /// A record of second signatures.
     pub(super) fn resigned(&mut self, index: u64, control: &Control, resigned: &Resigned) {
+        let Resigned { first, last, .. } = resigned;
+        let what = format!("it says that entries {first} to {last} are signed again");
         match self.authority(index, control) {
-            Ok(()) => self.keyed.resigned.push((index, resigned.clone())),
-            Err(error) => {
-                let Resigned { first, last, .. } = resigned;
-                let detail = format!("it says that entries {first} to {last} are signed again: {error}");
+            Authority::Held => self.keyed.resigned.push((index, resigned.clone())),
+            Authority::Unknown => self.by_unknown_keys(index, &what),
+            Authority::Lacking(error) => {
+                let detail = format!("{what}: {error}");
                 self.add(finding(Kind::UnauthorisedControl, Some(index), detail));
             }
         }

@@ -14,7 +14,7 @@ use indelible_core::{
 };
 use indelible_store::store::{Reader, StoreError, lines};
 
-use super::anchors::{Opened, open};
+use super::anchors::{Opened, kept, open};
 use crate::{
     error::LogError,
     keys::{follow_to, keys_record, record_at},
@@ -51,23 +51,33 @@ pub(super) fn find(
         notes.iter().all(|note| !matches!(open(note, history), Opened::OtherKey(_)) && !by_others(note, history))
     };
     // Only a signed tree that the record is in says anything of it; that it is, the roots show.
-    let vouched = |said: &KeyHistory| {
-        let covers = |note: &&[u8]| matches!(open(note, said), Opened::Good(head) if head.size.0 > said.newest().0);
-        notes.iter().any(|note| covers(note) && trusted(note))
+    let vouched = |said: &KeyHistory| -> Result<bool, StoreError> {
+        let covers = |note: &[u8]| matches!(open(note, said), Opened::Good(head) if head.size.0 > said.newest().0);
+        if notes.iter().any(|note| covers(note) && trusted(note)) {
+            return Ok(true);
+        }
+        // A key that was replaced since signed the first kept one over the change.
+        for number in (1..=store.newest_kept()?.unwrap_or(0)).rev() {
+            let Some(note) = kept(store, number)?.filter(|note| covers(note)) else { return Ok(false) };
+            if trusted(&note) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     };
     if explained(&history) {
         return Ok(history);
     }
-    if let Some(said) = claimed.filter(vouched) {
-        return Ok(said);
-    }
-    let (found, newest) = search(store, history, log_id)?;
-    if !explained(&found)
-        && let Some(said) = newest.filter(vouched)
+    if let Some(said) = claimed
+        && vouched(&said)?
     {
         return Ok(said);
     }
-    Ok(found)
+    let (found, newest) = search(store, history, log_id)?;
+    match newest {
+        Some(said) if !explained(&found) && vouched(&said)? => Ok(said),
+        _ => Ok(found),
+    }
 }
 
 /// Whether a checkpoint has a signature in the log's name by a key that the history does not know, rightly signed or not.

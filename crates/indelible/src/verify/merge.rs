@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     anchors::{Anchors, Source, finding, short, wrong_type},
-    keyed::{Keyed, Secrets},
+    keyed::{Authority, Keyed, Secrets},
     loose::{Loose, Named, Torn},
     piece::{Expect, Notable, Seen, SeenEntry, SeenPiece},
     report::{Finding, Kind, Remark, Report, Verdict},
@@ -89,7 +89,7 @@ pub(super) struct Merger<'a> {
     pub(super) broken: bool,
     last_anchor: u64,
     /// Ranges whose bodies are absent as whole runs.
-    absent: Vec<(u64, u64)>,
+    pub(super) absent: Vec<(u64, u64)>,
     missing: BTreeSet<u64>,
     excuses: Vec<(u64, &'static str, Excuse)>,
     /// Whether stored hashes of the tree were found wrong.
@@ -566,10 +566,12 @@ impl<'a> Merger<'a> {
     fn excuse(&mut self, index: u64, control: &Control) {
         let Some(excuse) = control.excuse() else { return };
         let kind = if matches!(control, Control::Pruned(_)) { "pruned" } else { "explained" };
+        let what = format!("it says that entries {} to {} are {kind}", excuse.first, excuse.last);
         match self.authority(index, control) {
-            Ok(()) => self.excuses.push((index, kind, excuse.clone())),
-            Err(error) => {
-                let detail = format!("it says that entries {} to {} are {kind}: {error}", excuse.first, excuse.last);
+            Authority::Held => self.excuses.push((index, kind, excuse.clone())),
+            Authority::Unknown => self.by_unknown_keys(index, &what),
+            Authority::Lacking(error) => {
+                let detail = format!("{what}: {error}");
                 self.add(finding(Kind::UnauthorisedControl, Some(index), detail));
             }
         }

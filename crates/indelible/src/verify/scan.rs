@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
-    anchors::{self, Anchor, Anchors, Opened, Source, finding, open, wrong_type},
+    anchors::{self, Anchor, Anchors, Opened, Source, finding, kept, open, wrong_type},
     keyed::Secrets,
     known,
     merge::{Durable, Merger, Met, Setup, absent},
@@ -406,7 +406,8 @@ fn trusted_history(
         return Ok(history);
     }
     let begun = kept(store, 1)?.is_some_and(|note| matches!(open(&note, &history), Opened::Good(_)));
-    if begun && signer_of(request, notes).is_some() {
+    let newest = notes.iter().max_by_key(|note| anchors::said_size(note));
+    if begun && newest.is_some_and(|note| signer_of(request, &[note]).is_some()) {
         return Ok(history);
     }
     let key = signer_of(request, notes).and_then(|key| KeyHistory::of_one_key(key, &common_key(names)));
@@ -716,14 +717,6 @@ fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, wri
             known.size, published.size
         );
         report.add(finding(Kind::Derived, None, detail));
-    }
-}
-
-/// A kept checkpoint, where it can be read; where it cannot, the scan tells.
-fn kept(store: &dyn Reader, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
-    match store.kept(number) {
-        Err(StoreError::Damaged { .. }) => Ok(None),
-        note => note,
     }
 }
 

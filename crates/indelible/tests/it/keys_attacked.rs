@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use indelible::{
-    Log,
+    KeyRing, Log,
     bundle::Bundle,
     compromise::resign,
     links::is_other_key,
@@ -11,6 +11,7 @@ use indelible::{
 };
 use indelible_core::{
     checkpoint::Checkpoint,
+    control::Control,
     entry::BodyKind,
     history::{Change, HistoryError, Withdrawn, WithdrawnState},
     note::VerifyingKey,
@@ -22,7 +23,7 @@ use indelible_store::disk::OsDisk;
 
 use crate::{
     keys::{first_public, publicly, rotate, rotated},
-    support::forge::{appended, leaf_of},
+    support::forge::{appended, appended_at, leaf_of},
     world::{ORIGIN, World, check, event, events, options, overwrite, receipts, small_segments},
 };
 
@@ -226,6 +227,61 @@ fn a_file_with_a_change_of_checkpoint_keys_that_is_gone_is_a_gap() {
         assert_eq!(publicly(&world, &key).status, Verdict::Tampered);
     }
     assert_eq!(world.verify().status, Verdict::Tampered);
+}
+
+#[test]
+fn what_stands_behind_an_absent_change_of_checkpoint_keys_is_no_forgery() {
+    let world = World::new();
+    let log = world.create(small_segments());
+    receipts(log.append_all(&events(0..60)));
+    rotate(&world, Purpose::CheckpointSigning);
+    log.adopt_keys("a test").unwrap();
+    receipts(log.append_all(&events(60..120)));
+    let change = log.key_history().sets()[1].first;
+    let stolen = log.key_history().entry_keys()[0].id.clone();
+    // Records that take their authority from the set which is not known then.
+    rotate(&world, Purpose::EntrySigning);
+    log.withdraw_keys("a theft", &[withdrawn(&stolen, 90)]).unwrap();
+    resign(&log, &stolen, None, "after the theft", &|_, _| ()).unwrap();
+    rotate(&world, Purpose::CheckpointSigning);
+    log.adopt_keys("a test").unwrap();
+    receipts(log.append_all(&events(120..140)));
+    log.close().unwrap();
+    drop(log);
+    let segments = segments(&world);
+    let at = segments.iter().rposition(|(first, _)| *first <= change).unwrap();
+    assert!(at > 0 && at + 1 < segments.len(), "{segments:?}");
+    fs::remove_file(&segments[at].1).unwrap();
+    let keys = world.ring().public_keys(ORIGIN).unwrap();
+    let reports = keys.iter().map(|key| publicly(&world, key)).chain([world.verify()]);
+    for report in reports {
+        check(&report, Verdict::Gap, Some(Kind::Absent), Some(segments[at].0));
+    }
+    let first = publicly(&world, &keys[0]);
+    let unknown = first.findings.iter().filter(|finding| finding.detail.contains("counts for nothing")).count();
+    assert_eq!(unknown, 3, "{:#?}", first.findings);
+    // A record that names keys of nobody's stays a forgery.
+    let thief = KeyRing::load_or_create(&world.dir.path().join("thief")).unwrap();
+    let signer = thief.checkpoint_signer(ORIGIN).unwrap();
+    let (first, path) = segments.last().unwrap();
+    let mut lines: Vec<Vec<u8>> =
+        fs::read(path).unwrap().split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    let index = LeafIndex(first + lines.len() as u64);
+    let excuse = indelible_core::control::Excuse {
+        authorisation: None,
+        first: segments[at].0,
+        last: segments[at + 1].0 - 1,
+        leaf_root: leaf_hash(b"").to_hex(),
+        reason: "mine".to_owned(),
+    };
+    let control = Control::Explained(excuse).authorise(world.log_id(), ORIGIN, index, &signer).unwrap();
+    let ring = world.ring();
+    let key = ring.active_entry().unwrap();
+    let key = key.key(world.log_id(), ORIGIN, 2);
+    let line = appended_at(index, &lines, &key, BodyKind::Control, &control.canonical().unwrap());
+    lines.push(line);
+    overwrite(path, &lines.concat());
+    check(&publicly(&world, &keys[0]), Verdict::Tampered, Some(Kind::UnauthorisedControl), Some(index.0));
 }
 
 #[test]

@@ -129,8 +129,12 @@ pub(crate) fn reseal(lines: &mut [Vec<u8>], from: usize, key: &EntryKey, edit: i
 
 /// A line of its own batch behind the last, chained and signed.
 pub(crate) fn appended(lines: &[Vec<u8>], key: &EntryKey, kind: BodyKind, body: &[u8]) -> Vec<u8> {
+    appended_at(LeafIndex(lines.len() as u64), lines, key, kind, body)
+}
+
+/// The same where `lines` are the last file only.
+pub(crate) fn appended_at(index: LeafIndex, lines: &[Vec<u8>], key: &EntryKey, kind: BodyKind, body: &[u8]) -> Vec<u8> {
     let last = parsed(lines.last().unwrap());
-    let index = LeafIndex(lines.len() as u64);
     let tail = Tail {
         head: None,
         index,
