@@ -12,7 +12,7 @@ use crate::{
     checkpoint::{Checkpoint, CheckpointError},
     control::{Authorisation, Control, ControlError, LogCreated},
     mac::{EntryAlgorithm, LogId, checkpoint_key_tag},
-    note::{Algorithm, KeySet, Note, Require, VerifyingKey},
+    note::{Algorithm, KeySet, Note, NoteError, NoteSignature, Require, VerifyingKey},
     tree::{LeafIndex, TreeSize},
 };
 
@@ -353,9 +353,15 @@ impl KeyHistory {
     pub fn open(&self, note: &[u8]) -> Result<Checkpoint, CheckpointError> {
         let parsed = Note::parse(note)?;
         let checkpoint = Checkpoint::parse(parsed.text())?;
-        if let Some(set) = self.set_for(checkpoint.head.size) {
-            set.verify(&parsed)?;
-        }
+        let present = || parsed.signatures().iter().map(NoteSignature::key_id).collect();
+        let none = || NoteError::TooFewSignatures {
+            require: Require::All,
+            signed: Vec::new(),
+            missing: Vec::new(),
+            present: present(),
+        };
+        // There is always a set; without one nothing would be signed.
+        self.set_for(checkpoint.head.size).ok_or_else(none)?.verify(&parsed)?;
         if checkpoint.origin != self.origin {
             return Err(CheckpointError::OtherOrigin { expected: self.origin.clone(), found: checkpoint.origin });
         }

@@ -422,7 +422,7 @@ fn foreign_keys(driver: &dyn Driver, keys: &KeyRing) -> Option<LogError> {
         return None;
     };
     let (wanted, held) = (created.entry_key.id, keys.entry_key_id());
-    (wanted != held).then(|| KeyError::NotThisLog { wanted, held }.into())
+    keys.keys().all(|key| key.id != wanted).then(|| KeyError::NotThisLog { wanted, held }.into())
 }
 
 fn record(registry: &Log, action: &str, origin: &str, details: &Value) -> Result<(), RegistryError> {

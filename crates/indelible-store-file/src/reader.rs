@@ -467,14 +467,16 @@ impl Reader for FileReader {
         self.note(&path)
     }
 
-    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
+    fn kept_numbers(&self) -> Result<Vec<u64>, StoreError> {
         let dir = self.layout.at("checkpoints");
         let names = match self.disk.list(&dir) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             names => names.map_err(StoreError::io("list", &dir))?,
         };
         let number = |name: &String| name.parse().ok().filter(|number| self.layout.kept(*number).ends_with(name));
-        Ok(names.iter().filter_map(number).max())
+        let mut numbers: Vec<u64> = names.iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {

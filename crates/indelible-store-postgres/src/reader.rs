@@ -54,6 +54,7 @@ const HASHES: &str = "select first, hashes from indelible.tree_hashes
     where log = $1 and level = $2 and first >= $3 and first < $4 order by first";
 const CHECKPOINT: &str = "select note from indelible.published where log = $1";
 const KEPT: &str = "select note from indelible.checkpoints where log = $1 and number = $2";
+const KEPT_NUMBERS: &str = "select number from indelible.checkpoints where log = $1 order by number";
 const NEWEST_KEPT: &str = "select max(number) from indelible.checkpoints where log = $1";
 const LOOKUP: &str = "select idx from indelible.ids where log = $1 and fingerprint = $2 order by idx";
 /// `offset 0` keeps the planner from joining in another way than by the index, row after row.
@@ -511,6 +512,12 @@ impl Reader for PostgresReader {
 
     fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
         self.note(self.kept_call(number))
+    }
+
+    fn kept_numbers(&self) -> Result<Vec<u64>, StoreError> {
+        let step = "read the kept checkpoints";
+        let rows = self.read_rows(step, KEPT_NUMBERS, vec![self.mine()])?;
+        rows.iter().map(|row| Ok(unsigned(row.try_get(0).map_err(self.broken(step))?))).collect()
     }
 
     fn newest_kept(&self) -> Result<Option<u64>, StoreError> {

@@ -274,6 +274,14 @@ impl Reader for SqliteReader {
         })
     }
 
+    fn kept_numbers(&self) -> Result<Vec<u64>, StoreError> {
+        self.read_or_nothing("look for kept checkpoints", |conn| {
+            let mut statement = conn.prepare_cached("SELECT number FROM checkpoints WHERE log = ?1 ORDER BY number")?;
+            let numbers = statement.query_map([self.number], |row| Ok(unsigned(row.get(0)?)))?;
+            numbers.collect()
+        })
+    }
+
     fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
         self.read_or_nothing("look for kept checkpoints", |conn| {
             let mut statement = conn.prepare_cached("SELECT max(number) FROM checkpoints WHERE log = ?1")?;

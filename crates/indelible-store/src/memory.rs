@@ -148,8 +148,10 @@ impl Reader for MemoryStore {
         Ok(Self::read(self).kept.get(&number).cloned())
     }
 
-    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
-        Ok(Self::read(self).kept.keys().max().copied())
+    fn kept_numbers(&self) -> Result<Vec<u64>, StoreError> {
+        let mut numbers: Vec<u64> = Self::read(self).kept.keys().copied().collect();
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {

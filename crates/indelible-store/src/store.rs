@@ -427,8 +427,12 @@ pub trait Reader: Send + Sync {
     fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError>;
     /// A kept checkpoint.
     fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError>;
-    /// The highest number under which a checkpoint is kept.
-    fn newest_kept(&self) -> Result<Option<u64>, StoreError>;
+    /// The numbers under which something is kept, in their order: those of checkpoints, and whatever somebody else put there.
+    fn kept_numbers(&self) -> Result<Vec<u64>, StoreError>;
+    /// The highest of them.
+    fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
+        Ok(self.kept_numbers()?.pop())
+    }
     /// Indices that an id may stand at: exact ones among them, strangers possible, none missing below [`Reader::size`].
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError>;
     /// Stored positions of entries `first .. first + count` with [`BATCH_START`] where a line begins a batch; `None` for a store that keeps none.
@@ -505,6 +509,10 @@ impl<W: ReadsThrough> Reader for W {
 
     fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
         self.reader().kept(number)
+    }
+
+    fn kept_numbers(&self) -> Result<Vec<u64>, StoreError> {
+        self.reader().kept_numbers()
     }
 
     fn newest_kept(&self) -> Result<Option<u64>, StoreError> {

@@ -4,6 +4,7 @@
 //! now, as attachments that `resigned` records name. A run that broke off goes on where it ended: what such a record covers is not signed again.
 
 use indelible_core::{
+    checkpoint::Checkpoint,
     control::{Control, MAX_RESIGNED, Overlay, Resigned},
     entry::BodyKind,
     hex,
@@ -14,7 +15,7 @@ use indelible_core::{
 };
 use indelible_store::store::{Reader, StoreError, StoredTree, parse_line};
 
-use crate::{error::LogError, log::Log};
+use crate::{error::LogError, log::Log, verify::kept};
 
 /// Leaf hashes that are read at a time.
 const STEP: usize = 4096;
@@ -65,10 +66,12 @@ fn signed_checkpoints(
     from: u64,
 ) -> Result<Option<(u64, u64, u64)>, LogError> {
     let mut found: Option<(u64, u64, u64)> = None;
-    for number in 1..=store.newest_kept()?.unwrap_or(0) {
-        let Some(bytes) = store.kept(number)? else { continue };
-        let note = Note::parse(&bytes).map_err(indelible_core::checkpoint::CheckpointError::from)?;
-        let size = indelible_core::checkpoint::Checkpoint::parse(note.text())?.head.size.0;
+    for number in store.kept_numbers()? {
+        // What cannot be read as a checkpoint is none of its key's; verification tells of it.
+        let Some(bytes) = kept(store, number)? else { continue };
+        let Ok(note) = Note::parse(&bytes) else { continue };
+        let Ok(Checkpoint { head, .. }) = Checkpoint::parse(note.text()) else { continue };
+        let size = head.size.0;
         if size > from && note.verify(key).is_ok() {
             let (count, first, _) = found.unwrap_or((0, size, size));
             found = Some((count + 1, first, size));

@@ -19,6 +19,7 @@ use crate::{
     bundle::{malformed, prove_error},
     error::LogError,
     keys::keys_record,
+    verify::kept,
 };
 
 /// One change of checkpoint keys, and what proves it.
@@ -79,17 +80,25 @@ fn over(
         let note = Note::parse(note).map_err(CheckpointError::from)?;
         Ok(Checkpoint::parse(note.text())?)
     };
-    let (mut low, mut high) = (1, store.newest_kept()?.unwrap_or(0) + 1);
-    let last = high;
-    while low < high {
+    let numbers = store.kept_numbers()?;
+    let (mut low, mut high) = (0, numbers.len());
+    let mut found = None;
+    while let Some(number) = numbers.get(low + (high - low) / 2).filter(|_| low < high) {
         let middle = low + (high - low) / 2;
-        let note = store.kept(middle)?.ok_or_else(|| {
-            LogError::Refused(format!("kept checkpoint {middle} is missing: `indelible verify` says more"))
-        })?;
-        if parse(&note)?.head.size.0 > index.0 { high = middle } else { low = middle + 1 }
+        let note = kept(store, *number)?.unwrap_or_default();
+        match parse(&note) {
+            Ok(checkpoint) if checkpoint.head.size.0 <= index.0 => low = middle + 1,
+            // What is no checkpoint is taken for one that is too late.
+            read => {
+                high = middle;
+                found = read.ok().map(|checkpoint| (note, checkpoint)).or(found);
+            }
+        }
     }
-    let note = if low < last { store.kept(low)?.unwrap_or_default() } else { newest.as_bytes().to_vec() };
-    let checkpoint = parse(&note)?;
+    let (note, checkpoint) = match found {
+        Some(found) => found,
+        None => (newest.as_bytes().to_vec(), parse(newest.as_bytes())?),
+    };
     let before = history.set_for(TreeSize(index.0));
     let signed = Note::parse(&note).map_err(CheckpointError::from)?;
     if checkpoint.head.size.0 <= index.0 || before.is_none_or(|set| set.verify(&signed).is_err()) {

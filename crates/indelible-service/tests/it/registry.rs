@@ -226,6 +226,17 @@ fn keys_that_the_registry_does_not_know_make_nothing() {
 }
 
 #[test]
+fn a_missing_head_of_the_registry_is_told_as_that_though_its_keys_were_rotated() {
+    let (world, registry) = World::new();
+    world.log(&registry, "example.com/one");
+    let now = indelible::clock::Clock::now(&indelible::clock::SystemClock::default());
+    let rotated = world.keys.rotate(indelible_keys::Purpose::EntrySigning, now).unwrap().ring;
+    std::fs::remove_file(world.keys.heads_dir().join(indelible_core::head::file_name("example.com/registry"))).unwrap();
+    let error = registry.create_log("example.com/two", &rotated).err().unwrap();
+    assert!(matches!(error, RegistryError::Log(LogError::HeadMissing { .. })), "{error:?}");
+}
+
+#[test]
 fn another_root_in_the_place_of_one_is_told_by_its_name() {
     let (world, _registry) = World::new();
     let there = || Registry::open_named(world.root(), "example.com/registry", options());

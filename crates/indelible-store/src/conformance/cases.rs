@@ -195,6 +195,7 @@ fn an_empty_log(harness: &mut dyn Harness) {
             assert_eq!(frontier_at(&StoredTree(reader), TreeSize(0)).unwrap().head(), none.head(0));
             assert_eq!((reader.checkpoint().unwrap(), reader.kept(1).unwrap()), (None, None));
             assert_eq!(reader.newest_kept().unwrap(), None);
+            assert!(reader.kept_numbers().unwrap().is_empty());
             assert!(reader.has_writer().unwrap());
         });
     }
@@ -316,6 +317,7 @@ fn checkpoints_are_published_and_kept(harness: &mut dyn Harness) {
             let kept = [0, 1, 2, 3].map(|number| reader.kept(number).unwrap());
             assert_eq!(kept, [None, Some(b"two".to_vec()), Some(b"four".to_vec()), None]);
             assert_eq!(reader.newest_kept().unwrap(), Some(2));
+            assert_eq!(reader.kept_numbers().unwrap(), [1, 2]);
             assert_eq!(reader.checkpoint().unwrap().as_deref(), Some(&b"four"[..]));
         });
         harness.reopen(&Scribe::default().head(0), leaving);

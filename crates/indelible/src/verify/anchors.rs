@@ -56,6 +56,9 @@ pub(super) struct Anchor {
 /// Entries between two questions for a kept checkpoint that is not there: each is a look at a disk or at a server.
 const ASK_EVERY: u64 = 4096;
 
+/// Missing kept checkpoints in a row that are told one by one.
+const TOLD_MISSING: u64 = 100;
+
 /// All anchors of a scan, met in the order of their sizes.
 pub(super) struct Anchors<'a> {
     store: &'a dyn Reader,
@@ -118,7 +121,7 @@ pub(super) fn open(note: &[u8], history: &KeyHistory) -> Opened {
 }
 
 /// A kept checkpoint, where it can be read; where it cannot, the scan tells.
-pub(super) fn kept(store: &dyn Reader, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
+pub(crate) fn kept(store: &dyn Reader, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
     match store.kept(number) {
         Err(StoreError::Damaged { .. }) => Ok(None),
         note => note,
@@ -331,14 +334,25 @@ impl<'a> Anchors<'a> {
 
     /// An entry names a kept checkpoint.
     pub(super) fn named(&mut self, index: u64, head: KeptHead, findings: &mut Vec<Finding>) {
+        // Each kept one covers more entries than the one before, and all of them are before the entry that names it.
+        if head.number > index || head.size.0 > index {
+            let KeptHead { number, size, .. } = head;
+            let detail = format!("it names kept checkpoint {number} of size {size}, which it cannot know");
+            findings.push(finding(Kind::CheckpointMismatch, Some(index), detail));
+            self.last_named = None;
+            return;
+        }
         if let Some(before) = self.last_named.filter(|before| head.number != before + 1) {
             let detail = format!("it names kept checkpoint {}, the one before was {before}", head.number);
             findings.push(finding(Kind::CheckpointMismatch, Some(index), detail));
         }
-        for number in self.next_kept..=head.number {
-            // Not known from the head store: the entry itself says that it was kept.
-            if self.newest_kept.is_none() {
-                findings.push(missing(number));
+        // Not known from the head store: the entry itself says that they were kept.
+        if self.newest_kept.is_none() && self.next_kept <= head.number {
+            let told = head.number.min(self.next_kept + TOLD_MISSING - 1);
+            findings.extend((self.next_kept..=told).map(missing));
+            if told < head.number {
+                let detail = format!("kept checkpoints {} to {} are missing", told + 1, head.number);
+                findings.push(finding(Kind::CheckpointMissing, None, detail));
             }
         }
         if self.next_kept <= head.number {

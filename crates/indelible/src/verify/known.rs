@@ -57,7 +57,7 @@ pub(super) fn find(
             return Ok(true);
         }
         // A key that was replaced since signed the first kept one over the change.
-        for number in (1..=store.newest_kept()?.unwrap_or(0)).rev() {
+        for number in store.kept_numbers()?.into_iter().rev() {
             let Some(note) = kept(store, number)?.filter(|note| covers(note)) else { return Ok(false) };
             if trusted(&note) {
                 return Ok(true);

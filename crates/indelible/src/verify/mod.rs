@@ -31,4 +31,5 @@ mod window;
 pub use report::{Finding, Kind, Macs, Report, Unchecked, Verdict};
 pub use scan::{Request, Verified, VerifyError, verify};
 
+pub(crate) use anchors::kept;
 pub use known::{all_keys, known_keys};

@@ -423,7 +423,7 @@ fn names_trusted(store: &dyn Reader, request: &Request<'_>, notes: &[&[u8]]) -> 
     if notes.iter().any(|note| names(note)) {
         return Ok(true);
     }
-    for number in 1..=store.newest_kept()?.unwrap_or(0) {
+    for number in store.kept_numbers()? {
         if kept(store, number)?.is_some_and(|note| names(&note)) {
             return Ok(true);
         }
@@ -685,7 +685,7 @@ fn newest_explained(
     request: &Request<'_>,
     history: &KeyHistory,
 ) -> Result<Option<(u64, TreeHead)>, StoreError> {
-    for number in (1..=store.newest_kept()?.unwrap_or(0)).rev() {
+    for number in store.kept_numbers()?.into_iter().rev() {
         let Some(note) = kept(store, number)? else { return Ok(None) };
         match open(&note, history) {
             Opened::Good(head) => return Ok(Some((number, head))),

@@ -159,6 +159,20 @@ fn the_public_key_alone_locates_an_edit() {
 }
 
 #[test]
+fn a_kept_checkpoint_that_an_entry_cannot_know_is_told_and_costs_nothing() {
+    let world = World::with_events(12, 4, options());
+    let named = world.lines().iter().position(|line| String::from_utf8_lossy(line).contains(r#""head":{"number":2,"#));
+    let named = named.unwrap();
+    // Sixteen digits are what a line may have.
+    world.edit_line(named, |line| replace(line, r#""number":2,"#, r#""number":9007199254740991,"#));
+    check(&world.verify(), Verdict::Tampered, Some(Kind::Changed), Some(named as u64));
+    let report = world.verify_public();
+    check(&report, Verdict::Tampered, Some(Kind::CheckpointMismatch), Some(named as u64));
+    let others = report.findings.iter().filter(|finding| finding.index != Some(named as u64));
+    assert!(others.clone().all(|finding| finding.kind == Kind::Derived), "{:#?}", report.findings);
+}
+
+#[test]
 fn bounded_acknowledgements_across_a_crash_leave_a_record() {
     let world = SimWorld::new(1, Settings { immutable: false, ..Settings::default() });
     let log = world.create();

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use indelible::{
     KeyRing, Log,
     bundle::Bundle,
-    compromise::resign,
+    compromise::{resign, scope},
     links::is_other_key,
     verify::{Kind, Report, Verdict, known_keys},
 };
@@ -325,5 +325,28 @@ fn what_the_log_never_had_cannot_be_withdrawn() {
     for id in ["es1-0123456789abcdef", "cs1-0123456789abcdef", "nothing", ""] {
         let strange = change(withdrawn(id, 0));
         assert!(matches!(strange, Err(HistoryError::Malformed(_))), "{strange:?}");
+    }
+}
+
+#[test]
+fn a_stranger_among_the_kept_checkpoints_stops_nothing() {
+    let world = rotated(0, 2, 10);
+    let keys = world.ring().public_keys(ORIGIN).unwrap();
+    let ids: Vec<String> =
+        world.ring().keys().filter(|key| key.purpose == Purpose::CheckpointSigning).map(|key| key.id.clone()).collect();
+    for name in [u64::MAX, 7_000_000] {
+        fs::write(world.log_path().join(format!("checkpoints/{name:020}")), "no checkpoint").unwrap();
+    }
+    let log = world.reopen();
+    let bundle = log.prove(LeafIndex(0)).unwrap();
+    for key in &keys {
+        bundle.check(key).unwrap();
+    }
+    let rests = scope(&log, &ids[0], Some(&keys[0]), 0).unwrap();
+    assert!(rests.checkpoints.is_some());
+    log.close().unwrap();
+    drop(log);
+    for key in &keys {
+        check(&publicly(&world, key), Verdict::Damaged, Some(Kind::Derived), None);
     }
 }
