@@ -11,14 +11,21 @@ use thiserror::Error;
 use crate::{
     checkpoint::{Checkpoint, CheckpointError},
     control::{Authorisation, Control, ControlError, LogCreated},
+    entry::MAX_EVENT_BYTES,
     mac::{EntryAlgorithm, LogId, checkpoint_key_tag},
     note::{Algorithm, KeySet, Note, NoteError, NoteSignature, Require, VerifyingKey},
     tree::{LeafIndex, TreeSize},
 };
 
-/// The most sets and entry keys together that one log may have: at about 100 bytes for an entry key and 1,900 for the largest checkpoint
-/// key a record of so many quarterly changes stays below the 64,000 bytes of an entry for more than twenty years.
+/// The most sets and entry keys together that one log may have. At about 110 bytes for an entry key and 120 for a set of one Ed25519 key, 230 under the longest
+/// origin, a record of so many takes 30,000 to 58,000 of the bytes that it may have ([`MAX_KEYS_BYTES`]).
+///
+/// Larger keys fill the record before. A set with an ML-DSA-44 key takes 1,900 to 2,100 bytes, and that key's authorisation of the record 5,100: there is room for about 30 such sets,
+/// 27 under the longest origin. A set with an RSA key of 4,096 bits takes 900 to 1,100 bytes: about 60.
 pub const MAX_KEYS: usize = 256;
+
+/// The most bytes of a `keys` record. As for events: the rest of the 65,535 that an entry may have is for what stands around it.
+pub const MAX_KEYS_BYTES: usize = MAX_EVENT_BYTES;
 
 /// The most withdrawals in a history.
 pub const MAX_WITHDRAWN: usize = 256;
@@ -114,8 +121,18 @@ pub enum HistoryError {
     #[error("the record does not continue the key history before it: {0}")]
     Changed(String),
     /// Too many keys.
-    #[error("a log has at most {MAX_KEYS} sets of checkpoint keys and entry keys together: begin a successor")]
+    #[error(
+        "a log has at most {MAX_KEYS} sets of checkpoint keys and entry keys together, and {MAX_WITHDRAWN} withdrawals: go on under a new name with `indelible log succeed`"
+    )]
     Full,
+    /// The record does not fit into an entry.
+    #[error(
+        "a record of all the keys that the log has had, with this change, has {bytes} bytes of at most {MAX_KEYS_BYTES}: go on under a new name with `indelible log succeed`, by checkpoint keys that take less room if it is to last longer"
+    )]
+    TooLong {
+        /// What it would have.
+        bytes: usize,
+    },
     /// The authorisation is missing or wrong.
     #[error(transparent)]
     Control(#[from] ControlError),

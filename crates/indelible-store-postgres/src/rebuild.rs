@@ -40,7 +40,7 @@ const SET_SIZE: &str = "update indelible.trees set size = $2 where log = $1";
 
 /// Bytes of lines that are read at a time.
 const READ: usize = 1 << 20;
-/// Hashes of pruned entries that are read at a time.
+/// Hashes of pruned entries that are read, and written, at a time: 2 MiB of them.
 const HASHES: u64 = 1 << 16;
 
 /// What one chunk of entries adds.
@@ -51,6 +51,12 @@ struct Added {
 }
 
 impl Added {
+    /// The next leaf of the tree, and the hashes above it that it completes.
+    fn leaf(&mut self, leaf: Hash, tree: &mut Frontier) {
+        self.hash(0, leaf);
+        tree.push_with(leaf, &mut |level, hash| self.hash(usize::from(level), hash));
+    }
+
     fn hash(&mut self, level: usize, hash: Hash) {
         if self.levels.len() <= level {
             self.levels.resize_with(level + 1, Vec::new);
@@ -93,24 +99,28 @@ pub(crate) fn rebuild(database: &Database, log: i64, reader: &dyn Reader, head: 
     let (mut frontier, mut lens, mut next) = (Frontier::new(), [0; 9], 0);
     let mut gaps = gaps.into_iter().peekable();
     while next < size {
-        let mut added = Added::default();
         if let Some((_, behind)) = gaps.next_if(|gap| gap.0 == next) {
-            for leaf in pruned_leaves(reader, next, behind.min(head.size.0))? {
-                added.hash(0, leaf);
-                frontier.push_with(leaf, &mut |level, hash| added.hash(usize::from(level), hash));
+            let covered = behind.min(head.size.0);
+            while next < covered {
+                let count = (covered - next).min(HASHES);
+                let mut added = Added::default();
+                // As they were before all of this began: other sessions do not see yet what it takes away.
+                for leaf in reader.hashes(0, next, usize::try_from(count).unwrap_or(1))? {
+                    added.leaf(leaf, &mut frontier);
+                }
+                next += count;
+                session = run(database, session, added.calls(log, &mut lens))?;
             }
             next = behind;
-            session = run(database, session, added.calls(log, &mut lens))?;
             continue;
         }
+        let mut added = Added::default();
         let chunk = reader.read(LeafIndex(next), READ)?;
         for line in chunk.lines() {
             let line = parse_line(line, next)?;
             added.ids.extend(id_of(&line).map(|id| (id, signed(next))));
             if next < head.size.0 {
-                let leaf = leaf_hash(line.entry.bytes);
-                added.hash(0, leaf);
-                frontier.push_with(leaf, &mut |level, hash| added.hash(usize::from(level), hash));
+                added.leaf(leaf_hash(line.entry.bytes), &mut frontier);
             }
             next += 1;
         }
@@ -124,17 +134,6 @@ pub(crate) fn rebuild(database: &Database, log: i64, reader: &dyn Reader, head: 
         run(database, session, vec![Call::new(SET_SIZE, vec![Param::Big(log), Param::Big(signed(head.size.0))])])?;
     database.run_told("rebuild the tree and the ids", async move { session.batch(CLOSE).await })?;
     search::mend(database, log)
-}
-
-/// The hashes of what is pruned, as they were before all of this began: other sessions do not see yet what it takes away.
-fn pruned_leaves(reader: &dyn Reader, first: u64, behind: u64) -> Result<Vec<Hash>, StoreError> {
-    let (mut leaves, mut next) = (Vec::new(), first);
-    while next < behind {
-        let count = usize::try_from((behind - next).min(HASHES)).unwrap_or(1);
-        leaves.extend(reader.hashes(0, next, count)?);
-        next += count as u64;
-    }
-    Ok(leaves)
 }
 
 fn id_of(line: &Line<'_>) -> Option<Fingerprint> {

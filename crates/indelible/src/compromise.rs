@@ -111,7 +111,7 @@ pub fn resign(
     let history = log.key_history();
     let (first, last) = range_of(&history, old_key, range, tree.size)?;
     let new_key = history.current_entry_key().map(|key| key.id.clone()).unwrap_or_default();
-    let done = covered(log.store(), &history, old_key, &new_key)?;
+    let done = covered(log, &history, old_key, &new_key)?;
     let mut signed = Signed { new_key, entries: last - first + 1, before: 0, records: Vec::new() };
     let mut next = first;
     while next <= last {
@@ -158,8 +158,9 @@ fn range_of(
     Ok((first, end))
 }
 
-/// Ranges that have second signatures already.
-fn covered(store: &dyn Reader, history: &KeyHistory, old: &str, new: &str) -> Result<Vec<(u64, u64)>, LogError> {
+/// Ranges that have second signatures already: those of records that have authority where they stand.
+fn covered(log: &Log, history: &KeyHistory, old: &str, new: &str) -> Result<Vec<(u64, u64)>, LogError> {
+    let store = log.store();
     let mut next = history.range_of(old).map_or(0, |(_, until)| until);
     let size = store.size()?.0;
     let mut covered = Vec::new();
@@ -178,15 +179,23 @@ fn covered(store: &dyn Reader, history: &KeyHistory, old: &str, new: &str) -> Re
             if line.entry.kind != BodyKind::Control {
                 continue;
             }
-            if let Control::Resigned(resigned) = Control::parse(line.entry.body)?
+            let control = Control::parse(line.entry.body)?;
+            if let Control::Resigned(resigned) = &control
                 && resigned.old_key == old
                 && resigned.new_key == new
+                && has_authority(&control, log, history, LeafIndex(index))
             {
                 covered.push((resigned.first, resigned.last));
             }
         }
     }
     Ok(covered)
+}
+
+/// Whether a checkpoint key that is in force at an index gave a record there its authority. One that a thief of an entry key wrote has none.
+fn has_authority(control: &Control, log: &Log, history: &KeyHistory, index: LeafIndex) -> bool {
+    let set = history.set_for(TreeSize(index.0));
+    set.is_some_and(|set| control.verify_authorisations(log.log_id(), history.origin(), index, set).is_ok())
 }
 
 fn resign_part(

@@ -12,6 +12,7 @@ use std::{
 };
 
 use crate::{
+    error::{LogError, chain},
     log::{Inner, Panicked},
     options::Rotation,
     publisher::Keep,
@@ -26,6 +27,26 @@ const WORKERS: usize = 2;
 const MAX_JOBS: usize = 4096;
 
 type Job = Box<dyn FnOnce() + Send>;
+
+/// What a log's chores failed of when they were last tried, with the causes; `None` for each that went well. All of them are tried again with the log's traffic, and none
+/// keeps it from recording: what does is told by whatever is called next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Setbacks {
+    /// Making keys that are due, or taking up what is new in the ring: the log goes on under the keys that it has.
+    pub keys: Option<String>,
+    /// Publishing a checkpoint: what was recorded since the newest one is durable, and not covered yet.
+    pub checkpoint: Option<String>,
+    /// Compressing closed segments and merging id files: the log takes more room than it needs.
+    pub tending: Option<String>,
+}
+
+/// What is done for a log beside recording.
+#[derive(Clone, Copy)]
+pub(crate) enum Chore {
+    Keys,
+    Checkpoint,
+    Tending,
+}
 
 /// The keeper of one or more logs. Cloning shares it; the threads end when the last clone and the last log are gone.
 #[derive(Clone, Default)]
@@ -246,12 +267,28 @@ impl Inner {
         self.busy()
     }
 
-    /// Takes up what is new in the ring, and makes new keys where that is this process's part. What fails is tried again with the next checkpoint: the log goes on under
-    /// the keys that it has.
+    /// Takes up what is new in the ring, and makes new keys where that is this process's part. What fails is told ([`Setbacks::keys`]) and tried again with the next
+    /// checkpoint: the log goes on under the keys that it has.
     fn tend_keys(&self) {
-        let rotated = self.rotation == Rotation::WhenDue && self.keys.rotate_due(self.clock.now()).unwrap_or(false);
-        let reason = if rotated { "the keys were due" } else { "the ring has new keys" };
-        // Asked each time, whoever read the ring last: what was not taken up then is taken up now.
-        let _ = self.adopt_keys(reason, &[]);
+        let rotated = match self.rotation {
+            Rotation::WhenDue => self.keys.rotate_due(),
+            Rotation::ByOperator => Ok(false),
+        };
+        let reason = if matches!(rotated, Ok(true)) { "the keys were due" } else { "the ring has new keys" };
+        // Asked each time, whoever read the ring last, and whether or not keys could be made: what was not taken up then is taken up now.
+        let adopted = self.adopt_keys(reason, &[]);
+        let _ = self.remember(Chore::Keys, rotated.map_err(LogError::from).and(adopted));
+    }
+
+    /// Remembers what a chore failed of until it succeeds. The result passes through.
+    pub(crate) fn remember<T>(&self, chore: Chore, result: Result<T, LogError>) -> Result<T, LogError> {
+        let mut setbacks = lock(&self.setbacks);
+        let place = match chore {
+            Chore::Keys => &mut setbacks.keys,
+            Chore::Checkpoint => &mut setbacks.checkpoint,
+            Chore::Tending => &mut setbacks.tending,
+        };
+        *place = result.as_ref().err().map(|error| chain(error));
+        result
     }
 }

@@ -15,8 +15,8 @@ use std::{
 use indelible_core::{
     checkpoint::Checkpoint,
     control::Control,
-    entry::{BodyKind, EntryRef, Line, MAX_EVENT_BYTES},
-    history::{Between, Change, HistoryError, KeyHistory, KeysRecord, SetEpoch, Withdrawn},
+    entry::{BodyKind, EntryRef, Line},
+    history::{Between, Change, HistoryError, KeyHistory, KeysRecord, MAX_KEYS_BYTES, SetEpoch, Withdrawn},
     mac::{EntryKey, LogId},
     note::{KeySet, Note, NoteSigner, VerifyingKey},
     time::Micros,
@@ -25,7 +25,10 @@ use indelible_core::{
 use indelible_keys::{CheckpointSigner, KeyError, KeyRing, Purpose};
 use indelible_store::store::{Chunk, Reader, StoreError, parse_line};
 
-use crate::error::{LogError, chain};
+use crate::{
+    clock::Clock,
+    error::{LogError, chain},
+};
 
 /// What signs and names the entries of a log, as of one entry key.
 pub(crate) struct Signing {
@@ -37,6 +40,8 @@ pub(crate) struct Signing {
 pub(crate) struct LogKeys {
     pub(crate) log_id: LogId,
     pub(crate) origin: Arc<str>,
+    /// The log's: what the ring says of time is held against no other.
+    clock: Arc<dyn Clock>,
     ring: RwLock<KeyRing>,
     history: RwLock<Arc<KeyHistory>>,
     /// Entry keys by id; `None` for one that the ring has no secret of any more.
@@ -44,10 +49,11 @@ pub(crate) struct LogKeys {
 }
 
 impl LogKeys {
-    pub(crate) fn new(ring: KeyRing, log_id: LogId, history: KeyHistory) -> Self {
+    pub(crate) fn new(ring: KeyRing, log_id: LogId, history: KeyHistory, clock: Arc<dyn Clock>) -> Self {
         Self {
             log_id,
             origin: history.origin().into(),
+            clock,
             ring: RwLock::new(ring),
             history: RwLock::new(Arc::new(history)),
             derived: RwLock::default(),
@@ -81,8 +87,8 @@ impl LogKeys {
     }
 
     /// Makes new keys in the ring for those that have been active for as long as they should be. Says whether there are any.
-    pub(crate) fn rotate_due(&self, now: Micros) -> Result<bool, KeyError> {
-        let ring = self.ring();
+    pub(crate) fn rotate_due(&self) -> Result<bool, KeyError> {
+        let (ring, now) = (self.ring(), self.clock.now());
         let purposes = [Purpose::EntrySigning, Purpose::CheckpointSigning];
         if !ring.due(now).iter().any(|due| purposes.contains(&due.purpose)) {
             return Ok(false);
@@ -129,7 +135,7 @@ impl LogKeys {
     /// What signs the next entry where the secret of the history's own key is gone: the ring's active one, which a `keys` record has to introduce first.
     pub(crate) fn next_signing(&self, history: &KeyHistory) -> Result<Arc<Signing>, LogError> {
         let ring = self.ring();
-        let active = ring.active_entry()?;
+        let active = ring.active_entry_at(self.clock.now())?;
         let epoch = history.current_entry_key().map_or(1, |key| key.epoch + 1);
         let key = active.key(self.log_id, &self.origin, epoch);
         Ok(Arc::new(Signing { key_id: key.id().into(), key }))
@@ -168,7 +174,7 @@ impl LogKeys {
         withdrawn: Vec<Withdrawn>,
     ) -> Result<Option<Change>, LogError> {
         let ring = self.ring();
-        let active = ring.active_entry()?;
+        let active = ring.active_entry_at(self.clock.now())?;
         let current = history.current_entry_key();
         let entry_key = (current.map(|key| key.id.as_str()) != Some(active.id()))
             .then(|| (active.algorithm(), active.id().to_owned(), active.version()));
@@ -178,7 +184,7 @@ impl LogKeys {
             );
             return Err(LogError::Refused(text));
         }
-        let set = active_set(&ring, &self.origin)?;
+        let set = active_set(&ring, &self.origin, self.clock.now())?;
         let set = (history.current_set() != Some(&set)).then_some(set);
         let withdrawn: Vec<_> = withdrawn.into_iter().filter(|one| !known(history, one)).collect();
         if entry_key.is_none() && set.is_none() && withdrawn.is_empty() {
@@ -217,8 +223,9 @@ impl LogKeys {
         let signers: Vec<&dyn NoteSigner> = signers.iter().map(|signer| signer as &dyn NoteSigner).collect();
         let control = Control::Keys(record).authorise_by(self.log_id, &self.origin, index, &signers)?;
         let Control::Keys(record) = &control else { return Err(HistoryError::Full.into()) };
-        if control.canonical()?.len() > MAX_EVENT_BYTES {
-            return Err(HistoryError::Full.into());
+        let bytes = control.canonical()?.len();
+        if bytes > MAX_KEYS_BYTES {
+            return Err(HistoryError::TooLong { bytes }.into());
         }
         let next = history.extended(record, index, self.log_id, Between::Nothing)?;
         Ok((control, next))
@@ -301,9 +308,9 @@ pub(crate) fn stored_history(
     follow_to(first, newest, log_id, &mut |index| Ok(store.read(index, 0)?))
 }
 
-/// The set of a ring's active checkpoint keys.
-pub(crate) fn active_set(ring: &KeyRing, origin: &str) -> Result<KeySet, LogError> {
-    let signers = ring.checkpoint_signers(origin)?;
+/// The set of a ring's active checkpoint keys, by the clock of the log.
+pub(crate) fn active_set(ring: &KeyRing, origin: &str, now: Micros) -> Result<KeySet, LogError> {
+    let signers = ring.checkpoint_signers_at(origin, now)?;
     let keys = signers.iter().map(|signer| signer.verifying_key().clone()).collect();
     Ok(KeySet::new(keys, ring.require()).map_err(indelible_core::checkpoint::CheckpointError::from)?)
 }

@@ -77,7 +77,7 @@ pub use indelible_store::{
     store::{Reader, StoreError},
 };
 pub use indelible_store_file::Settings;
-pub use keeper::Keeper;
+pub use keeper::{Keeper, Setbacks};
 pub use location::Location;
 pub use log::{Bounded, Log, Stored};
 pub use options::{OnFull, Options, Rotation};

@@ -35,7 +35,7 @@ use crate::{
     attachments,
     clock::{Clock, Entropy, new_id},
     error::{AppendError, LogError, chain},
-    keeper::Keeper,
+    keeper::{Chore, Keeper, Setbacks},
     keys::LogKeys,
     links::{KeyLink, key_links},
     options::{OnFull, Rotation},
@@ -106,6 +106,8 @@ pub(crate) struct Inner {
     pub(crate) prover: Mutex<Option<(TreeSize, Prover<OwnTree>)>>,
     /// How the sets of checkpoint keys came one from the other, for the first so many of them.
     pub(crate) links: Mutex<(usize, Arc<[KeyLink]>)>,
+    /// What the keeper could not do yet.
+    pub(crate) setbacks: Mutex<Setbacks>,
 }
 
 /// The stored tree, held by a prover that outlives a call.
@@ -188,7 +190,7 @@ impl Log {
     }
 
     fn change_keys(&self, reason: &str, withdrawn: &[Withdrawn]) -> Result<Option<LeafIndex>, LogError> {
-        let changed = self.inner.adopt_keys(reason, withdrawn)?;
+        let changed = self.inner.remember(Chore::Keys, self.inner.adopt_keys(reason, withdrawn))?;
         if changed.is_some() {
             self.inner.publish(Keep::Yes)?;
         }
@@ -326,6 +328,13 @@ impl Log {
         Ok(self.inner.heads.load(self.origin())?.and_then(|head| head.frozen))
     }
 
+    /// What is done for the log beside recording and failed when it was last tried: new keys that could not be taken up, a checkpoint that could not be published. Nobody is
+    /// told of it otherwise, where the keeper tried; so ask now and then.
+    #[must_use]
+    pub fn setbacks(&self) -> Setbacks {
+        lock(&self.inner.setbacks).clone()
+    }
+
     /// Reads one entry.
     ///
     /// # Errors
@@ -358,19 +367,26 @@ impl Log {
         let (head, tree) = self.head();
         let (head, tree) = if index.0 < tree.size.0 { (head, tree) } else { self.checkpoint().map(|_| self.head())? };
         let bundle = self.prove_under(index, &head, tree)?;
-        Ok(crate::bundle::Bundle { keys: self.key_links(&head)?.to_vec(), ..bundle })
+        Ok(crate::bundle::Bundle { keys: self.key_links(&head)?, ..bundle })
     }
 
-    /// How the checkpoint keys that sign now came from those before. Nothing but what changed since is read again.
-    fn key_links(&self, head: &HeadRecord) -> Result<Arc<[KeyLink]>, LogError> {
+    /// How the checkpoint keys that sign a head came from those before. Nothing but what changed since is read again.
+    fn key_links(&self, head: &HeadRecord) -> Result<Vec<KeyLink>, LogError> {
         let history = self.inner.keys.history();
         let sets = history.sets().iter().filter(|set| head.keys.is_some_and(|keys| set.first <= keys.0)).count();
-        let mut known = lock(&self.inner.links);
-        if known.0 < sets {
-            let covered = history.until(TreeSize(head.keys.map_or(0, |keys| keys.0 + 1)));
-            *known = (sets, key_links(&*self.inner.store, &covered, &head.checkpoint)?.into());
+        let (known, links) = lock(&self.inner.links).clone();
+        if known >= sets {
+            // Of a newer head there may be more.
+            return Ok(links.iter().take(sets.saturating_sub(1)).cloned().collect());
         }
-        Ok(Arc::clone(&known.1))
+        // Nobody waits for this: two that read at once read the same.
+        let covered = history.until(TreeSize(head.keys.map_or(0, |keys| keys.0 + 1)));
+        let links = key_links(&*self.inner.store, &covered, &head.checkpoint)?;
+        let mut newest = lock(&self.inner.links);
+        if newest.0 < sets {
+            *newest = (sets, links.as_slice().into());
+        }
+        Ok(links)
     }
 
     fn prove_under(
@@ -413,7 +429,7 @@ impl Log {
     pub fn tend(&self) -> Result<(), LogError> {
         let anchored = self.head().0.kept.size;
         let _tending = lock(&self.inner.tending);
-        while self.inner.store.tend(anchored)? {}
+        while self.inner.remember(Chore::Tending, self.inner.store.tend(anchored).map_err(LogError::from))? {}
         Ok(())
     }
 
@@ -997,7 +1013,7 @@ impl Inner {
     pub(crate) fn tend_once(&self) -> bool {
         let Ok(_tending) = self.tending.try_lock() else { return false };
         let anchored = lock(&self.publisher).head.kept.size;
-        self.store.tend(anchored).unwrap_or(false)
+        self.remember(Chore::Tending, self.store.tend(anchored).map_err(LogError::from)).unwrap_or(false)
     }
 
     /// Whether there may be work that can wait. Asked once for each time that it was noted.

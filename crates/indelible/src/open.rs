@@ -60,8 +60,9 @@ impl Log {
             return Err(LogError::OriginTaken { origin: origin.to_owned(), place: heads.place(origin) });
         }
         let log_id = LogId(options.entropy.salt());
-        let set = active_set(keys, origin)?;
-        let entry_key = keys.active_entry()?;
+        let now = options.clock.now();
+        let set = active_set(keys, origin, now)?;
+        let entry_key = keys.active_entry_at(now)?;
         let created = LogCreated {
             checkpoint_keys: set.keys().iter().map(ToString::to_string).collect(),
             entry_key: EntryKeyInfo {
@@ -80,7 +81,7 @@ impl Log {
             predecessor: options.predecessor.clone(),
         };
         let history = Arc::new(KeyHistory::of_created(&created)?);
-        let log_keys = Arc::new(LogKeys::new(keys.clone(), log_id, (*history).clone()));
+        let log_keys = Arc::new(LogKeys::new(keys.clone(), log_id, (*history).clone(), Arc::clone(&options.clock)));
         let signing = log_keys.signing(&history)?;
         let info = LogInfo { origin: origin.to_owned(), log_id, format: FORMAT_VERSION };
         let store = place.create(&info)?;
@@ -146,7 +147,8 @@ impl Log {
         if size < tree.size {
             return Err(rolled_back(size, tree.size));
         }
-        let log_keys = Arc::new(LogKeys::new(keys.clone(), info.log_id, anchored_history.clone()));
+        let clock = Arc::clone(&options.clock);
+        let log_keys = Arc::new(LogKeys::new(keys.clone(), info.log_id, anchored_history.clone(), clock));
         let anchored_history = Arc::new(anchored_history);
         let check = OwnLines(Mutex::new(KeyFollower::new(Arc::clone(&log_keys), Arc::clone(&anchored_history))));
         let (store, recovered) = leased.open(&tree, &check)?;
@@ -347,6 +349,7 @@ fn start(parts: Parts, options: Options) -> Log {
         tend_due: AtomicBool::new(true),
         prover: Mutex::new(None),
         links: Mutex::new((1, Arc::from([]))),
+        setbacks: Mutex::default(),
     });
     Log::from_inner(inner)
 }

@@ -33,10 +33,11 @@ pub enum OnFull {
 /// Who makes new keys when those in the ring have been in use for as long as they should be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rotation {
-    /// Whoever looks after the ring (`indelible keys rotate`). A running process takes new keys up as soon as they are there.
+    /// Whoever looks after the ring (`indelible keys rotate`). A running process takes new keys up with the next checkpoint, so within [`Options::publish_every`] of its traffic.
     #[default]
     ByOperator,
-    /// The process that has the log open, by the cryptoperiods that the ring names.
+    /// The process that has the log open, with the next checkpoint after they fell due by the cryptoperiods that the ring names and the log's clock. Of several logs of
+    /// one ring, in one process or in many, one makes the keys and the others take them up.
     WhenDue,
 }
 

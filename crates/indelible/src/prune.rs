@@ -41,11 +41,12 @@ pub struct Pruned {
 
 impl Log {
     /// Takes the bodies of entries away, in a store that can do so: says in the log that they are pruned, under the checkpoint key's signature, and why, publishes a checkpoint, and then
-    /// has the store take them away. Leaf hashes, ids and control records stay; verification reads *pruned* and stays intact. The login needs the right to prune.
+    /// has the store take them away. Leaf hashes, control records and the fingerprints of ids stay; verification reads *pruned* and stays intact. An event that brings a pruned id
+    /// once more is new: there is nothing left to compare it with. The login needs the right to prune.
     ///
     /// # Errors
-    /// [`LogError::Refused`] for a range that cannot be pruned, [`StoreError::NotPruned`] in a store that never prunes or by a login that may not: nothing is recorded
-    /// then. What fails behind the record is gone on with by [`prune_recorded`], or by calling this again.
+    /// [`LogError::Refused`] for a range that cannot be pruned, [`LogError::Evidence`] for one that is not what was signed, [`StoreError::NotPruned`] in a store that never prunes or by
+    /// a login that may not: nothing is recorded then. What fails behind the record is gone on with by [`prune_recorded`]; calling this again does so too, under a second record.
     pub fn prune(&self, range: RangeInclusive<u64>, reason: &str) -> Result<Pruned, LogError> {
         self.prune_told(range, reason, &mut |_| {})
     }
@@ -73,7 +74,7 @@ impl Log {
     /// Says in the log that the bodies of entries are pruned, and leaves taking them away to another login. Returns the index of the record.
     ///
     /// # Errors
-    /// As [`Log::prune`].
+    /// As [`Log::prune`], but that the login need not have the right to prune.
     pub fn record_pruning(&self, range: RangeInclusive<u64>, reason: &str) -> Result<u64, LogError> {
         let inner = &self.inner;
         let (first, last) = (*range.start(), *range.end());

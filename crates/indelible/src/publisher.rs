@@ -24,6 +24,7 @@ use indelible_store::{
 
 use crate::{
     error::LogError,
+    keeper::Chore,
     keys::{KeyFollower, sign_checkpoint},
     log::Inner,
     open::rolled_back,
@@ -62,6 +63,10 @@ pub(crate) enum Keep {
 impl Inner {
     /// Publishes a checkpoint over everything that is durable. Returns the head.
     pub(crate) fn publish(&self, keep: Keep) -> Result<HeadRecord, LogError> {
+        self.remember(Chore::Checkpoint, self.try_publish(keep))
+    }
+
+    fn try_publish(&self, keep: Keep) -> Result<HeadRecord, LogError> {
         if !self.store.shared() {
             let result = self.publish_once(keep);
             if let Err(error @ LogError::Heads(HeadStoreError::Conflict { .. })) = &result {

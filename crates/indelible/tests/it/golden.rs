@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    support::time::HandClock,
+    support::time::{HandClock, RINGS_MADE},
     world::{copy_dir, files, receipts},
 };
 
@@ -326,7 +326,7 @@ impl Writer {
 
 fn write(golden: &Path) {
     let dir = tempfile::tempdir().unwrap();
-    let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
+    let keys = KeyRing::load_or_create_at(&dir.path().join("keys"), RINGS_MADE).unwrap();
     let writer = Writer { dir, keys, clock: HandClock::new() };
 
     let log = writer.create();

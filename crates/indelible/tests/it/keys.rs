@@ -1,15 +1,9 @@
 //! Keys that change while a log lives: rotation, theft, loss, and what verification says of each.
 
-use std::{
-    fs,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{fs, sync::Arc};
 
 use indelible::{
-    Driver as _, HeadRecord, KeyRing, Log, LogError, Options,
+    Driver as _, KeyRing, Log, LogError, Options,
     bundle::Bundle,
     clock::{Clock as _, SystemClock},
     compromise::{resign, scope},
@@ -24,13 +18,10 @@ use indelible_core::{
     tree::LeafIndex,
 };
 use indelible_keys::{NewRing, Purpose};
-use indelible_store::{
-    disk::OsDisk,
-    heads::{FileHeads, HeadStore, HeadStoreError},
-};
+use indelible_store::{disk::OsDisk, heads::HeadStoreError};
 
 use crate::{
-    support::{forge::replace, time::HandClock},
+    support::{forge::replace, heads::Stubborn, time::HandClock},
     world::{ORIGIN, World, check, copy_dir, event, events, options, receipts, small_segments},
 };
 
@@ -298,6 +289,43 @@ fn a_stolen_key_is_withdrawn_and_its_entries_signed_again() {
 }
 
 #[test]
+fn a_record_of_second_signatures_without_authority_leaves_its_entries_to_be_signed() {
+    let world = rotated(0, 0, 30);
+    let log = world.reopen();
+    let stolen = log.key_history().entry_keys()[0].id.clone();
+    let new = rotate(&world, Purpose::EntrySigning).entry_key_id();
+    let withdrawn =
+        Withdrawn { from: 0, id: stolen.clone(), reason: "x".to_owned(), state: WithdrawnState::Compromised };
+    log.withdraw_keys("a laptop was stolen", &[withdrawn]).unwrap();
+    let (log_id, index) = (log.log_id(), LeafIndex(log.size().unwrap()));
+    log.close().unwrap();
+    drop(log);
+    // Who has the new entry key as well says that it is done: once without authority, once with his own.
+    let said = Control::Resigned(indelible_core::control::Resigned {
+        authorisation: None,
+        first: 0,
+        last: 19,
+        leaf_root: "0".repeat(64),
+        new_key: new,
+        old_key: stolen.clone(),
+        overlay: indelible_core::control::Overlay { digest: format!("sha256:{}", "0".repeat(64)), size: 640 },
+        reason: "mine".to_owned(),
+        root: "0".repeat(64),
+        tree_size: 20,
+    });
+    let thief = KeyRing::load_or_create(&world.dir.path().join("thief")).unwrap();
+    let signer = thief.checkpoint_signer(ORIGIN).unwrap();
+    world.append_forged(&said);
+    let next = LeafIndex(index.0 + 1);
+    world.append_forged(&said.authorise(log_id, ORIGIN, next, &signer).unwrap());
+    let log = world.reopen();
+    let signed = resign(&log, &stolen, None, "after the theft", &|_, _| ()).unwrap();
+    assert_eq!((signed.before, signed.entries, signed.records.len()), (0, 31, 1));
+    let again = resign(&log, &stolen, None, "after the theft", &|_, _| ()).unwrap();
+    assert_eq!((again.before, again.records.len()), (31, 0), "what has authority counts");
+}
+
+#[test]
 fn an_overlay_without_authority_or_for_a_key_that_is_good_counts_for_nothing() {
     let world = rotated(1, 0, 10);
     let log = world.reopen();
@@ -368,7 +396,7 @@ fn several_algorithms_sign_one_checkpoint_and_a_policy_says_how_many_have_to() {
         format!("{text}\n\n{}\n", kept.join("\n"))
     };
     fs::write(&path, drop_lines(1)).unwrap();
-    assert_ne!(world.verify().status, Verdict::Tampered);
+    check(&world.verify(), Verdict::Intact, None, None);
     fs::write(&path, drop_lines(2)).unwrap();
     check(&world.verify(), Verdict::Tampered, Some(Kind::CheckpointSignature), None);
 }
@@ -423,34 +451,10 @@ fn verification_goes_on_from_where_it_ended_over_changes_of_keys() {
     }
 }
 
-/// A head store that cannot be moved while it is shut.
-struct Stubborn {
-    heads: FileHeads,
-    shut: AtomicBool,
-}
-
-impl HeadStore for Stubborn {
-    fn load(&self, origin: &str) -> Result<Option<HeadRecord>, HeadStoreError> {
-        self.heads.load(origin)
-    }
-
-    fn swap(&self, origin: &str, old: Option<&HeadRecord>, new: &HeadRecord) -> Result<(), HeadStoreError> {
-        if self.shut.load(Ordering::SeqCst) {
-            return Err(HeadStoreError::Conflict { origin: origin.to_owned() });
-        }
-        self.heads.swap(origin, old, new)
-    }
-
-    fn place(&self, origin: &str) -> String {
-        self.heads.place(origin)
-    }
-}
-
 #[test]
 fn a_crash_between_a_change_of_keys_and_its_checkpoint_is_recovered() {
     let world = World::new();
-    let heads = FileHeads::new(OsDisk::shared(), &world.keys.heads_dir());
-    let stubborn = Arc::new(Stubborn { heads, shut: AtomicBool::new(false) });
+    let stubborn = Stubborn::of(&world, |origin| HeadStoreError::Conflict { origin: origin.to_owned() });
     let keeper = Some(indelible::Keeper::manual());
     let log = world.create(Options { keeper, heads: Some(Arc::clone(&stubborn) as _), ..options() });
     receipts(log.append_all(&events(0..10)));
@@ -458,7 +462,7 @@ fn a_crash_between_a_change_of_keys_and_its_checkpoint_is_recovered() {
     rotate(&world, Purpose::EntrySigning);
     rotate(&world, Purpose::CheckpointSigning);
     // The record is durable, and no checkpoint covers it when the process ends.
-    stubborn.shut.store(true, Ordering::SeqCst);
+    stubborn.shut(true);
     assert!(log.adopt_keys("a test").is_err());
     let copy = world.dir.path().join("crashed");
     copy_dir(&world.log_path(), &copy);
@@ -565,4 +569,22 @@ fn two_processes_on_one_database_follow_each_others_rotations() {
     let report = indelible::verify::verify(&*reader, &request).unwrap();
     check(&report, Verdict::Intact, None, None);
     assert_eq!(report.macs, Macs::Checked);
+}
+
+#[test]
+fn keys_that_fill_their_record_are_refused_with_what_to_do_and_the_log_goes_on() {
+    let world = World::with_ring(&NewRing { checkpoint: vec![Algorithm::MlDsa44], ..NewRing::default() });
+    let log = world.create(Options { keeper: Some(indelible::Keeper::manual()), ..options() });
+    let adopt_next = |_| {
+        rotate(&world, Purpose::CheckpointSigning);
+        log.adopt_keys("a test").err()
+    };
+    let refused = (0..40).find_map(adopt_next).unwrap();
+    assert_eq!(log.key_history().sets().len(), 30);
+    let told = indelible::error::chain(&refused);
+    assert!(told.contains("of at most 64000: go on under a new name with `indelible log succeed`"), "{told}");
+    assert_eq!(log.setbacks().keys, Some(told));
+    receipts(log.append_all(&events(0..10)));
+    log.close().unwrap();
+    check(&world.verify(), Verdict::Intact, None, None);
 }

@@ -23,6 +23,8 @@ mod full_disk;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod keeper;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod keys_attacked;

@@ -11,6 +11,8 @@ use indelible_core::note::{NoteSigner as _, VerifyingKey};
 use indelible_store::{disk::OsDisk, heads::FileHeads};
 use indelible_store_file::Settings;
 
+use crate::support::time::RINGS_MADE;
+
 pub(crate) const ORIGIN: &str = "example.com/test";
 
 pub(crate) struct World {
@@ -43,7 +45,7 @@ pub(crate) fn events(range: std::ops::Range<u64>) -> Vec<Vec<u8>> {
 impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
+        let keys = KeyRing::load_or_create_at(&dir.path().join("keys"), RINGS_MADE).unwrap();
         let heads = FileHeads::new(OsDisk::shared(), &keys.heads_dir());
         Self { dir, keys, heads }
     }
@@ -51,7 +53,7 @@ impl World {
     /// A world whose keys are made so.
     pub(crate) fn with_ring(new: &indelible_keys::NewRing) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let keys = KeyRing::create_with(&dir.path().join("keys"), SystemClock::default().now(), new).unwrap();
+        let keys = KeyRing::create_with(&dir.path().join("keys"), RINGS_MADE, new).unwrap();
         let heads = FileHeads::new(OsDisk::shared(), &keys.heads_dir());
         Self { dir, keys, heads }
     }

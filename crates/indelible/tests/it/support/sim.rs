@@ -23,7 +23,7 @@ use indelible_store::{
 };
 use indelible_store_file::{Settings, layout::Layout};
 
-use super::time::{HandClock, SeededEntropy};
+use super::time::{HandClock, RINGS_MADE, SeededEntropy};
 use crate::world::ORIGIN;
 
 /// One ring for all simulated logs: keys do not differ between disks.
@@ -31,7 +31,7 @@ pub(crate) fn shared_keys() -> &'static KeyRing {
     static KEYS: OnceLock<(tempfile::TempDir, KeyRing)> = OnceLock::new();
     let (_, keys) = KEYS.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        let keys = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
+        let keys = KeyRing::load_or_create_at(&dir.path().join("keys"), RINGS_MADE).unwrap();
         (dir, keys)
     });
     keys

@@ -13,6 +13,8 @@ use indelible_core::time::Micros;
 
 /// 2026-01-01T00:00:00Z.
 const START_US: i64 = 1_767_225_600_000_000;
+/// 2025-01-01T00:00:00Z, when the rings of the tests were made: before all that happens in them, by whatever clock.
+pub(crate) const RINGS_MADE: Micros = Micros(1_735_689_600_000_000);
 
 /// A clock that moves only when told to.
 pub(crate) struct HandClock {
