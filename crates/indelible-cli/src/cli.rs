@@ -4,7 +4,7 @@ mod keys;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use indelible::Location;
 use indelible_core::note::Algorithm;
@@ -333,16 +333,28 @@ pub(crate) struct RelayArgs {
     pub(crate) status: bool,
 }
 
+/// One line for each way to name the key, of which there has to be one.
+const SIGN_FILE_USAGE: &str = "\
+indelible sign-file [OPTIONS] --pem KEYFILE [--algorithm NAME] FILE...
+       indelible sign-file [OPTIONS] --key ID FILE...
+       indelible sign-file [OPTIONS] --algorithm NAME FILE...";
+
 #[derive(Args)]
+#[command(override_usage = SIGN_FILE_USAGE)]
+#[command(group = ArgGroup::new("signing_key").required(true).multiple(true).args(["pem", "key", "algorithm"]))]
 pub(crate) struct SignFileArgs {
-    /// The private key: an Ed25519, ECDSA P-256 or RSA key as PKCS#8, in PEM or DER, readable by you alone
-    #[arg(long, value_name = "FILE")]
-    pub(crate) pem: PathBuf,
-    /// How it signs, where that is not plain: `rsa-pss-sha256` [default for RSA keys] or `rsa-pkcs1-sha256`
-    #[arg(long, value_name = "NAME")]
+    /// A private key of your own: Ed25519, ECDSA P-256 or RSA as PKCS#8, in PEM or DER, readable by you alone
+    #[arg(long, value_name = "KEYFILE", conflicts_with = "key")]
+    pub(crate) pem: Option<PathBuf>,
+    /// An active checkpoint key of the ring, as `keys list` names it
+    #[arg(long, value_name = "ID")]
+    pub(crate) key: Option<String>,
+    /// Without --pem: the ring's active key of this algorithm. With it: how an RSA key signs, `rsa-pss-sha256` [default]
+    /// or `rsa-pkcs1-sha256`
+    #[arg(long, value_name = "NAME", conflicts_with = "key")]
     pub(crate) algorithm: Option<Algorithm>,
     /// The manifest to write, in the folder of the files or above; the signature gets `.sig` behind its name
-    #[arg(long, value_name = "FILE", default_value = "SHA256SUMS")]
+    #[arg(long, value_name = "MANIFEST", default_value = "SHA256SUMS")]
     pub(crate) manifest: PathBuf,
     /// Files, and folders of which everything is signed, and that there is nothing else
     #[arg(required = true, value_name = "FILE")]

@@ -160,6 +160,18 @@ pub enum KeyError {
         /// What may be done.
         remedy: &'static str,
     },
+    /// A key of the ring that signs no files.
+    #[error(
+        "key `{id}` is for {purpose} and {state}: files are signed by active checkpoint keys, which `indelible keys list` shows"
+    )]
+    SignsNoFiles {
+        /// The key.
+        id: String,
+        /// What it serves for.
+        purpose: Purpose,
+        /// Its state.
+        state: State,
+    },
     /// No key of the ring has this id.
     #[error("the ring has no key `{id}`: `indelible keys list` shows those that it has")]
     Unknown {
