@@ -38,6 +38,17 @@ pub enum KeyError {
         #[source]
         source: io::Error,
     },
+    /// The ring was replaced, and the system could not say that this outlasts a crash.
+    #[error(
+        "the new key ring stands at `{place}`, but its directory could not be synced: a crash may bring the old ring back, and nothing of that was overwritten; copy the ring to a safe place, mend the disk, and see with `indelible keys list` what was changed before you type the same again"
+    )]
+    NotSynced {
+        /// File.
+        place: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// Somebody else holds the lock of the ring for too long.
     #[error(
         "the key ring `{place}` is being changed by another process; nothing was changed here: try again when that has ended"
