@@ -405,7 +405,7 @@ fn form_of(key: &Key, master: Option<&Master>) -> Result<KeyForm, KeyError> {
         destroyed_at: time(info.destroyed_at),
         id: info.id.clone(),
         public: info.public.as_ref().map(|public| STANDARD.encode(public)),
-        purpose: info.purpose.to_string(),
+        purpose: info.purpose.name().to_owned(),
         reason: info.reason.clone(),
         retired_at: time(info.retired_at),
         secret,
