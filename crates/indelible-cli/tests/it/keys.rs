@@ -138,6 +138,24 @@ fn rotations_are_told_and_kept() {
 }
 
 #[test]
+fn who_loses_a_checkpoint_key_is_told_the_public_key_to_hand_out() {
+    let world = World::with_samples(3);
+    let (stolen, old) = (world.active_key("checkpoint_signing"), world.public_key());
+    let args = ["keys", "compromise", &stolen, "--from", "2", "--reason", "laptop stolen"];
+    let told = world.run(&args).ok().out;
+    let new = world.run(&["keys", "public"]).ok().out.trim_end().to_owned();
+    assert_ne!(new, old);
+    let end = format!("hand this public key to auditors and witnesses, in the place of the stolen one:\n{new}\n");
+    assert!(told.ends_with(&end) && !told.contains(&old), "{told}");
+    let again = world.run(&[&args[..], &["--json"]].concat()).ok().json();
+    assert_eq!((&again["public_keys"], &again["record"]), (&json!([new]), &Value::Null));
+    world.run(&["verify", "--public-key", &old]).ok();
+    let entry = world.active_key("entry_signing");
+    let args = ["keys", "compromise", &entry, "--from", "1", "--reason", "and the other", "--json"];
+    assert_eq!(world.run(&args).ok().json()["public_keys"], json!([]));
+}
+
+#[test]
 fn what_is_due_has_an_exit_code_of_its_own() {
     let world = World::new();
     let text = world.run(&["keys", "check"]).ok().out;
