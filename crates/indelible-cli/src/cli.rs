@@ -544,7 +544,7 @@ pub(crate) enum LogCommand {
     Explain(ExplainArgs),
     /// Take bodies away by policy, on record: their hashes stay, and verification stays intact. In PostgreSQL only
     Prune(PruneArgs),
-    /// Go on under a new name after a restore or the loss of the head record
+    /// Go on under a new name after a restore or the loss of the head record; says what is wrong with the old log, or that nothing is
     Succeed(SucceedArgs),
 }
 
