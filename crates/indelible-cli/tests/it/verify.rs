@@ -211,3 +211,23 @@ fn what_is_wrong_with_the_old_log_is_said_when_another_takes_its_place() {
     let told = succeed("audit-3").err;
     assert!(told.starts_with("note: `test.example/audit` could not be verified: "), "{told}");
 }
+
+#[test]
+fn a_copy_that_was_left_behind_hears_of_the_harmless_cause() {
+    let world = World::with_samples(3);
+    let (log, copy) = (world.log.display().to_string(), world.path("copy"));
+    let copied = || world.run(&["copy", "--from", &log, "--to", &copy]).ok();
+    let verified = || world.run(&["verify", "--log", &copy]);
+    copied();
+    assert!(!verified().ok().out.contains("A copy made before"));
+    world.feed(&["append"], event("x")).ok();
+    let told = verified().code(10).out;
+    assert!(
+        told.contains("rolled back, entry 4: ") && told.contains("\n  A copy made before that newer head"),
+        "{told}"
+    );
+    copied();
+    verified().ok();
+    world.tamper(|lines| lines[2] = lines[2].replacen("\"kind\":\"", "\"kind\":\"x", 1));
+    assert!(!world.run(&["verify"]).code(10).out.contains("A copy made before"));
+}
