@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod keys;
+mod overview;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ pub(crate) use self::keys::{
     CheckArgs, CompromiseArgs, ExportPublicArgs, GenerateArgs, ImportKeyArgs, KeysCommand, MasterCommand,
     NewMasterArgs, PeriodArgs, PolicyArgs, PublicForm, ResignArgs, RotateArgs,
 };
+pub(crate) use self::overview::command;
 use crate::{bench::BenchArgs, demo::DemoArgs, exit};
 
 /// Program version and format version.
@@ -21,7 +23,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (format 1)");
 
 /// An audit log that cannot be quietly changed
 #[derive(Parser)]
-#[command(name = "indelible", version = VERSION, after_help = exit::HELP, max_term_width = 100)]
+#[command(name = "indelible", version = VERSION, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) places: PlaceArgs,
@@ -35,7 +37,7 @@ pub(crate) struct Cli {
 /// Where log and keys are.
 #[derive(Args)]
 pub(crate) struct PlaceArgs {
-    /// Where the log is: a directory, `sqlite:FILE` or `postgres://…`, with `#ORIGIN` where a database holds several
+    /// Where the log is: a directory, `sqlite:FILE`, `sqlcipher:FILE` or `postgres://…`, with `#ORIGIN` where there are several
     #[arg(long, global = true, env = "INDELIBLE_LOG", value_name = "PLACE")]
     pub(crate) log: Option<Location>,
     /// The keys' directory, apart from the log [default: $XDG_DATA_HOME/indelible/keys]
@@ -122,7 +124,7 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct InitArgs {
-    /// Where the log is to be, where there is none yet: a directory, `sqlite:FILE` or `postgres://…`
+    /// Where the log is to be, where there is none yet: a directory, `sqlite:FILE`, `sqlcipher:FILE` or `postgres://…`
     #[arg(value_name = "PLACE")]
     pub(crate) path: Location,
     /// The log's unique name, best one that you own, like `example.com/audit`
