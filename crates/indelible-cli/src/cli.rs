@@ -1,10 +1,11 @@
 //! What can be typed.
 
 mod keys;
+mod overview;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use indelible::Location;
 use indelible_core::note::Algorithm;
@@ -14,6 +15,7 @@ pub(crate) use self::keys::{
     CheckArgs, CompromiseArgs, ExportPublicArgs, GenerateArgs, ImportKeyArgs, KeysCommand, MasterCommand,
     NewMasterArgs, PeriodArgs, PolicyArgs, PublicForm, ResignArgs, RotateArgs,
 };
+pub(crate) use self::overview::command;
 use crate::{bench::BenchArgs, demo::DemoArgs, exit};
 
 /// Program version and format version.
@@ -21,7 +23,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (format 1)");
 
 /// An audit log that cannot be quietly changed
 #[derive(Parser)]
-#[command(name = "indelible", version = VERSION, after_help = exit::HELP, max_term_width = 100)]
+#[command(name = "indelible", version = VERSION, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) places: PlaceArgs,
@@ -35,7 +37,7 @@ pub(crate) struct Cli {
 /// Where log and keys are.
 #[derive(Args)]
 pub(crate) struct PlaceArgs {
-    /// Where the log is: a directory, `sqlite:FILE` or `postgres://…`, with `#ORIGIN` where a database holds several
+    /// Where the log is: a directory, `sqlite:FILE`, `sqlcipher:FILE` or `postgres://…`, with `#ORIGIN` where there are several
     #[arg(long, global = true, env = "INDELIBLE_LOG", value_name = "PLACE")]
     pub(crate) log: Option<Location>,
     /// The keys' directory, apart from the log [default: $XDG_DATA_HOME/indelible/keys]
@@ -122,7 +124,7 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct InitArgs {
-    /// Where the log is to be, where there is none yet: a directory, `sqlite:FILE` or `postgres://…`
+    /// Where the log is to be, where there is none yet: a directory, `sqlite:FILE`, `sqlcipher:FILE` or `postgres://…`
     #[arg(value_name = "PLACE")]
     pub(crate) path: Location,
     /// The log's unique name, best one that you own, like `example.com/audit`
@@ -333,16 +335,28 @@ pub(crate) struct RelayArgs {
     pub(crate) status: bool,
 }
 
+/// One line for each way to name the key, of which there has to be one.
+const SIGN_FILE_USAGE: &str = "\
+indelible sign-file [OPTIONS] --pem KEYFILE [--algorithm NAME] FILE...
+       indelible sign-file [OPTIONS] --key ID FILE...
+       indelible sign-file [OPTIONS] --algorithm NAME FILE...";
+
 #[derive(Args)]
+#[command(override_usage = SIGN_FILE_USAGE)]
+#[command(group = ArgGroup::new("signing_key").required(true).multiple(true).args(["pem", "key", "algorithm"]))]
 pub(crate) struct SignFileArgs {
-    /// The private key: an Ed25519, ECDSA P-256 or RSA key as PKCS#8, in PEM or DER, readable by you alone
-    #[arg(long, value_name = "FILE")]
-    pub(crate) pem: PathBuf,
-    /// How it signs, where that is not plain: `rsa-pss-sha256` [default for RSA keys] or `rsa-pkcs1-sha256`
-    #[arg(long, value_name = "NAME")]
+    /// A private key of your own: Ed25519, ECDSA P-256 or RSA as PKCS#8, in PEM or DER, readable by you alone
+    #[arg(long, value_name = "KEYFILE", conflicts_with = "key")]
+    pub(crate) pem: Option<PathBuf>,
+    /// An active checkpoint key of the ring, as `keys list` names it
+    #[arg(long, value_name = "ID")]
+    pub(crate) key: Option<String>,
+    /// Without --pem: the ring's active key of this algorithm. With it: how an RSA key signs, `rsa-pss-sha256` [default]
+    /// or `rsa-pkcs1-sha256`
+    #[arg(long, value_name = "NAME", conflicts_with = "key")]
     pub(crate) algorithm: Option<Algorithm>,
     /// The manifest to write, in the folder of the files or above; the signature gets `.sig` behind its name
-    #[arg(long, value_name = "FILE", default_value = "SHA256SUMS")]
+    #[arg(long, value_name = "MANIFEST", default_value = "SHA256SUMS")]
     pub(crate) manifest: PathBuf,
     /// Files, and folders of which everything is signed, and that there is nothing else
     #[arg(required = true, value_name = "FILE")]
@@ -532,7 +546,7 @@ pub(crate) enum LogCommand {
     Explain(ExplainArgs),
     /// Take bodies away by policy, on record: their hashes stay, and verification stays intact. In PostgreSQL only
     Prune(PruneArgs),
-    /// Go on under a new name after a restore or the loss of the head record
+    /// Go on under a new name after a restore or the loss of the head record; says what is wrong with the old log, or that nothing is
     Succeed(SucceedArgs),
 }
 

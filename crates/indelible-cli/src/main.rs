@@ -12,7 +12,7 @@
 use std::process::ExitCode;
 
 use clap::{
-    Parser as _,
+    FromArgMatches as _,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
@@ -28,7 +28,8 @@ mod places;
 
 /// What was typed. Who writes a log's place behind a command, as other programs have it, hears how it is named here.
 fn typed() -> cli::Cli {
-    cli::Cli::try_parse().unwrap_or_else(|mut error| {
+    let parsed = cli::command().try_get_matches().and_then(|matches| cli::Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| error.format(&mut cli::command())).unwrap_or_else(|mut error| {
         // What was typed may hold a password.
         if error.kind() == ErrorKind::ValueValidation
             && let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)

@@ -38,6 +38,17 @@ pub enum KeyError {
         #[source]
         source: io::Error,
     },
+    /// The ring was replaced, and the system could not say that this outlasts a crash.
+    #[error(
+        "the new key ring stands at `{place}`, but its directory could not be synced: a crash may bring the old ring back, and nothing of that was overwritten; copy the ring to a safe place, mend the disk, and see with `indelible keys list` what was changed before you type the same again"
+    )]
+    NotSynced {
+        /// File.
+        place: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// Somebody else holds the lock of the ring for too long.
     #[error(
         "the key ring `{place}` is being changed by another process; nothing was changed here: try again when that has ended"
@@ -159,6 +170,18 @@ pub enum KeyError {
         to: State,
         /// What may be done.
         remedy: &'static str,
+    },
+    /// A key of the ring that signs no files.
+    #[error(
+        "key `{id}` is for {purpose} and {state}: files are signed by active checkpoint keys, which `indelible keys list` shows"
+    )]
+    SignsNoFiles {
+        /// The key.
+        id: String,
+        /// What it serves for.
+        purpose: Purpose,
+        /// Its state.
+        state: State,
     },
     /// No key of the ring has this id.
     #[error("the ring has no key `{id}`: `indelible keys list` shows those that it has")]

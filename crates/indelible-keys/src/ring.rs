@@ -56,7 +56,7 @@ use self::{
     key::{Key, Secret},
     master::Master,
 };
-use crate::{Algorithm, CheckpointSigner, KeyError, Require};
+use crate::{Algorithm, CheckpointSigner, KeyError, Require, public::NAMELESS};
 
 /// How far a clock may lag behind that of whoever changed the ring: 5 minutes, as Kerberos has it.
 const CLOCK_TOLERANCE_US: i64 = 5 * 60 * 1_000_000;
@@ -427,6 +427,22 @@ impl KeyRing {
     pub fn checkpoint_signer(&self, origin: &str) -> Result<CheckpointSigner, KeyError> {
         let signers = self.checkpoint_signers(origin)?;
         signers.into_iter().next().ok_or_else(|| no_active(Purpose::CheckpointSigning, Algorithm::Ed25519.name()))
+    }
+
+    /// What signs files by an active checkpoint key, under a name that is no log's.
+    ///
+    /// # Errors
+    /// [`KeyError::Unknown`], [`KeyError::SignsNoFiles`] where the key is for something else or not active, and [`KeyError::ClockBefore`].
+    pub fn file_signer_at(&self, id: &str, now: Micros) -> Result<CheckpointSigner, KeyError> {
+        let key = self.0.keys.iter().find(|key| key.info.id == id);
+        let key = key.ok_or_else(|| KeyError::Unknown { id: id.to_owned() })?;
+        match (&key.secret, key.info.algorithm, key.info.state) {
+            (Some(secret), KeyAlgorithm::Checkpoint(algorithm), State::Active) => {
+                check_clock(&key.info, now)?;
+                material::signer(algorithm, secret, NAMELESS)
+            }
+            (_, _, state) => Err(KeyError::SignsNoFiles { id: id.to_owned(), purpose: key.info.purpose, state }),
+        }
     }
 }
 

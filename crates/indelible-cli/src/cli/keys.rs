@@ -67,16 +67,20 @@ pub(crate) enum KeysCommand {
     Master(MasterCommand),
 }
 
-/// What a key serves for, as it is typed.
+/// What a key serves for, as it is typed; the names that JSON has are taken too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RotatePurpose {
     /// Signs entries
+    #[value(alias = "entry_signing")]
     EntrySigning,
     /// Signs checkpoints
+    #[value(alias = "checkpoint_signing")]
     CheckpointSigning,
     /// Encrypts fields
+    #[value(alias = "data_encryption")]
     DataEncryption,
     /// Finds encrypted fields
+    #[value(alias = "blind_index")]
     BlindIndex,
     /// Encrypts backups
     Backup,

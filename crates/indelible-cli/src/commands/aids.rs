@@ -2,11 +2,10 @@
 
 use std::{io, path::Path};
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 
 use crate::{
-    cli::{Cli, SamplesArgs},
+    cli::{SamplesArgs, command},
     failure::Failure,
     output::{self, Out},
 };
@@ -24,7 +23,7 @@ pub(crate) fn samples(args: &SamplesArgs) -> Result<(), Failure> {
 /// Prints completions.
 pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "indelible", &mut text);
+    clap_complete::generate(shell, &mut command(), "indelible", &mut text);
     output::data(&text)
 }
 
@@ -33,11 +32,11 @@ pub(crate) fn man(dir: Option<&Path>) -> Result<(), Failure> {
     if let Some(dir) = dir {
         let write = || -> io::Result<()> {
             std::fs::create_dir_all(dir)?;
-            clap_mangen::generate_to(Cli::command(), dir)
+            clap_mangen::generate_to(command(), dir)
         };
         return write().map_err(Failure::io("write manual pages into", dir));
     }
     let mut text = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut text)?;
+    clap_mangen::Man::new(command()).render(&mut text)?;
     output::data(&text)
 }

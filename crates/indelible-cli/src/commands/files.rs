@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use indelible_core::note::Algorithm;
 use indelible_keys::{
+    CheckpointSigner, KeyAlgorithm, KeyError, KeyInfo, Purpose, State,
     files::{Difference, FilesError, Report, sign_files, signature_path, verify_files},
     public::{PrivateKey, PublicKey},
 };
@@ -14,13 +15,22 @@ use crate::{
     exit,
     failure::Failure,
     output,
+    places::{Places, now},
 };
 
 /// Signs files.
-pub(crate) fn sign(json: bool, args: &SignFileArgs) -> Result<(), Failure> {
-    let key = PrivateKey::load(&args.pem, args.algorithm)?;
+pub(crate) fn sign(places: &Places, json: bool, args: &SignFileArgs) -> Result<(), Failure> {
+    let own = args.pem.as_deref().map(|pem| PrivateKey::load(pem, args.algorithm)).transpose()?;
+    let of_ring;
+    let signer = match &own {
+        Some(key) => key.signer(),
+        None => {
+            of_ring = signer_of_ring(places, args)?;
+            &of_ring
+        }
+    };
     let bar = output::progress("hashing bytes", 0);
-    let signed = sign_files(&args.manifest, &args.files, key.signer(), &mut |bytes| bar.inc(bytes))?;
+    let signed = sign_files(&args.manifest, &args.files, signer, &mut |bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
     let (manifest, signature) = (signed.manifest.display().to_string(), signed.signature.display().to_string());
     if json {
@@ -42,6 +52,23 @@ pub(crate) fn sign(json: bool, args: &SignFileArgs) -> Result<(), Failure> {
         output::safe(&signature),
         openssl(signed.algorithm),
     ))
+}
+
+/// What signs by the key of the ring that is named, or by its active one of an algorithm.
+fn signer_of_ring(places: &Places, args: &SignFileArgs) -> Result<CheckpointSigner, Failure> {
+    let ring = places.ring()?;
+    let id = match (&args.key, args.algorithm) {
+        (Some(id), _) => id.clone(),
+        (None, algorithm) => {
+            let algorithm = algorithm.unwrap_or(Algorithm::Ed25519);
+            let wanted =
+                |key: &&KeyInfo| key.algorithm == KeyAlgorithm::Checkpoint(algorithm) && key.state == State::Active;
+            let missing =
+                || KeyError::NoActive { purpose: Purpose::CheckpointSigning, algorithm: algorithm.to_string() };
+            ring.keys().find(wanted).ok_or_else(missing)?.id.clone()
+        }
+    };
+    Ok(ring.file_signer_at(&id, now())?)
 }
 
 /// The command of OpenSSL that verifies such signatures.

@@ -108,7 +108,9 @@ fn tell(summary: &Summary, json: bool) -> Result<(), Failure> {
     }
     let Summary { records, recorded, duplicates, rejected, .. } = summary;
     output::note(&format!(
-        "{records} records: {recorded} recorded, {duplicates} duplicates of what was recorded before, {rejected} rejected"
+        "{}: {recorded} recorded, {} of what was recorded before, {rejected} rejected",
+        output::counted(*records, "record", "records"),
+        output::counted(*duplicates, "duplicate", "duplicates"),
     ));
     if let Some(OldSignatures { valid, invalid, unchecked, missing }) = &summary.old_signatures {
         output::note(&format!(

@@ -8,7 +8,7 @@ use indelible_core::checkpoint::Origin;
 use indelible_keys::check_apart;
 use indelible_store::{driver::Driver, store::StoreError};
 use indelible_store_file::Settings;
-use serde_json::json;
+use serde_json::{Map, Value};
 
 use crate::{
     cli::{InitArgs, SettingsArgs},
@@ -54,16 +54,10 @@ pub(crate) fn settings(args: SettingsArgs) -> Settings {
 
 /// Says what was created, and what its public key is.
 pub(crate) fn tell_created(log: &Log, place: &Location, ring: &KeyRing, json: bool) -> Result<(), Failure> {
-    let (public_key, log_id) = (public_key_of(log), log.log_id().to_string());
     if json {
-        return output::json(&json!({
-            "keys": ring.dir().display().to_string(),
-            "log": place.to_string(),
-            "log_id": log_id,
-            "origin": log.origin(),
-            "public_key": public_key,
-        }));
+        return output::json(&Value::Object(created(log, place, ring)));
     }
+    let (public_key, log_id) = (public_key_of(log), log.log_id().to_string());
     output::text(&format!(
         "created     {}\norigin      {}\nlog id      {log_id}\npublic key  {public_key}\nkeys        {}\n\n\
          Give the public key to whoever is to verify this log. Keep a copy of the keys, and never beside the log.",
@@ -71,6 +65,18 @@ pub(crate) fn tell_created(log: &Log, place: &Location, ring: &KeyRing, json: bo
         log.origin(),
         ring.dir().display(),
     ))
+}
+
+/// The same as JSON.
+pub(crate) fn created(log: &Log, place: &Location, ring: &KeyRing) -> Map<String, Value> {
+    let members = [
+        ("keys", ring.dir().display().to_string()),
+        ("log", place.to_string()),
+        ("log_id", log.log_id().to_string()),
+        ("origin", log.origin().to_owned()),
+        ("public_key", public_key_of(log)),
+    ];
+    members.map(|(name, text)| (name.to_owned(), text.into())).into_iter().collect()
 }
 
 fn public_key_of(log: &Log) -> String {

@@ -1,19 +1,26 @@
 //! `log info`, `log repair`, `log explain`, `log prune`, `log succeed`.
 
-use indelible::{LogError, Options, Pruned, manage, prune::prune_recorded};
+use indelible::{
+    KeyRing, LogError, Options, Pruned,
+    error::chain,
+    manage,
+    prune::prune_recorded,
+    verify::{Request, Verdict, verify},
+};
 use indelible_core::checkpoint::Origin;
+use indelible_store::heads::HeadStore as _;
 use indelible_store_file::FileReader;
 use serde_json::json;
 
 use super::{
-    init::{refuse_taken, settings, tell_created},
+    init::{created, refuse_taken, settings, tell_created},
     prove::parse,
 };
 use crate::{
     cli::{ExplainArgs, LogCommand, PruneArgs, SucceedArgs},
     failure::Failure,
     output,
-    places::{Places, disk},
+    places::{Places, disk, now, writers_heads},
 };
 
 /// Looks after a log.
@@ -104,9 +111,57 @@ fn succeed(places: &Places, json: bool, args: &SucceedArgs) -> Result<(), Failur
     refuse_taken(&*driver)?;
     let _: Origin = args.origin.parse().map_err(|_| LogError::Origin { origin: args.origin.clone() })?;
     let ring = places.ring()?;
+    let (status, told) = predecessor(places, &ring)?;
     let log = manage::succeed(&*places.driver()?, &*driver, &args.origin, &ring, options)?;
     log.close()?;
-    tell_created(&log, &place, &ring, json)
+    if json {
+        let mut created = created(&log, &place, &ring);
+        created.insert("predecessor_status".to_owned(), status.into());
+        output::json(&created)?;
+    } else {
+        tell_created(&log, &place, &ring, json)?;
+    }
+    output::note(&output::safe(&told));
+    Ok(())
+}
+
+/// What was wrong with the log that is to be succeeded: its verdict, `None` where it could not be verified, and that in words. Nothing being wrong
+/// is the first thing to hear for who meant another log.
+fn predecessor(places: &Places, ring: &KeyRing) -> Result<(Option<&'static str>, String), Failure> {
+    let reader = places.driver()?.reader_of_entry_zero()?;
+    let origin = reader.info().origin.clone();
+    let heads = writers_heads(ring).store;
+    let bar = output::progress("verifying the old log", 1);
+    let progress = |done: u64, total: u64| {
+        bar.set_length(total.max(done));
+        bar.set_position(done);
+    };
+    let request = Request {
+        heads: Some(&heads),
+        head_required: true,
+        progress: Some(&progress),
+        ..Request::of_ring(ring, &origin, now())?
+    };
+    let verified = verify(&*reader, &request);
+    bar.finish_and_clear();
+    let report = match verified {
+        Ok(report) => report,
+        Err(error) => return Ok((None, format!("note: `{origin}` could not be verified: {}", chain(&error)))),
+    };
+    let status = report.status.as_str();
+    let frozen = heads.load(&origin).ok().flatten().and_then(|head| head.frozen);
+    let told = match (report.status, frozen) {
+        (Verdict::Intact, None) => format!(
+            "warning: nothing was wrong with `{origin}`: it is intact, and goes on taking entries. Write to one of the two only; what is appended to it from now on, the new log does not name"
+        ),
+        (Verdict::Intact, Some(reason)) => format!("note: `{origin}` is intact, and was frozen ({reason})"),
+        _ => {
+            let count = report.findings.len() as u64 + report.more_findings;
+            let findings = output::counted(count, "finding", "findings");
+            format!("note: `{origin}` reads {status}, {findings}: `indelible verify` tells them")
+        }
+    };
+    Ok((Some(status), told))
 }
 
 /// What the log says of itself.

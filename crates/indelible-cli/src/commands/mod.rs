@@ -78,7 +78,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Consistency(args) => prove::consistency(&places, json, &args)?,
         Command::Export(args) => export::run(&places, json, &args)?,
         Command::Keys(command) => return keys::run(&places, json, &command),
-        Command::SignFile(args) => files::sign(json, &args)?,
+        Command::SignFile(args) => files::sign(&places, json, &args)?,
         Command::VerifyFile(args) => return files::verify(json, &args),
         Command::Samples(args) => aids::samples(&args)?,
         Command::Bench(mut args) => {

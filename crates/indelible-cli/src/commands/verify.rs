@@ -8,7 +8,7 @@ use std::{path::Path, process::ExitCode};
 use indelible::{
     KeyHistory, KeyRing,
     log::get,
-    verify::{Finding, Macs, Report, Request, Verdict, Verified, VerifyError, verify},
+    verify::{Finding, Kind, Macs, Report, Request, Verdict, Verified, VerifyError, verify},
 };
 use indelible_core::{
     entry::{KeptHead, Receipt},
@@ -33,6 +33,11 @@ use crate::{
 
 /// A note or a receipt file is read whole: a note of a hundred signatures stays far below this.
 const MAX_NOTE_FILE_BYTES: u64 = 1 << 20;
+
+/// The harmless cause of a rollback, which a verification cannot tell from the other one.
+const COPY_LEFT_BEHIND: &str =
+    "  A copy made before that newer head reads like this too: if this is one, it proves nothing against the log that
+  went on. `indelible copy` brings it up to date, from that log.";
 
 /// Verifies the log and ends with its verdict.
 pub(crate) fn run(places: &Places, json: bool, args: &VerifyArgs) -> Result<ExitCode, Failure> {
@@ -259,6 +264,9 @@ fn describe(report: &Report) -> String {
     lines.extend(report.findings.iter().map(finding_line));
     if report.more_findings > 0 {
         lines.push(format!("  … and {} more", report.more_findings));
+    }
+    if report.findings.iter().any(|finding| finding.kind == Kind::RolledBack && finding.index != Some(0)) {
+        lines.push(COPY_LEFT_BEHIND.to_owned());
     }
     for remark in &report.remarks {
         let place = remark.index.map_or(String::new(), |index| format!(", entry {index}"));

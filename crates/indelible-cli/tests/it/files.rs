@@ -113,3 +113,42 @@ fn an_rsa_key_signs_in_the_way_that_was_asked_for() {
         }
     }
 }
+
+#[test]
+fn a_checkpoint_key_of_the_ring_signs_by_its_id_or_algorithm() {
+    let world = World::empty();
+    fs::create_dir(world.at("day")).unwrap();
+    world.write("day/a", "one");
+    let more = ["--checkpoint", "ecdsa-p256-sha256,ml-dsa-44", "--json"];
+    let made = world.run(&[&["keys", "generate"][..], &more].concat()).ok().json();
+    let id = |algorithm: &str| {
+        let mut keys = made["keys"].as_array().unwrap().iter();
+        keys.find(|key| key["algorithm"] == algorithm).unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let sign = |more: &[&str]| world.run(&[&["sign-file", "day", "--json"], more].concat());
+    let (ed, ec) = (id("ed25519"), id("ecdsa-p256-sha256"));
+    for (manifest, more, key, algorithm) in [
+        ("by-id", ["--key", ed.as_str()], &ed, "ed25519"),
+        ("by-other", ["--key", &ec], &ec, "ecdsa-p256-sha256"),
+        ("by-name", ["--algorithm", "ecdsa-p256-sha256"], &ec, "ecdsa-p256-sha256"),
+    ] {
+        let signed = sign(&[&more[..], &["--manifest", manifest]].concat()).ok().json();
+        assert_eq!(signed["algorithm"], algorithm, "{manifest}");
+        for (other, code) in [(&ed, if *key == ed { 0 } else { 10 }), (&ec, if *key == ec { 0 } else { 10 })] {
+            let public = world.run(&["keys", "export-public", other]).ok().out;
+            let public = world.write("public", public);
+            world.run(&["verify-file", manifest, "--public-key", &public]).code(code);
+        }
+    }
+    let refused = |more: &[&str], words: &[&str]| sign(&[more, &["--manifest", "none"]].concat()).refused(1, words);
+    refused(&["--key", &id("ml-dsa-44")], &["`ml-dsa-44` keys sign no files"]);
+    refused(&["--key", &id("HMAC-SHA256")], &["is for entry", "active checkpoint keys"]);
+    refused(&["--key", "cs9-0000000000000000"], &["no key `cs9-0000000000000000`"]);
+    refused(&["--algorithm", "rsa-pss-sha256"], &["no active key", "`rsa-pss-sha256`"]);
+    world.run(&["keys", "rotate", "--purpose", "checkpoint-signing"]).ok();
+    refused(&["--key", &ed], &["verify_only: files are signed by active"]);
+    sign(&["--key", &ec, "--algorithm", "ed25519"]).code(2);
+    sign(&["--key", &ec, "--pem", "key.pem"]).code(2);
+    sign(&[]).code(2);
+    assert!(!world.at("none").exists() && !world.at("none.sig").exists());
+}

@@ -66,6 +66,52 @@ fn every_command_explains_itself() {
 }
 
 #[test]
+fn the_whole_is_explained_in_groups_with_places_and_environment() {
+    let world = World::empty();
+    let help = world.run(&["--help"]).ok().out;
+    let order = [
+        "Record:\n  init         Create a log",
+        "\nRead and verify:\n  show ",
+        "\n  verify       Verify the log",
+        "\nProve to others:\n  checkpoint ",
+        "\nLook after logs and keys:\n  log ",
+        "\nSign files:\n  sign-file ",
+        "\nTry and install:\n  samples ",
+        "\nOptions:\n",
+        "--log <PLACE>",
+        "\nPlaces of logs:\n  DIR ",
+        "\n  sqlite:FILE#ORIGIN ",
+        "\n  sqlcipher:FILE#ORIGIN ",
+        "\n  postgres://USER@HOST/DB#ORIGIN ",
+        "\nEnvironment:\n  INDELIBLE_LOG ",
+        "\n  INDELIBLE_KEYS ",
+        "\n  INDELIBLE_MASTER_KEY_FILE ",
+        "\n  INDELIBLE_MASTER_KEY ",
+        "\n  INDELIBLE_PASSPHRASE ",
+        "\n  INDELIBLE_SQLCIPHER_KEY ",
+        "\n  INDELIBLE_HEADS ",
+        "\nExit codes:\n",
+    ];
+    let mut rest = help.as_str();
+    for part in order {
+        let at = rest.find(part).unwrap_or_else(|| panic!("{part:?} is not there, or not in its order: {help}"));
+        rest = &rest[at + 1..];
+    }
+    assert!(!help.contains('\u{1b}'), "no colours where nobody sees them");
+    // Of a command, only what is its own.
+    let help = world.run(&["verify", "--help"]).ok().out;
+    assert!(!help.contains("Environment:") && help.contains("sqlcipher:FILE"), "{help}");
+}
+
+#[test]
+fn the_ways_to_name_a_signing_key_stand_in_lines_of_their_own() {
+    let help = World::empty().run(&["sign-file", "--help"]).ok().out;
+    let usage: Vec<&str> = help.split("Usage: ").nth(1).unwrap().lines().take(3).map(str::trim).collect();
+    let rows = ["--pem KEYFILE [--algorithm NAME] FILE...", "--key ID FILE...", "--algorithm NAME FILE..."];
+    assert_eq!(usage, rows.map(|way| format!("indelible sign-file [OPTIONS] {way}")));
+}
+
+#[test]
 fn the_version_tells_the_format() {
     let expected = format!("indelible {} (format 1)\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(World::empty().run(&["--version"]).ok().out, expected);

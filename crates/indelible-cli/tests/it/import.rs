@@ -103,3 +103,14 @@ fn mappings_are_asked_for_before_the_log_is_touched() {
     let done = world.run(&["import", "--format", "csv", "--map", &map, &file]).code(1);
     assert!(done.err.contains("no column `c`"), "{}", done.err);
 }
+
+#[test]
+fn one_record_is_told_as_one() {
+    let world = World::new();
+    let one = world.write("one", crate::world::event("a"));
+    let import = || world.run(&["import", "--format", "jsonl", &one]).ok().err;
+    let first = import();
+    assert!(first.contains("1 record: 1 recorded, 0 duplicates of what was"), "{first}");
+    let second = import();
+    assert!(second.contains("1 record: 0 recorded, 1 duplicate of what was"), "{second}");
+}

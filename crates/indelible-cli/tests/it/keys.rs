@@ -68,7 +68,10 @@ fn a_ring_is_made_listed_and_never_made_twice() {
     let world = World::empty();
     world.run(&["keys", "list"]).refused(1, &["no key ring at", "INDELIBLE_KEYS"]);
     let text = world.run(&["keys", "generate"]).ok().out;
-    assert!(text.contains("entry_signing") && text.contains("not wrapped"), "{text}");
+    assert!(
+        text.contains(" entry-signing ") && !text.contains("entry_signing") && text.contains("not wrapped"),
+        "{text}"
+    );
     let before = world.ring_bytes();
     world.run(&["keys", "generate"]).refused(1, &["already", "nothing was changed"]);
     assert_eq!(world.ring_bytes(), before);
@@ -125,6 +128,31 @@ fn rotations_are_told_and_kept() {
     assert_eq!(world.ring_bytes(), before, "all or nothing");
     assert_eq!(world.run(&["keys", "rotate", "--due"]).ok().out, "nothing to do: nothing was changed\n");
     world.run(&["keys", "rotate", "--purpose", "signing"]).code(2);
+    // The form of the JSON is understood, and people are shown the one that is documented.
+    world.run(&["keys", "rotate", "--purpose", "entry_signing"]).ok();
+    let (list, active) = (world.run(&["keys", "list"]).ok().out, world.active_key("entry_signing"));
+    assert!(list.contains(" checkpoint-signing ") && !list.contains("_signing"), "{list}");
+    let shown = world.run(&["keys", "show", &active]).ok().out;
+    assert!(shown.contains("purpose            entry-signing\n"), "{shown}");
+    assert_eq!(world.run(&["keys", "show", &active, "--json"]).ok().json()["purpose"], "entry_signing");
+}
+
+#[test]
+fn who_loses_a_checkpoint_key_is_told_the_public_key_to_hand_out() {
+    let world = World::with_samples(3);
+    let (stolen, old) = (world.active_key("checkpoint_signing"), world.public_key());
+    let args = ["keys", "compromise", &stolen, "--from", "2", "--reason", "laptop stolen"];
+    let told = world.run(&args).ok().out;
+    let new = world.run(&["keys", "public"]).ok().out.trim_end().to_owned();
+    assert_ne!(new, old);
+    let end = format!("hand this public key to auditors and witnesses, in the place of the stolen one:\n{new}\n");
+    assert!(told.ends_with(&end) && !told.contains(&old), "{told}");
+    let again = world.run(&[&args[..], &["--json"]].concat()).ok().json();
+    assert_eq!((&again["public_keys"], &again["record"]), (&json!([new]), &Value::Null));
+    world.run(&["verify", "--public-key", &old]).ok();
+    let entry = world.active_key("entry_signing");
+    let args = ["keys", "compromise", &entry, "--from", "1", "--reason", "and the other", "--json"];
+    assert_eq!(world.run(&args).ok().json()["public_keys"], json!([]));
 }
 
 #[test]
@@ -335,7 +363,7 @@ fn rings_that_cannot_be_read_are_told_apart() {
         (|ring| ring["keys"][0]["secret"] = "00".repeat(31).into(), &["has 31 bytes", "has 32"]),
         (
             |ring| ring["keys"][0]["algorithm"] = "ed25519".into(),
-            &["no key for entry_signing by `ed25519`", "HMAC-SHA256"],
+            &["no key for entry-signing by `ed25519`", "HMAC-SHA256"],
         ),
         (|ring| ring["keys"][0]["state"] = "lost".into(), &["state that is not known"]),
         (

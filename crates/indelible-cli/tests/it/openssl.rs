@@ -113,7 +113,9 @@ fn openssl_verifies_signed_files_by_the_documented_commands() {
     if !present() {
         return;
     }
-    let [make, sign, dgst, pss, ed, sums, verify] = commands("Signed files")[..] else { panic!("other blocks") };
+    let [make, sign, dgst, pss, ed, sums, verify, by_ring] = commands("Signed files")[..] else {
+        panic!("other blocks")
+    };
     for (kind, algorithm, check) in [
         ("RSA -pkeyopt rsa_keygen_bits:3072", "rsa-pkcs1-sha256", dgst),
         ("EC -pkeyopt ec_paramgen_curve:P-256", "ecdsa-p256-sha256", dgst),
@@ -133,6 +135,8 @@ fn openssl_verifies_signed_files_by_the_documented_commands() {
         let said = run(sums).ok();
         assert_eq!((said.out.lines().count(), said.err.as_str()), (2, ""), "{algorithm}: {}", said.out);
         run(verify).ok();
+        world.run(&["keys", "generate"]).ok();
+        run(by_ring).ok();
         // What the documents say of changes.
         world.write("2026-11-20/export.jsonl", "{} \n");
         run(sums).code(1);

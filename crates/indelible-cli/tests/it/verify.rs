@@ -184,8 +184,11 @@ fn a_missing_segment_is_a_gap_until_it_is_explained() {
 fn a39_a_successor_names_the_log_that_it_goes_on_from() {
     let world = World::with_samples(5);
     let note = world.run(&["checkpoint"]).ok().out;
-    let created = world.run(&["log", "succeed", "next", "--origin", "test.example/audit-2", "--json"]).ok().json();
+    let created = world.run(&["log", "succeed", "next", "--origin", "test.example/audit-2", "--json"]).ok();
+    assert!(created.err.starts_with("warning: nothing was wrong with `test.example/audit`"), "{}", created.err);
+    let created = created.json();
     assert_eq!(created["origin"], "test.example/audit-2");
+    assert_eq!(created["predecessor_status"], "intact");
     let taken = world.run(&["log", "succeed", "next", "--origin", "test.example/audit-3"]);
     taken.refused(1, &["exists already"]);
     let mut next = World::empty();
@@ -195,4 +198,36 @@ fn a39_a_successor_names_the_log_that_it_goes_on_from() {
     assert_eq!(zero["entry"]["control"]["predecessor"]["checkpoint"], note);
     next.run(&["verify"]).ok();
     world.run(&["verify"]).ok();
+}
+
+#[test]
+fn what_is_wrong_with_the_old_log_is_said_when_another_takes_its_place() {
+    let world = World::with_samples(5);
+    world.tamper(|lines| lines[4] = lines[4].replacen("\"kind\":\"", "\"kind\":\"x", 1));
+    let succeed = |next: &str| world.run(&["log", "succeed", next, "--origin", &format!("test.example/{next}")]).ok();
+    let told = succeed("audit-2").err;
+    assert!(told.starts_with("note: `test.example/audit` reads tampered, 2 findings: "), "{told}");
+    fs::remove_dir_all(world.keys.join("heads")).unwrap();
+    let told = succeed("audit-3").err;
+    assert!(told.starts_with("note: `test.example/audit` could not be verified: "), "{told}");
+}
+
+#[test]
+fn a_copy_that_was_left_behind_hears_of_the_harmless_cause() {
+    let world = World::with_samples(3);
+    let (log, copy) = (world.log.display().to_string(), world.path("copy"));
+    let copied = || world.run(&["copy", "--from", &log, "--to", &copy]).ok();
+    let verified = || world.run(&["verify", "--log", &copy]);
+    copied();
+    assert!(!verified().ok().out.contains("A copy made before"));
+    world.feed(&["append"], event("x")).ok();
+    let told = verified().code(10).out;
+    assert!(
+        told.contains("rolled back, entry 4: ") && told.contains("\n  A copy made before that newer head"),
+        "{told}"
+    );
+    copied();
+    verified().ok();
+    world.tamper(|lines| lines[2] = lines[2].replacen("\"kind\":\"", "\"kind\":\"x", 1));
+    assert!(!world.run(&["verify"]).code(10).out.contains("A copy made before"));
 }

@@ -31,7 +31,7 @@ pub use private::PrivateKey;
 pub const MAX_KEY_BYTES: usize = 64 * 1024;
 
 /// The name for keys that are asked about without their log.
-const NAMELESS: &str = "key";
+pub(crate) const NAMELESS: &str = "key";
 
 /// A public key without a name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

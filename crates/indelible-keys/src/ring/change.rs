@@ -1,4 +1,5 @@
-//! Changes of a ring: each under the lock, on what the file says at that moment, written whole or not at all.
+//! Changes of a ring: each under the lock, on what the file says at that moment, written whole or not at all. Where one fails, nothing was changed,
+//! but for [`KeyError::NotSynced`]: then the new ring stands.
 //!
 //! INVARIANT(ring-locked): between reading the ring that is changed and replacing it the lock is held, so that no change is lost under another.
 //!

@@ -1,7 +1,9 @@
 //! The ring file on the disk: read whole, replaced whole, under a lock.
 //!
 //! Replacing is: a temporary file beside it with mode 0600, sync, rename, sync of the directory. A crash between any two steps leaves the old ring
-//! or the new one, and perhaps `ring.json.tmp`, which whoever holds the lock next removes. The lock is flock(2) on `ring.lock`, which
+//! or the new one, and perhaps `ring.json.tmp`, which whoever holds the lock next removes. From the rename on the new ring is the one that is read, so
+//! that an error behind it says so. Old bytes that are to be gone are overwritten only behind the last sync: until then a crash may bring the old ring
+//! back, and one of zeros would be no ring. The lock is flock(2) on `ring.lock`, which
 //! the system frees with the process that holds it. Readers take none: they see one whole ring or the other.
 
 use std::{
@@ -144,14 +146,27 @@ impl Lock {
 
     /// Puts a ring in the place of the one that is there. Durable when it returns.
     pub(crate) fn replace(&self, bytes: &[u8], wipe: Wipe) -> Result<(), KeyError> {
+        self.replace_by(bytes, wipe, |_| Ok(()))
+    }
+
+    fn replace_by(
+        &self,
+        bytes: &[u8],
+        wipe: Wipe,
+        reached: impl FnMut(Step) -> io::Result<()>,
+    ) -> Result<(), KeyError> {
         let path = ring_path(&self.dir);
         let io = |source| KeyError::Io { step: "write", place: path.display().to_string(), source };
         let old = match wipe {
             Wipe::Old => only_name(&path).map_err(io)?,
             Wipe::No => None,
         };
-        replace(&path, bytes, |_| Ok(())).map_err(io)?;
-        // The new ring stands. That the old bytes could not be overwritten does not undo it.
+        clear_unfinished(&path, wipe).map_err(io)?;
+        replace(&path, bytes, reached).map_err(|failed| match failed {
+            Failed::OldStands(source) => io(source),
+            Failed::NewStands(source) => KeyError::NotSynced { place: path.display().to_string(), source },
+        })?;
+        // The new ring stands, whatever happens. That the old bytes could not be overwritten does not undo it.
         if let Some(old) = old {
             drop(zero(&old));
         }
@@ -197,14 +212,42 @@ enum Step {
     Renamed,
 }
 
-/// `reached` is asked at each step; what it refuses ends the replacement there, as a crash would, without any clearing up.
-fn replace(path: &Path, bytes: &[u8], mut reached: impl FnMut(Step) -> io::Result<()>) -> io::Result<()> {
-    let temporary = path.with_extension("json.tmp");
-    // Left by somebody who held the lock and did not come to the end.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// Which ring stands behind a replacement that did not come to its end.
+#[derive(Debug)]
+enum Failed {
+    OldStands(io::Error),
+    /// And a crash may bring the old one back.
+    NewStands(io::Error),
+}
+
+/// Takes away what somebody left who held the lock and did not come to the end. It has the secrets of a whole ring in it, so that it is overwritten
+/// where the old ring is.
+fn clear_unfinished(path: &Path, wipe: Wipe) -> io::Result<()> {
+    let temporary = unfinished(path);
+    if wipe == Wipe::Old
+        && let Some(left) = only_name(&temporary)?
+    {
+        drop(zero(&left));
     }
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("json.tmp")
+}
+
+/// `reached` is asked at each step; what it refuses ends the replacement there, as a crash would, without any clearing up.
+fn replace(path: &Path, bytes: &[u8], mut reached: impl FnMut(Step) -> io::Result<()>) -> Result<(), Failed> {
+    rename_over(path, bytes, &mut reached).map_err(Failed::OldStands)?;
+    let synced = reached(Step::Renamed).and_then(|()| sync_dir(path.parent().unwrap_or(Path::new(""))));
+    synced.map_err(Failed::NewStands)
+}
+
+fn rename_over(path: &Path, bytes: &[u8], reached: &mut impl FnMut(Step) -> io::Result<()>) -> io::Result<()> {
+    let temporary = unfinished(path);
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     private(&mut options);
@@ -217,9 +260,13 @@ fn replace(path: &Path, bytes: &[u8], mut reached: impl FnMut(Step) -> io::Resul
     reached(Step::Written)?;
     file.sync_all()?;
     reached(Step::Synced)?;
-    fs::rename(&temporary, path)?;
-    reached(Step::Renamed)?;
-    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    fs::rename(&temporary, path)
+}
+
+/// Makes names in a directory durable. One without a name is the one that we are in.
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    let dir = if dir == Path::new("") { Path::new(".") } else { dir };
+    fs::File::open(dir)?.sync_all()
 }
 
 fn private(options: &mut fs::OpenOptions) {
@@ -229,17 +276,25 @@ fn private(options: &mut fs::OpenOptions) {
     let _ = options;
 }
 
-/// Makes a directory that only its owner gets into, and those above it.
+/// Makes a directory that only its owner gets into, and those above it. Durable when it returns.
 pub(crate) fn create_private_dir(dir: &Path) -> Result<(), KeyError> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(|source| KeyError::Io {
+    create_dirs(dir, &mut sync_dir).map_err(|source| KeyError::Io {
         step: "make room for",
         place: ring_path(dir).display().to_string(),
         source,
     })
+}
+
+/// A new directory has its name once the one above it is synced: a synced ring in a directory whose name a crash took away would be lost.
+fn create_dirs(dir: &Path, sync: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let missing = |at: &&Path| *at != Path::new("") && !at.exists();
+    let new: Vec<&Path> = dir.ancestors().take_while(missing).collect();
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)?;
+    new.iter().rev().filter_map(|made| made.parent()).try_for_each(sync)
 }
 
 #[cfg(test)]
@@ -258,13 +313,14 @@ mod tests {
                 seen.push(step);
                 if step == crash { Err(io::Error::other("the machine stopped")) } else { Ok(()) }
             });
+            assert_eq!(matches!(stopped, Err(Failed::NewStands(_))), crash == Step::Renamed);
             assert!(stopped.is_err());
             assert_eq!(seen, steps[..=steps.iter().position(|step| *step == crash).unwrap()]);
             let expected: &[u8] = if crash == Step::Renamed { b"the new one" } else { b"the old one" };
             assert_eq!(fs::read(&path).unwrap(), expected, "{crash:?}");
             assert_eq!(path.with_extension("json.tmp").exists(), crash != Step::Renamed);
             // Whoever comes next is not held up by what was left.
-            replace(&path, b"a third one", |_| Ok(())).unwrap();
+            Lock::take(dir.path()).unwrap().replace(b"a third one", Wipe::No).unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"a third one");
             assert!(!path.with_extension("json.tmp").exists());
             assert!(exposed(&fs::metadata(&path).unwrap()).is_none());
@@ -308,6 +364,68 @@ mod tests {
             assert_eq!(left, expected, "{wipe:?}");
             assert_eq!(fs::read(&path).unwrap(), b"new");
         }
+    }
+
+    #[test]
+    fn an_error_says_which_ring_stands() {
+        for step in [Step::Opened, Step::Written, Step::Renamed] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = ring_path(dir.path());
+            let lock = Lock::take(dir.path()).unwrap();
+            fs::write(&path, b"secret").unwrap();
+            let mut old = fs::File::open(&path).unwrap();
+            let refuse = |at| if at == step { Err(io::Error::other("a full disk")) } else { Ok(()) };
+            let error = lock.replace_by(b"new", Wipe::Old, refuse).unwrap_err();
+            let (words, stands): (_, &[u8]) = match step {
+                Step::Renamed => ("the new key ring stands", b"new"),
+                _ => ("cannot write the key ring", b"secret"),
+            };
+            assert!(error.to_string().contains(words), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), stands);
+            // A crash now could bring the old ring back, which has to be one then.
+            let mut left = [0; 6];
+            old.read_exact(&mut left).unwrap();
+            assert_eq!(left, *b"secret", "{step:?}");
+        }
+    }
+
+    #[test]
+    fn a_ring_that_somebody_left_unfinished_is_overwritten_with_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = ring_path(dir.path());
+        let lock = Lock::take(dir.path()).unwrap();
+        for (wipe, expected) in [(Wipe::Old, [0; 6]), (Wipe::No, *b"secret")] {
+            fs::write(unfinished(&path), b"secret").unwrap();
+            let mut left = fs::File::open(unfinished(&path)).unwrap();
+            lock.replace(b"new", wipe).unwrap();
+            let mut bytes = [1; 6];
+            left.read_exact(&mut bytes).unwrap();
+            assert_eq!(bytes, expected, "{wipe:?}");
+            assert!(!unfinished(&path).exists());
+        }
+    }
+
+    #[test]
+    fn the_name_of_each_new_directory_is_synced_from_above() {
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path();
+        let made = |dir: &Path| {
+            let mut synced = Vec::new();
+            create_dirs(dir, &mut |dir| {
+                synced.push(dir.to_owned());
+                sync_dir(dir)
+            })
+            .unwrap();
+            assert!(dir.is_dir());
+            synced
+        };
+        let deep = base.join("a/b/c");
+        assert_eq!(made(&deep), [base.to_owned(), base.join("a"), base.join("a/b")]);
+        assert!(made(&deep).is_empty(), "nothing is new");
+        assert_eq!(made(&base.join("a/d")), [base.join("a")]);
+        let error = create_dirs(&base.join("e"), &mut |_| Err(io::Error::other("a full disk"))).unwrap_err();
+        assert_eq!(error.to_string(), "a full disk");
+        sync_dir(Path::new("")).unwrap();
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl SecretText {
     }
 }
 
-/// Says what is wrong with a file, without its content.
+/// Says what is wrong with a file, without its content: whatever stands in a damaged file may be a secret that came into another member.
 fn malformed(place: &Path, detail: impl Into<String>) -> KeyError {
     KeyError::Malformed { place: place.display().to_string(), detail: detail.into() }
 }
@@ -134,9 +134,10 @@ pub(crate) fn parse(text: &[u8], place: &Path) -> Result<Parsed, KeyError> {
 
 fn of_form_1(mut form: RingForm1, place: &Path) -> Result<Parsed, KeyError> {
     let mut keys = Vec::new();
-    for key in &mut form.keys {
+    for (at, key) in form.keys.iter_mut().enumerate() {
+        check_id(at, &key.id, place)?;
         let (purpose, algorithm) = kind(&key.id, &key.purpose, &key.algorithm, place)?;
-        let created_at = time(&key.id, &key.created_at, place)?;
+        let created_at = time(&key.id, "created_at", &key.created_at, place)?;
         let stored = Stored(key.secret.take());
         if key.state != State::Active.name() {
             return Err(malformed(place, format!("key `{}` has a state that format 1 does not know", key.id)));
@@ -179,7 +180,8 @@ fn of_form_2(mut form: RingForm, place: &Path) -> Result<Parsed, KeyError> {
     let require = form.require.parse();
     let require = require.map_err(|_| malformed(place, "`require` is neither `all` nor a number from 1"))?;
     let mut keys = Vec::new();
-    for key in &mut form.keys {
+    for (at, key) in form.keys.iter_mut().enumerate() {
+        check_id(at, &key.id, place)?;
         let secret = key.secret.as_mut().map(|secret| Stored(secret.take()));
         keys.push((info_of(key, place)?, secret));
     }
@@ -191,7 +193,8 @@ fn info_of(key: &KeyForm, place: &Path) -> Result<KeyInfo, KeyError> {
     let state = State::parse(&key.state);
     let state =
         state.ok_or_else(|| malformed(place, format!("key `{}` has a state that is not known here", key.id)))?;
-    let some_time = |text: &Option<String>| text.as_ref().map(|text| time(&key.id, text, place)).transpose();
+    let some_time =
+        |member, text: &Option<String>| text.as_ref().map(|text| time(&key.id, member, text, place)).transpose();
     let public = key.public.as_ref().map(|text| {
         STANDARD.decode(text).map_err(|_| malformed(place, format!("the public key of `{}` is not base64", key.id)))
     });
@@ -201,15 +204,25 @@ fn info_of(key: &KeyForm, place: &Path) -> Result<KeyInfo, KeyError> {
         algorithm,
         version: key.version,
         state,
-        created_at: time(&key.id, &key.created_at, place)?,
-        activated_at: some_time(&key.activated_at)?,
-        retired_at: some_time(&key.retired_at)?,
-        compromised_at: some_time(&key.compromised_at)?,
-        destroyed_at: some_time(&key.destroyed_at)?,
+        created_at: time(&key.id, "created_at", &key.created_at, place)?,
+        activated_at: some_time("activated_at", &key.activated_at)?,
+        retired_at: some_time("retired_at", &key.retired_at)?,
+        compromised_at: some_time("compromised_at", &key.compromised_at)?,
+        destroyed_at: some_time("destroyed_at", &key.destroyed_at)?,
         reason: key.reason.clone(),
         cryptoperiod_days: key.cryptoperiod_days,
         public: public.transpose()?,
     })
+}
+
+/// That an id has the form of one: two letters, a version, and sixteen digits of a hash. So messages may name it, and `keys list` show it.
+fn check_id(at: usize, id: &str, place: &Path) -> Result<(), KeyError> {
+    let prefix = Purpose::ALL.into_iter().find_map(|purpose| id.strip_prefix(purpose.prefix()));
+    let whole = prefix.and_then(|rest| rest.split_once('-')).is_some_and(|(version, tag)| {
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
+        version.parse::<u32>().is_ok_and(|number| number.to_string() == version) && tag.len() == 16 && digits(tag)
+    });
+    if whole { Ok(()) } else { Err(malformed(place, format!("the `id` of its key {} is no key's id", at + 1))) }
 }
 
 fn kind(id: &str, purpose: &str, algorithm: &str, place: &Path) -> Result<(Purpose, KeyAlgorithm), KeyError> {
@@ -217,13 +230,19 @@ fn kind(id: &str, purpose: &str, algorithm: &str, place: &Path) -> Result<(Purpo
     let known = known.ok_or_else(|| malformed(place, format!("key `{id}` has a purpose that is not known here")))?;
     match KeyAlgorithm::parse(known, algorithm) {
         Some(algorithm) => Ok((known, algorithm)),
-        None => Err(material::wrong_type(known, algorithm, &named(id))),
+        None if is_algorithm(algorithm) => Err(material::wrong_type(known, algorithm, &named(id))),
+        None => Err(malformed(place, format!("key `{id}` has an algorithm that is not known here"))),
     }
 }
 
-fn time(id: &str, text: &str, place: &Path) -> Result<Micros, KeyError> {
+/// Whether a key for anything has an algorithm of this name, so that a message may show it.
+fn is_algorithm(name: &str) -> bool {
+    Purpose::ALL.into_iter().any(|purpose| KeyAlgorithm::parse(purpose, name).is_some())
+}
+
+fn time(id: &str, member: &str, text: &str, place: &Path) -> Result<Micros, KeyError> {
     // Format 1 was written with any RFC 3339 time.
-    Micros::parse(text).ok_or_else(|| malformed(place, format!("key `{id}` has a time that is none")))
+    Micros::parse(text).ok_or_else(|| malformed(place, format!("`{member}` of key `{id}` is no time")))
 }
 
 fn named(id: &str) -> String {
@@ -363,8 +382,7 @@ pub(crate) fn render(
     let form = RingForm { keys, master: master.map(|m| m.form().clone()), require: require.to_string(), v: FORMAT };
     // Long enough at once, so that no copy of a secret is left behind where the buffer grew.
     let mut text = Zeroizing::new(Vec::with_capacity(1 << 20));
-    serde_json::to_writer_pretty(&mut *text, &form)
-        .map_err(|error| malformed(place, format!("it could not be written as JSON ({error})")))?;
+    serde_json::to_writer_pretty(&mut *text, &form).map_err(|_| malformed(place, "it could not be written as JSON"))?;
     text.push(b'\n');
     parse(&text, place)?.open(master, place)?;
     Ok(text)
@@ -387,7 +405,7 @@ fn form_of(key: &Key, master: Option<&Master>) -> Result<KeyForm, KeyError> {
         destroyed_at: time(info.destroyed_at),
         id: info.id.clone(),
         public: info.public.as_ref().map(|public| STANDARD.encode(public)),
-        purpose: info.purpose.to_string(),
+        purpose: info.purpose.name().to_owned(),
         reason: info.reason.clone(),
         retired_at: time(info.retired_at),
         secret,

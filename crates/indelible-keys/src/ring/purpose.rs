@@ -26,7 +26,7 @@ impl Purpose {
     pub const ALL: [Self; 5] =
         [Self::EntrySigning, Self::CheckpointSigning, Self::DataEncryption, Self::BlindIndex, Self::Backup];
 
-    /// The name that rings carry.
+    /// The name that rings and JSON carry: `entry_signing`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -68,8 +68,9 @@ impl Purpose {
 }
 
 impl fmt::Display for Purpose {
+    /// For people, as it is typed on a command line: `entry-signing`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(&self.name().replace('_', "-"))
     }
 }
 
@@ -125,6 +126,7 @@ mod tests {
     fn names_are_read_back_and_algorithms_belong_to_purposes() {
         for purpose in Purpose::ALL {
             assert_eq!(Purpose::parse(purpose.name()), Some(purpose));
+            assert_eq!(purpose.to_string().replace('-', "_"), purpose.name());
             for algorithm in purpose.algorithms() {
                 assert_eq!(KeyAlgorithm::parse(purpose, algorithm.name()), Some(algorithm));
             }

@@ -240,6 +240,51 @@ fn what_was_edited_is_told_apart() {
     KeyRing::load(dir.path()).unwrap();
 }
 
+#[test]
+fn a_secret_in_a_wrong_member_is_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    KeyRing::load_or_create(dir.path()).unwrap();
+    let whole = fs::read(ring_path(dir.path())).unwrap();
+    let secret = ring_json(dir.path())["keys"][0]["secret"].as_str().unwrap().to_owned();
+    let members = [
+        ("id", "`id` of its key 1"),
+        ("algorithm", "an algorithm that is not known"),
+        ("purpose", "a purpose that is not known"),
+        ("state", "a state that is not known"),
+        ("created_at", "`created_at` of key `es1-"),
+        ("activated_at", "`activated_at` of key `es1-"),
+        ("version", "line "),
+        ("public", "`es1-"),
+        (&secret[..12], "line "),
+    ];
+    for (member, words) in members {
+        for value in [Value::from(secret.as_str()), format!("es1-{secret}").into()] {
+            fs::write(ring_path(dir.path()), &whole).unwrap();
+            edit(dir.path(), |ring| ring["keys"][0][member] = value);
+            for error in [KeyRing::load(dir.path()).map(drop), KeyRing::overview(dir.path()).map(drop)] {
+                let mut told = format!("{0} {0:?}", error.as_ref().expect_err(member));
+                assert!(told.contains(words), "{member}: {told}");
+                let mut source = std::error::Error::source(error.as_ref().unwrap_err());
+                while let Some(cause) = source {
+                    told.push_str(&cause.to_string());
+                    source = cause.source();
+                }
+                for shown in secret.as_bytes().windows(12) {
+                    assert!(!told.contains(std::str::from_utf8(shown).unwrap()), "{member}: {told}");
+                }
+            }
+        }
+    }
+    for id in
+        ["es1-0123", "es01-0123456789abcdef", "xx1-0123456789abcdef", "es1-0123456789ABCDEF", "es-0123456789abcdef", ""]
+    {
+        fs::write(ring_path(dir.path()), &whole).unwrap();
+        edit(dir.path(), |ring| ring["keys"][1]["id"] = id.into());
+        let told = KeyRing::load(dir.path()).unwrap_err().to_string();
+        assert!(told.contains("the `id` of its key 2 is no key's id"), "{told}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_ring_that_others_can_read_is_refused() {

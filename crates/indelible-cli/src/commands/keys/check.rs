@@ -55,8 +55,7 @@ fn told(due: &[Due], next: Option<&Due>) -> String {
                 early => format!("on {}, within {}", day(due.due_at), days(early)),
             };
             let (id, purpose) = (&due.id, due.purpose);
-            let typed = purpose.name().replace('_', "-");
-            format!("due: {id} ({purpose}, {}) {when}: `indelible keys rotate --purpose {typed}`", due.algorithm)
+            format!("due: {id} ({purpose}, {}) {when}: `indelible keys rotate --purpose {purpose}`", due.algorithm)
         })
         .collect();
     if due.is_empty() {

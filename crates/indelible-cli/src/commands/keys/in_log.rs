@@ -127,6 +127,7 @@ pub(crate) fn compromise(places: &Places, json: bool, args: &CompromiseArgs) -> 
     let rests = scope(&log, &info.id, public.as_ref(), args.from)?;
     let history = log.key_history();
     log.close()?;
+    let handed_out = public.as_ref().map_or_else(Vec::new, |stolen| new_public_keys(&history, stolen));
     let new_key = history.current_entry_key().map(|key| key.id.clone()).unwrap_or_default();
     if json {
         return output::json(&json!({
@@ -134,13 +135,22 @@ pub(crate) fn compromise(places: &Places, json: bool, args: &CompromiseArgs) -> 
             "entries": rests.entries.map(|(first, last)| json!({ "first": first, "last": last })),
             "entry_key": new_key,
             "key": rests.key,
+            "public_keys": handed_out,
             "record": record.map(|index| index.0),
         }));
     }
-    output::text(&told(&rests, record.map(|index| index.0), args.from))
+    output::text(&told(&rests, record.map(|index| index.0), args.from, &handed_out))
 }
 
-fn told(rests: &Scope, record: Option<u64>, from: u64) -> String {
+/// The keys that sign checkpoints now and did not when the stolen one last did: those that nobody has yet.
+fn new_public_keys(history: &KeyHistory, stolen: &VerifyingKey) -> Vec<String> {
+    let known = history.sets().iter().rev().map(|epoch| epoch.set.keys()).find(|keys| keys.contains(stolen));
+    let now = history.current_set().map(|set| set.keys()).unwrap_or_default();
+    let new = now.iter().filter(|key| known.is_none_or(|known| !known.contains(key)));
+    new.map(ToString::to_string).collect()
+}
+
+fn told(rests: &Scope, record: Option<u64>, from: u64, handed_out: &[String]) -> String {
     let Scope { key, entries, checkpoints } = rests;
     let mut lines = vec![match record {
         Some(record) => {
@@ -156,8 +166,14 @@ fn told(rests: &Scope, record: Option<u64>, from: u64) -> String {
     }
     if let Some((count, first, last)) = checkpoints {
         lines.push(format!(
-            "{count} kept checkpoints were signed by it, over {first} to {last} entries: compare them with what others kept of this log (receipts, proofs, checkpoints that were handed on)"
+            "{} signed by it, over {first} to {last} entries: compare with what others kept of this log (receipts, proofs, checkpoints that were handed on)",
+            output::counted(*count, "kept checkpoint was", "kept checkpoints were")
         ));
+    }
+    if !handed_out.is_empty() {
+        let keys = if handed_out.len() == 1 { "this public key" } else { "these public keys" };
+        lines.push(format!("hand {keys} to auditors and witnesses, in the place of the stolen one:"));
+        lines.extend_from_slice(handed_out);
     }
     lines.join("\n")
 }

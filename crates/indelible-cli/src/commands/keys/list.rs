@@ -29,7 +29,8 @@ pub(crate) fn show(places: &Places, json: bool, id: &str) -> Result<(), Failure>
     if json {
         return output::json(&described(key));
     }
-    let Value::Object(members) = described(key) else { return Ok(()) };
+    let Value::Object(mut members) = described(key) else { return Ok(()) };
+    members.insert("purpose".to_owned(), key.purpose.to_string().into());
     let line = |(name, value): (String, Value)| {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         format!("{:<18} {}", name.replace('_', " "), safe(&value))
