@@ -291,6 +291,16 @@ pub enum KeyError {
         /// File.
         place: String,
     },
+    /// A ring would become longer than what is read.
+    #[error(
+        "the ring `{place}` would become longer than {bytes} bytes, and no program would read it: nothing was changed. Make a new ring for new logs, and let this one rest"
+    )]
+    RingFull {
+        /// The file.
+        place: String,
+        /// The most that a ring may have.
+        bytes: u64,
+    },
     /// A key cannot be used.
     #[error("{what} cannot be used")]
     Invalid {

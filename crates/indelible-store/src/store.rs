@@ -380,7 +380,8 @@ pub enum Pruning {
 }
 
 /// What a store says that cannot take bodies away.
-pub(crate) fn never_pruned(place: String) -> StoreError {
+#[must_use]
+pub fn never_pruned(place: String) -> StoreError {
     let detail = "only a log in PostgreSQL can be pruned; a directory's segments and an SQLite file's rows are only ever added to".to_owned();
     StoreError::NotPruned { place, detail }
 }

@@ -19,13 +19,15 @@ use indelible_core::{
     history::{Between, Change, HistoryError, KeyHistory, KeysRecord, MAX_KEYS_BYTES, SetEpoch, Withdrawn},
     mac::{EntryKey, LogId},
     note::{KeySet, Note, NoteSigner, VerifyingKey},
+    tile::Prover,
     time::Micros,
-    tree::{Hash, LeafIndex, TreeSize},
+    tree::{Hash, LeafIndex, TreeHead, TreeSize},
 };
 use indelible_keys::{CheckpointSigner, KeyError, KeyRing, Purpose};
-use indelible_store::store::{Chunk, Reader, StoreError, parse_line};
+use indelible_store::store::{Chunk, Reader, StoreError, StoredTree, parse_line};
 
 use crate::{
+    bundle::prove_error,
     clock::Clock,
     error::{LogError, chain},
 };
@@ -424,13 +426,13 @@ impl KeyFollower {
 }
 
 impl LogKeys {
-    /// Whether a stored entry is the log's own. Where its key has no secret any more, its leaf hash has to be the one that a checkpoint covers.
+    /// Whether a stored entry is the log's own. Where its key has no secret any more, it has to be in the tree of the newest head, which `anchored` tells.
     pub(crate) fn verify_stored(
         &self,
         store: &dyn Reader,
         entry: &EntryRef<'_>,
-        leaf: &Hash,
-        mac: &[u8; 32],
+        (leaf, mac): (&Hash, &[u8; 32]),
+        anchored: impl FnOnce() -> Result<TreeHead, LogError>,
     ) -> Result<(), LogError> {
         let wrong = |detail: &str| LogError::Evidence { index: entry.index.0, detail: detail.to_owned() };
         let history = self.history();
@@ -440,8 +442,12 @@ impl LogKeys {
         match self.entry_key(&history, entry.key)? {
             Some(key) if key.verify(leaf, mac) => Ok(()),
             Some(_) => Err(wrong("it has this id, and its signature is wrong")),
-            None if store.hashes(0, entry.index.0, 1)?.first() == Some(leaf) => Ok(()),
-            None => Err(wrong("it has this id, and its bytes are not those that the tree has")),
+            None => {
+                let tree = anchored()?;
+                let proof = Prover::new(StoredTree(store), tree.size).inclusion(entry.index).map_err(prove_error)?;
+                let refused = "it has this id, and its bytes are not those that the newest checkpoint covers";
+                proof.verify(leaf, &tree).map_err(|_| wrong(refused))
+            }
         }
     }
 }

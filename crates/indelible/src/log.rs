@@ -871,10 +871,21 @@ impl Inner {
         }
         let line = Line { batch: entry.index, entry, mac: stored.mac };
         let mut receipt = Receipt::of_line(&line);
-        self.keys.verify_stored(&*self.store, &line.entry, &receipt.leaf, &receipt.mac)?;
+        let signed = (&receipt.leaf, &receipt.mac);
+        self.keys.verify_stored(&*self.store, &line.entry, signed, || self.newest_tree())?;
         receipt.duplicate = true;
         let same = line.entry.body == event.start.body();
         Ok(Some(if same { Known::Same(Box::new(receipt)) } else { Known::Other(stored.index.0) }))
+    }
+
+    /// The tree of the newest head. It is asked of the head store: whoever publishes holds what this process remembers.
+    fn newest_tree(&self) -> Result<TreeHead, LogError> {
+        let missing = || LogError::HeadMissing {
+            origin: self.keys.origin.to_string(),
+            place: self.heads.place(&self.keys.origin),
+        };
+        let head = self.heads.load(&self.keys.origin)?.ok_or_else(missing)?;
+        Ok(self.keys.history().open(head.checkpoint.as_bytes())?.head)
     }
 
     fn commit(&self, draft: &crate::sequencer::Draft) -> Result<(), AppendError> {

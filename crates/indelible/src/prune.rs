@@ -14,7 +14,7 @@ use indelible_core::{
 };
 use indelible_store::{
     driver::Driver,
-    store::{PrunedRange, Pruning, Reader, StoreError, StoredTree, parse_line},
+    store::{PrunedRange, Pruning, Reader, StoreError, StoredTree, never_pruned, parse_line},
 };
 
 use crate::{
@@ -79,7 +79,7 @@ impl Log {
         let inner = &self.inner;
         let (first, last) = (*range.start(), *range.end());
         if inner.store.pruning()? == Pruning::Never {
-            inner.store.prune(&PrunedRange { first, last, record: 0 }, &mut |_| {})?;
+            return Err(never_pruned(self.origin().to_owned()).into());
         }
         self.refuse_range(first, last)?;
         let (_, tree) = self.checkpoint().map(|_| self.head())?;

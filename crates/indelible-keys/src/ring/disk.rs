@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 
 use crate::KeyError;
 
-/// The longest ring that is read: a thousand RSA keys of 4,096 bits, 3.3 KB each in base64.
-const MAX_RING_BYTES: u64 = 4 << 20;
+/// The longest ring that is read or written: a thousand RSA keys of 4,096 bits, at most 4 KB each, ten thousand of the others.
+pub(crate) const MAX_RING_BYTES: u64 = 4 << 20;
 /// How long another process may hold the lock before we give up: 3,000 × 10 ms. A change takes a few syncs, and seconds where RSA keys of 4,096
 /// bits are made.
 const LOCK_TRIES: u32 = 3000;

@@ -3,7 +3,7 @@
 //! Reading checks everything that can be checked without a log: every key has the bytes that its id was made from, no id and no version is there
 //! twice, no purpose and algorithm has two active keys, times fit states. An entry-signing key and an Ed25519 checkpoint key are always active.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, io::Write as _, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use indelible_core::{hex, mac::EntryAlgorithm, time::Micros};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
+    disk::MAX_RING_BYTES,
     key::{Key, KeyInfo, Secret, id_of},
     master::{Master, MasterForm, MasterKind},
     material,
@@ -380,10 +381,15 @@ pub(crate) fn render(
 ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let keys = keys.iter().map(|key| form_of(key, master)).collect::<Result<_, _>>()?;
     let form = RingForm { keys, master: master.map(|m| m.form().clone()), require: require.to_string(), v: FORMAT };
-    // Long enough at once, so that no copy of a secret is left behind where the buffer grew.
-    let mut text = Zeroizing::new(Vec::with_capacity(1 << 20));
-    serde_json::to_writer_pretty(&mut *text, &form).map_err(|_| malformed(place, "it could not be written as JSON"))?;
-    text.push(b'\n');
+    // Long enough at once, so that no copy of a secret is left behind where the buffer grew. What does not fit would not be read again.
+    let most = usize::try_from(MAX_RING_BYTES).unwrap_or(usize::MAX);
+    let mut text = Zeroizing::new(vec![0; most]);
+    let mut rest = &mut text[..];
+    let written = serde_json::to_writer_pretty(&mut rest, &form)
+        .and_then(|()| rest.write_all(b"\n").map_err(serde_json::Error::io));
+    let left = rest.len();
+    written.map_err(|_| KeyError::RingFull { place: place.display().to_string(), bytes: MAX_RING_BYTES })?;
+    text.truncate(most - left);
     parse(&text, place)?.open(master, place)?;
     Ok(text)
 }

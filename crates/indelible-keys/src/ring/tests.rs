@@ -404,3 +404,25 @@ fn a_ciphertext_in_the_place_of_another_is_told() {
     edit(&keys, |ring| ring["master"] = Value::Null);
     assert!(matches!(KeyRing::load(&keys), Err(KeyError::Malformed { .. })));
 }
+
+#[test]
+fn what_would_be_too_long_to_be_read_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = KeyRing::load_or_create(dir.path()).unwrap();
+    let first = ring.0.keys.iter().find(|key| key.info.purpose == Purpose::EntrySigning).unwrap();
+    let mut keys = ring.0.keys.clone();
+    for version in 2..20_000_u32 {
+        let mut secret = [7; 32];
+        secret[..4].copy_from_slice(&version.to_be_bytes());
+        let id = key::id_of(Purpose::EntrySigning, version, &secret, None).unwrap();
+        let info = KeyInfo { id, version, state: State::PreActive, activated_at: None, ..first.info.clone() };
+        keys.push(Key { info, secret: Some(secret.to_vec().into()) });
+    }
+    let path = ring_path(dir.path());
+    let most = |count: usize| file::render(&keys[..count], None, Require::All, &path);
+    let told = most(keys.len()).unwrap_err();
+    assert!(matches!(told, KeyError::RingFull { .. }), "{told:?}");
+    let text = most(8_000).unwrap();
+    fs::write(&path, &*text).unwrap();
+    assert_eq!(KeyRing::load(dir.path()).unwrap().keys().count(), 8_000);
+}

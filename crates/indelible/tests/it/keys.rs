@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc};
 
 use indelible::{
-    Driver as _, KeyRing, Log, LogError, Options,
+    AppendError, Driver as _, KeyRing, Log, LogError, Options,
     bundle::Bundle,
     clock::{Clock as _, SystemClock},
     compromise::{resign, scope},
@@ -21,7 +21,11 @@ use indelible_keys::{NewRing, Purpose};
 use indelible_store::{disk::OsDisk, heads::HeadStoreError};
 
 use crate::{
-    support::{forge::replace, heads::Stubborn, time::HandClock},
+    support::{
+        forge::{leaf_of, replace},
+        heads::Stubborn,
+        time::HandClock,
+    },
     world::{ORIGIN, World, check, copy_dir, event, events, options, receipts, small_segments},
 };
 
@@ -490,6 +494,17 @@ fn a_log_goes_on_under_a_new_key_where_the_secret_of_the_old_one_was_destroyed()
     let report = world.verify();
     check(&report, Verdict::Intact, None, None);
     assert_eq!((report.macs, report.macs_unchecked[0].last), (Macs::Partly, 10));
+    // No signature can be checked there any more; that the stored hash fits is no proof.
+    let log = world.reopen();
+    let mut lines = world.lines();
+    lines[4] = replace(&lines[4], "mara", "mary");
+    // Written over: the log has these files open.
+    fs::write(world.segment(), lines.concat()).unwrap();
+    let leaves: Vec<u8> = lines.iter().flat_map(|line| leaf_of(line).0).collect();
+    fs::write(world.log_path().join("tree/0"), leaves).unwrap();
+    let event = String::from_utf8(event(3)).unwrap().replace("mara", "mary");
+    let error = log.append_json(event.as_bytes()).unwrap_err();
+    assert!(matches!(error, AppendError::Unknown { .. }), "{error:?}");
 }
 
 #[test]

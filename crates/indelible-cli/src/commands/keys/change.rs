@@ -3,7 +3,7 @@
 //! Nothing here opens a log. What is active in the ring becomes the log's by a record in the log: when it is next opened for writing, or while it is open.
 
 use indelible_keys::{
-    Changed, CheckpointPeriod, Cryptoperiods, KeyAlgorithm, KeyRing, MasterSource, NewRing, Purpose, State,
+    Changed, CheckpointPeriod, Cryptoperiods, KeyAlgorithm, KeyInfo, KeyRing, MasterSource, NewRing, Purpose, State,
 };
 use serde_json::{Value, json};
 
@@ -21,6 +21,9 @@ use crate::{
 /// What becomes of a change of active keys.
 const TAKEN_UP: &str =
     "Logs take the new keys up when they are next opened for writing; a process that has one open does so by itself.";
+
+/// What is said where the ring was changed and the log that was named cannot be opened.
+const NOT_TAKEN_UP: &str = "The ring was changed; do not change it again. The log could not be opened and goes on under the keys that it has: when what is said below is mended, it takes the new ones up as it is next opened for writing.";
 
 /// Makes a ring, or a key in one.
 pub(crate) fn generate(places: &Places, json: bool, args: &GenerateArgs) -> Result<(), Failure> {
@@ -186,14 +189,23 @@ fn keys(changed: &Changed) -> Vec<Value> {
 /// Says which keys are new or changed, and has the log that is named take them up.
 fn tell_with_log(places: &Places, changed: &Changed, json: bool) -> Result<(), Failure> {
     let has_log = places.log().is_ok() && places.driver()?.exists()?;
-    if !has_log || changed.keys.is_empty() {
+    if !has_log || !changed.keys.iter().any(signs) {
         return tell(changed, json);
     }
-    let said = taken_up(places)?;
+    let taken_up = taken_up(places, &changed.ring);
+    let said = taken_up.as_ref().map_or(NOT_TAKEN_UP, String::as_str);
+    // What happened to the ring is told whatever became of the log.
     if json {
-        return output::json(&json!({ "keys": keys(changed), "log": said }));
+        output::json(&json!({ "keys": keys(changed), "log": said }))?;
+    } else {
+        output::text(&format!("{}\n\n{said}", table(&changed.keys)))?;
     }
-    output::text(&format!("{}\n\n{said}", table(&changed.keys)))
+    taken_up.map(|_| ())
+}
+
+/// Whether a key is one that a log says of.
+fn signs(key: &KeyInfo) -> bool {
+    matches!(key.purpose, Purpose::EntrySigning | Purpose::CheckpointSigning)
 }
 
 /// Says which keys are new or changed.
@@ -204,8 +216,7 @@ pub(super) fn tell(changed: &Changed, json: bool) -> Result<(), Failure> {
     if changed.keys.is_empty() {
         return output::text("nothing to do: nothing was changed");
     }
-    let signs = |purpose| matches!(purpose, Purpose::EntrySigning | Purpose::CheckpointSigning);
-    let taken_up = changed.keys.iter().any(|key| signs(key.purpose) && key.state == State::Active);
+    let taken_up = changed.keys.iter().any(|key| signs(key) && key.state == State::Active);
     let note = if taken_up { format!("\n\n{TAKEN_UP}") } else { String::new() };
     output::text(&format!("{}{note}", table(&changed.keys)))
 }

@@ -80,14 +80,18 @@ fn open_if_free(places: &Places) -> Result<Option<Log>, Failure> {
 }
 
 /// What a log did with a change of the ring, in words.
-pub(super) fn taken_up(places: &Places) -> Result<String, Failure> {
+pub(super) fn taken_up(places: &Places, ring: &KeyRing) -> Result<String, Failure> {
+    let before = newest(&*places.reader()?, Some(ring))?.newest();
     let Some(log) = open_if_free(places)? else {
         return Ok("The log is open in another process, which takes the new keys up by itself.".to_owned());
     };
     let newest = log.key_history().newest();
     let origin = log.origin().to_owned();
     log.close()?;
-    Ok(format!("`{origin}` has taken them up: its entry {newest} says so."))
+    Ok(match newest > before {
+        true => format!("`{origin}` has taken them up: its entry {newest} says so."),
+        false => format!("For `{origin}` nothing changes: its keys in force are the active ones of the ring."),
+    })
 }
 
 /// Withdraws a key that somebody else may have, puts a new one in its place, and says what rests on it.
@@ -139,7 +143,10 @@ pub(crate) fn compromise(places: &Places, json: bool, args: &CompromiseArgs) -> 
             "record": record.map(|index| index.0),
         }));
     }
-    output::text(&told(&rests, record.map(|index| index.0), args.from, &handed_out))
+    let renewed =
+        history.current_entry_key() != before.current_entry_key() || history.current_set() != before.current_set();
+    let record = record.map(|index| (index.0, renewed));
+    output::text(&told(&rests, record, args.from, &handed_out))
 }
 
 /// The keys that sign checkpoints now and did not when the stolen one last did: those that nobody has yet.
@@ -150,11 +157,14 @@ fn new_public_keys(history: &KeyHistory, stolen: &VerifyingKey) -> Vec<String> {
     new.map(ToString::to_string).collect()
 }
 
-fn told(rests: &Scope, record: Option<u64>, from: u64, handed_out: &[String]) -> String {
+/// `record`: the index of the record, and whether it brings new keys as well.
+fn told(rests: &Scope, record: Option<(u64, bool)>, from: u64, handed_out: &[String]) -> String {
     let Scope { key, entries, checkpoints } = rests;
     let mut lines = vec![match record {
-        Some(record) => {
-            format!("`{key}` is withdrawn from entry {from} on: entry {record} says so, and new keys sign from there")
+        Some((record, renewed)) => {
+            let new =
+                if renewed { "new keys sign from there" } else { "the keys that sign stay, for it was none of them" };
+            format!("`{key}` is withdrawn from entry {from} on: entry {record} says so, and {new}")
         }
         None => format!("`{key}` was withdrawn before: nothing was changed"),
     }];
