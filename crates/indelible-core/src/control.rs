@@ -218,6 +218,9 @@ pub enum ControlError {
         /// How many have to.
         required: usize,
     },
+    /// One key authorised it more than once; different ones have to.
+    #[error("`{0}` authorised it twice, different checkpoint keys have to")]
+    Twice(String),
     /// The signature does not verify over this record at this place.
     #[error("the authorisation's signature does not fit this record, log and index")]
     BadSignature,
@@ -316,7 +319,7 @@ impl Control {
     /// for [`Control::Keys`]. Records that need none pass.
     ///
     /// # Errors
-    /// [`ControlError::Unauthorised`], [`ControlError::UnknownKey`], [`ControlError::BadSignature`], [`ControlError::TooFew`].
+    /// [`ControlError::Unauthorised`], [`ControlError::UnknownKey`], [`ControlError::BadSignature`], [`ControlError::Twice`], [`ControlError::TooFew`].
     pub fn verify_authorisations(
         &self,
         log_id: LogId,
@@ -340,9 +343,10 @@ impl Control {
             if !key.verify(&message, &signature) {
                 return Err(ControlError::BadSignature);
             }
-            if !by.contains(&authorisation.key.as_str()) {
-                by.push(&authorisation.key);
+            if by.contains(&authorisation.key.as_str()) {
+                return Err(ControlError::Twice(authorisation.key.clone()));
             }
+            by.push(&authorisation.key);
         }
         let required = if matches!(self, Self::Keys(_)) { set.needed() } else { 1 };
         if by.len() < required {

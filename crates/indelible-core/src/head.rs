@@ -105,6 +105,10 @@ impl HeadRecord {
             root: Hash::from_hex(wire.kept_root.as_bytes()).ok_or(HeadError::Member("kept_root"))?,
             size: TreeSize(wire.kept_size),
         };
+        // Each kept checkpoint covers more entries than the one before.
+        if kept.number > kept.size.0 {
+            return Err(HeadError::Member("kept"));
+        }
         let record = Self {
             checkpoint: wire.checkpoint,
             frozen: wire.frozen,

@@ -486,7 +486,9 @@ fn continues<T: PartialEq>(before: &[T], after: &[T], what: &str) -> Result<(), 
 
 /// Whether an id is that of an entry key, or may be that of a checkpoint key, whose version only a ring tells.
 fn knows(entry_keys: &[EntryEpoch], sets: &[SetEpoch], id: &str) -> bool {
-    let tag = || id.strip_prefix("cs")?.split_once('-').filter(|(version, _)| version.parse::<u32>().is_ok());
+    let written =
+        |version: &str| version.parse::<u32>().is_ok_and(|number| number > 0 && number.to_string() == version);
+    let tag = || id.strip_prefix("cs")?.split_once('-').filter(|(version, _)| written(version));
     let mut public = sets.iter().flat_map(|set| set.set.keys()).map(VerifyingKey::public_key);
     entry_keys.iter().any(|key| key.id == id)
         || tag().is_some_and(|(_, tag)| public.any(|public| checkpoint_key_tag(public) == tag))

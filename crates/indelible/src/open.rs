@@ -4,6 +4,7 @@
 //! stored log reaches at least to it. Nothing missing is made up.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{Arc, Mutex, OnceLock, RwLock, atomic::AtomicBool},
 };
@@ -17,6 +18,7 @@ use indelible_core::{
     hex,
     history::KeyHistory,
     mac::LogId,
+    tile::Prover,
     time::Micros,
     tree::{Hash, LeafIndex, TreeHead, TreeSize, empty_root, leaf_hash},
 };
@@ -24,10 +26,11 @@ use indelible_keys::{KeyRing, check_apart};
 use indelible_store::{
     driver::{Driver, Recovered, TailCheck},
     heads::HeadStore,
-    store::{LogInfo, Reader, StoreError, Writer, parse_line},
+    store::{LogInfo, Reader, StoreError, StoredTree, Writer, parse_line},
 };
 
 use crate::{
+    bundle::prove_error,
     error::{AppendError, LogError},
     keys::{KeyFollower, LogKeys, Signing, active_set, stored_history},
     log::{Inner, Log, get},
@@ -232,7 +235,32 @@ pub(crate) fn known_history(
     let first = KeyHistory::of_created(&entry_zero(reader)?)?;
     let history = stored_history(reader, &first, info.log_id, head.keys)?;
     let tree = history.open(head.checkpoint.as_bytes())?.head;
+    proven(reader, &history, &tree)?;
     Ok((history, tree))
+}
+
+/// That what a history was read from is in a signed tree, as far as that covers it: what says which keys are right has no other warrant, for a key that it names may have
+/// signed the tree as well as one that it hides.
+pub(crate) fn proven(reader: &dyn Reader, history: &KeyHistory, tree: &TreeHead) -> Result<(), LogError> {
+    let sets = history.sets().iter().map(|set| set.first);
+    let said: BTreeSet<u64> = sets.chain([0, history.newest().0]).filter(|index| *index < tree.size.0).collect();
+    for index in said.into_iter().map(LeafIndex) {
+        let entry = get(reader, index)?.entry;
+        let proof = Prover::new(StoredTree(reader), tree.size).inclusion(index).map_err(prove_error)?;
+        if proof.verify(&leaf_hash(&entry), tree).is_ok() {
+            continue;
+        }
+        let stored = reader.hashes(0, index.0, 1)?;
+        if stored.first().is_some_and(|stored| proof.verify(stored, tree).is_ok()) {
+            let detail = "it says what the log's keys are, and its bytes are not those that the newest checkpoint covers: `indelible verify` says more";
+            return Err(LogError::Evidence { index: index.0, detail: detail.to_owned() });
+        }
+        let detail = format!(
+            "the stored tree does not prove entry {index}, which says what the log's keys are; `indelible verify` tells whether the entries give the root of the newest head, and then `indelible log repair` makes it anew"
+        );
+        return Err(StoreError::Damaged { place: "tree".to_owned(), detail }.into());
+    }
+    Ok(())
 }
 
 /// Entry 0, which says what the log is.

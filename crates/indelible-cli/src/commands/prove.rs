@@ -2,7 +2,12 @@
 
 use std::{io::Read as _, path::Path};
 
-use indelible::{KeyHistory, KeyRing, LogError, bundle::Bundle, links::key_links, verify::known_keys};
+use indelible::{
+    KeyHistory, KeyRing, LogError,
+    bundle::Bundle,
+    links::{key_links, open_linked},
+    verify::known_keys,
+};
 use indelible_core::{
     checkpoint::{Checkpoint, CheckpointError},
     note::{Note, NoteError, VerifyingKey},
@@ -119,8 +124,11 @@ pub(crate) fn prove(places: &Places, json: bool, args: &ProveArgs) -> Result<(),
 }
 
 fn public_key(places: &Places, reader: &dyn Reader) -> Option<String> {
-    places.ring_if_any().ok().flatten()?;
-    Some(known_keys(reader, None).ok()?.public_key()?.to_string())
+    let ring = places.ring_if_any().ok().flatten()?;
+    let head = writers_heads(&ring).store.load(&reader.info().origin).ok()??;
+    let history = known_keys(reader, Some(&head)).ok()?;
+    let own = ring.public_keys(history.origin()).ok()?;
+    Some(history.public_key().filter(|key| own.contains(key))?.to_string())
 }
 
 /// Refuses a log whose checkpoint keys are none of the ring's.
@@ -231,9 +239,17 @@ pub(crate) fn consistency(places: &Places, json: bool, args: &ConsistencyArgs) -
         let given = keys.first().map(ToString::to_string).unwrap_or_default();
         return Err(Failure::text(format!("`{given}` is none of the keys of this log")));
     }
-    let old = history.open(&read_note(&args.from)?)?.head;
-    let note = reader.checkpoint()?.ok_or_else(|| Failure::text("the log has no published checkpoint"))?;
-    let new = history.open(&note)?.head;
+    let text = |note| String::from_utf8(note).map_err(|_| Failure::text("a checkpoint is not UTF-8"));
+    let note = text(reader.checkpoint()?.ok_or_else(|| Failure::text("the log has no published checkpoint"))?)?;
+    let links = key_links(&*reader, &history.until(parse(note.as_bytes())?.head.size), &note)?;
+    // What the log says of its keys counts as far as a key that is trusted leads there: the keys that were given, not those that it names.
+    let open = |note: &str| {
+        let mut opened = keys.iter().map(|key| open_linked(note, key, &links));
+        let first = opened.next().ok_or_else(|| Failure::text("there is no key to verify with"))?;
+        Ok::<_, Failure>(first.or_else(|error| opened.find_map(Result::ok).ok_or(error))?.head)
+    };
+    let old = open(&text(read_note(&args.from)?)?)?;
+    let new = open(&note)?;
     if old.size > new.size {
         let behind = ProofError::NewTreeSmaller { old: old.size, new: new.size };
         return Err(Failure::Evidence(exit::DIVERGED, Box::new(LogError::Proof(behind))));

@@ -194,6 +194,11 @@ impl<'a> Anchors<'a> {
         self.due.iter()
     }
 
+    /// The size of the newest kept checkpoint, where none before it is missing or wrong.
+    pub(super) fn last_kept(&self) -> Option<TreeSize> {
+        self.follows.then_some(TreeSize(self.last_kept_size))
+    }
+
     pub(super) fn kept_verified(&self) -> u64 {
         self.next_kept - 1
     }

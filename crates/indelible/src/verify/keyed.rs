@@ -3,10 +3,10 @@
 //! The history grows as the scan meets `keys` records; pieces that were looked at before are looked at again where that matters. Second signatures are checked behind
 //! the scan, against leaf hashes that it has compared with the entries and the signed roots.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use indelible_core::{
-    control::{Control, ControlError, MAX_RESIGNED, Resigned},
+    control::{Control, ControlError, LogCreated, MAX_RESIGNED, Resigned},
     entry::Line,
     history::{Between, KeyHistory, KeysRecord, Withdrawn},
     mac::{EntryKey, LogId},
@@ -64,6 +64,10 @@ pub(super) struct Keyed {
     strange: Vec<(u64, u64, String)>,
     /// Authorised records of second signatures.
     resigned: Vec<(u64, Resigned)>,
+    /// Index of the newest `keys` record that was accepted at its place.
+    pub(super) accepted: Option<u64>,
+    /// Ids of withdrawn keys, with the index of the first accepted record that says so.
+    withdrawn: BTreeMap<String, u64>,
     /// What the newest record says that may be right, if absent entries brought the keys that gave it authority. It counts for nothing.
     claimed: Option<KeyHistory>,
 }
@@ -173,6 +177,19 @@ impl Merger<'_> {
         self.add(finding(Kind::KeyMissing, Some(index), detail));
     }
 
+    /// Entry 0: what it says of the keys is what everything rests on.
+    pub(super) fn created(&mut self, created: &LogCreated) {
+        let history = self.history();
+        let said = KeyHistory::of_created(created).ok();
+        let same = said.is_some_and(|said| {
+            history.entry_keys().starts_with(said.entry_keys()) && history.sets().starts_with(said.sets())
+        });
+        if !same {
+            let detail = "it does not name the keys that sign the newest checkpoint, nor does anything behind it";
+            self.add(finding(Kind::UnauthorisedControl, Some(0), detail.to_owned()));
+        }
+    }
+
     /// A `keys` record was accepted at its place.
     pub(super) fn keys_record(&mut self, index: u64, record: &KeysRecord) {
         let (log_id, at) = (self.setup.log_id, LeafIndex(index));
@@ -193,6 +210,10 @@ impl Merger<'_> {
             let detail = format!("it changes the log's keys without the right to: {}", chain(&error));
             self.add(finding(Kind::UnauthorisedControl, Some(index), detail));
             return;
+        }
+        self.keyed.accepted = Some(index);
+        for withdrawn in &record.withdrawn {
+            self.keyed.withdrawn.entry(withdrawn.id.clone()).or_insert(index);
         }
         let entry_key = record.entry_keys.last().filter(|key| key.first == index);
         let set = record.checkpoint_keys.last().filter(|set| set.first == index);
@@ -328,7 +349,8 @@ impl Merger<'_> {
                 "{what} are in the place of key `{old_key}`, which is not in force on all of them"
             )));
         }
-        if !history.withdrawn().iter().any(|one| one.id == *old_key) {
+        let since = self.keyed.withdrawn.get(old_key).copied().unwrap_or(0);
+        if since > at || !history.withdrawn().iter().any(|one| one.id == *old_key) {
             return Ok(Err(format!("{what} do not count: key `{old_key}`, which signed them, is not withdrawn")));
         }
         if history.entry_key_at(LeafIndex(at)).is_none_or(|key| key.id != *new_key) {

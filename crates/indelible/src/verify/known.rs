@@ -18,7 +18,7 @@ use super::anchors::{Opened, kept, open};
 use crate::{
     error::LogError,
     keys::{follow_to, keys_record, record_at},
-    open::entry_zero,
+    open::{entry_zero, proven},
 };
 
 /// How the line of a `keys` record goes on behind its batch: its members are in canonical order.
@@ -27,23 +27,24 @@ const MARK: &[u8] = b"\"entry\":{\"control\":{\"authorisations\":";
 /// The history of a log's keys. `first` is what entry 0 says, `hints` name entries that may be the newest about keys, `notes` are checkpoints that it should explain.
 ///
 /// Where the records do not lead from `first` to the keys that signed the notes, because one of them is absent or was changed, the word of the newest one counts if `trusted`
-/// says that a note is signed by a key that is trusted: the note covers that record.
+/// says that a note is signed by a key that is trusted: the note covers that record. Records from index `below` on count for nothing.
 pub(super) fn find(
     store: &dyn Reader,
     first: &KeyHistory,
     log_id: LogId,
     (hints, notes): (&[LeafIndex], &[&[u8]]),
+    below: Option<u64>,
     trusted: &dyn Fn(&[u8]) -> bool,
 ) -> Result<KeyHistory, StoreError> {
     let mut history = first.clone();
     let mut claimed = None;
-    for hint in hints {
+    for hint in hints.iter().filter(|hint| below.is_none_or(|below| hint.0 < below)) {
         // A hint that leads nowhere is none: what stands there is told by the scan.
         let mut read = |index| Ok(store.read(index, 0)?);
         if let Ok(found) = follow_to(&history, *hint, log_id, &mut read) {
             history = found;
         } else if let Ok(said) = record_at(*hint, &mut read) {
-            claimed = KeyHistory::of_record(&said, first.origin(), *hint).ok();
+            claimed = KeyHistory::of_record(&said, first.origin(), *hint).ok().or(claimed);
         }
     }
     // A checkpoint over a change is signed by those before as well: that they explain it does not mean that they are all.
@@ -73,7 +74,7 @@ pub(super) fn find(
     {
         return Ok(said);
     }
-    let (found, newest) = search(store, history, log_id)?;
+    let (found, newest) = search(store, history, log_id, below)?;
     match newest {
         Some(said) if !explained(&found) && vouched(&said)? => Ok(said),
         _ => Ok(found),
@@ -90,14 +91,18 @@ fn by_others(note: &[u8], history: &KeyHistory) -> bool {
 /// The history of a log's keys, as its newest checkpoints need it. `head` is a head record that is trusted, where there is one.
 ///
 /// # Errors
-/// [`LogError`] where entry 0 or the log cannot be read.
+/// [`LogError`] where entry 0 or the log cannot be read; [`LogError::Evidence`] where what says so is not in the tree of the head record.
 pub fn known_keys(store: &dyn Reader, head: Option<&HeadRecord>) -> Result<KeyHistory, LogError> {
     let first = KeyHistory::of_created(&entry_zero(store)?)?;
     let published = store.checkpoint()?;
     let notes: Vec<&[u8]> = head.iter().map(|head| head.checkpoint.as_bytes()).chain(published.as_deref()).collect();
     let hints = [head.and_then(|head| head.keys), store.end()?.map(|end| end.keys)];
     let hints: Vec<_> = hints.into_iter().flatten().filter(|index| index.0 > 0).collect();
-    Ok(find(store, &first, store.info().log_id, (&hints, &notes), &|_| false)?)
+    let history = find(store, &first, store.info().log_id, (&hints, &notes), None, &|_| false)?;
+    if let Some(head) = head {
+        proven(store, &history, &history.open(head.checkpoint.as_bytes())?.head)?;
+    }
+    Ok(history)
 }
 
 /// The same to the newest record, whether a checkpoint covers it yet or not: where nothing names that record, the whole log is searched for it.
@@ -109,14 +114,16 @@ pub fn all_keys(store: &dyn Reader, head: Option<&HeadRecord>) -> Result<KeyHist
     if head.is_some_and(|head| head.keys.is_some()) || store.end()?.is_some() {
         return Ok(found);
     }
-    Ok(search(store, found, store.info().log_id)?.0)
+    Ok(search(store, found, store.info().log_id, None)?.0)
 }
 
-/// Looks for `keys` records behind what is known: the history that they lead to, and what the last of them says, whether it has the right to or not.
+/// Looks for `keys` records behind what is known: the history that they lead to, and what the last of them says, whether it has the right to or not. Records from index `below`
+/// on, and lines that stand elsewhere than they say, count for nothing.
 pub(super) fn search(
     store: &dyn Reader,
     mut history: KeyHistory,
     log_id: LogId,
+    below: Option<u64>,
 ) -> Result<(KeyHistory, Option<KeyHistory>), StoreError> {
     let mut newest = None;
     let finder = memchr::memmem::Finder::new(MARK);
@@ -125,23 +132,42 @@ pub(super) fn search(
             Err(StoreError::Evidence { .. }) => continue,
             pieces => pieces?,
         };
+        // The line before, where it is known.
+        let mut before: Option<Vec<u8>> = None;
         for piece in pieces {
             let bytes = match store.read_piece(&run, &piece) {
-                Err(StoreError::Evidence { .. }) => continue,
+                Err(StoreError::Evidence { .. }) => {
+                    before = Some(Vec::new());
+                    continue;
+                }
                 bytes => bytes?,
             };
-            if finder.find(&bytes).is_none() {
-                continue;
-            }
-            for line in lines(&bytes).filter(|line| finder.find(line).is_some()) {
-                let Ok(line) = Line::parse(line.strip_suffix(b"\n").unwrap_or(line)) else { continue };
+            let mut last: Option<&[u8]> = None;
+            let found = finder.find(&bytes).is_some();
+            for line in lines(&bytes) {
+                let previous = last.replace(line).or(before.as_deref());
+                if !found || finder.find(line).is_none() {
+                    continue;
+                }
+                // Behind a line that cannot be read nobody knows which it is; that it stands in its place, the scan shows.
+                let place = previous.map_or(Some(run.first), |line| Some(parse(line)?.entry.index.0 + 1));
+                let stands = |line: &Line<'_>| place.is_none_or(|place| line.entry.index.0 == place);
+                let Some(line) = parse(line).filter(stands) else { continue };
+                if below.is_some_and(|below| line.entry.index.0 >= below) {
+                    continue;
+                }
                 let Ok(Some(record)) = keys_record(&line.entry) else { continue };
                 newest = KeyHistory::of_record(&record, history.origin(), line.entry.index).ok().or(newest);
                 if let Ok(next) = history.extended(&record, line.entry.index, log_id, Between::Unseen) {
                     history = next;
                 }
             }
+            before = last.map(<[u8]>::to_vec).or(before);
         }
     }
     Ok((history, newest))
+}
+
+fn parse(line: &[u8]) -> Option<Line<'_>> {
+    Line::parse(line.strip_suffix(b"\n").unwrap_or(line)).ok()
 }

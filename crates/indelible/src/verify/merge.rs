@@ -545,7 +545,7 @@ impl<'a> Merger<'a> {
             Control::LogCreated(_) if index > 0 => {
                 self.add(finding(Kind::Changed, Some(index), "it creates the log anew".to_owned()));
             }
-            Control::LogCreated(_) => {}
+            Control::LogCreated(created) => self.created(created),
             Control::ClockStep { from, to, .. } => remark("clock_step", format!("the clock went from {from} to {to}")),
             Control::Recovered { cut_bytes, aside, .. } => {
                 remark("recovered", format!("{cut_bytes} bytes of a torn write were cut and kept as `aside/{aside}`"));

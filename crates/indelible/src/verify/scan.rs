@@ -172,14 +172,14 @@ pub enum VerifyError {
 pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, VerifyError> {
     for _ in 1..MAX_TRIES {
         let before = pruned(store);
-        let report = verify_once(store, request)?;
+        let report = verify_once(store, request, None)?;
         // What was pruned behind a record that came after the scan had begun is on a record that this scan did not read.
         let absent = report.findings.iter().any(|finding| finding.kind == Kind::Absent);
         if !absent || pruned(store) == before {
             return Ok(report);
         }
     }
-    verify_once(store, request)
+    verify_once(store, request, None)
 }
 
 /// How often a scan is made beside somebody who prunes.
@@ -192,7 +192,8 @@ fn pruned(store: &dyn Reader) -> Vec<(u64, u64)> {
     runs.map(|runs| absent(&runs)).unwrap_or_default()
 }
 
-fn verify_once(store: &dyn Reader, request: &Request<'_>) -> Result<Report, VerifyError> {
+/// `below`: records about keys from that index on count for nothing.
+fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) -> Result<Report, VerifyError> {
     let begun = Instant::now();
     let held = store.has_writer()?;
     // The published checkpoint first: a live writer swaps the head before it publishes.
@@ -216,10 +217,10 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Veri
         None => first,
     };
     let trusted = |note: &[u8]| signer_of(request, &[note]).is_some();
-    let mut history = known::find(store, &history, log_id, (&hints, &notes), &trusted)?;
+    let mut history = known::find(store, &history, log_id, (&hints, &notes), below, &trusted)?;
     let strange = |receipt: &entry::Receipt| history.entry_key(&receipt.key).is_none();
     if history.reign_of_any(&request.keys).is_none() || request.receipts.iter().any(strange) {
-        history = known::search(store, history, log_id)?.0;
+        history = known::search(store, history, log_id, below)?.0;
     }
     let history = trusted_history(store, request, history, &names, &notes)?;
     if let Some(ring) = request.ring
@@ -299,9 +300,20 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>) -> Result<Report, Veri
     });
     merger.finish(durable, newest.map(|anchor| (anchor.head.size.0, anchor.source)), behind)?;
     let vouched = newest.zip(newest_note.as_ref()).map(|(newest, note)| (newest.head.size, note));
+    // A history that was found beforehand was read from a record that the scan has to meet.
+    let said = history.newest().0;
+    if said >= from && said > 0 && merger.keyed.accepted.is_none_or(|accepted| accepted < said) {
+        if said >= merger.expected && below.is_none() {
+            // It is behind the end: a write that was torn.
+            let end = merger.expected;
+            return verify_once(store, request, Some(end));
+        }
+        let detail = "what says here what the log's keys are does not stand in its place among the entries".to_owned();
+        merger.add(finding(Kind::UnauthorisedControl, Some(said), detail));
+    }
     let given = judge_again(&history, &own, request.checkpoint.as_deref(), &mut merger);
     let anchors = &merger.setup.anchors;
-    let standing = anchors.trust.standing(&anchors.history, vouched);
+    let standing = anchors.trust.standing(&anchors.history, vouched, anchors.last_kept());
     let end = End {
         held,
         size: merger.expected,
@@ -338,9 +350,18 @@ fn judge_again(before: &KeyHistory, own: &Own<'_>, given: Option<&[u8]>, merger:
         (Opened::Good(_), Opened::OtherKey(detail) | Opened::Bad(detail)) => Some(detail),
         _ => None,
     };
+    // The first checkpoint over a change is by those before as well, kept or not.
+    let kept = merger.setup.anchors.last_kept();
+    let first_over = |note: &[u8]| {
+        let Opened::Good(head) = open(note, &history) else { return None };
+        let (_, earlier) = history.sets_between(kept?, head.size).split_last()?;
+        let note = Note::parse(note).ok().filter(|_| kept.is_some_and(|kept| kept < head.size))?;
+        let error = earlier.iter().find_map(|set| set.set.verify(&note).err())?;
+        Some(format!("it is the first one over a change of checkpoint keys, and not by the keys before: {error}"))
+    };
     let head = own.head.map(|(record, _)| ("the newest head in the head store", record.checkpoint.as_bytes()));
     for (what, note) in head.into_iter().chain(own.published.map(|note| ("the published checkpoint", note))) {
-        if let Some(detail) = wrong(note) {
+        if let Some(detail) = wrong(note).or_else(|| first_over(note)) {
             merger.add(finding(Kind::CheckpointSignature, None, format!("{what}: {detail}")));
         }
     }

@@ -55,8 +55,13 @@ impl Trust {
         self.keys.iter().any(|key| note.verify(key).is_ok())
     }
 
-    /// How they stand to the newest checkpoint.
-    pub(super) fn standing(&self, history: &KeyHistory, newest: Option<(TreeSize, &Note)>) -> Standing {
+    /// How they stand to the newest checkpoint. `kept`: the size of the newest kept one, where none is missing.
+    pub(super) fn standing(
+        &self,
+        history: &KeyHistory,
+        newest: Option<(TreeSize, &Note)>,
+        kept: Option<TreeSize>,
+    ) -> Standing {
         let Some(first) = self.reigns.iter().map(|(first, _)| *first).min() else {
             // What brought them is absent, and that is told; what one of them signed it vouches for.
             let signed = newest.is_some_and(|(_, note)| self.signed(note));
@@ -68,7 +73,10 @@ impl Trust {
             return Standing::NotYet(history.sets().get(first).map_or(0, |set| set.first));
         }
         let reigns = self.reigns.iter().any(|(first, last)| (*first..=*last).contains(&number));
-        let vouched = reigns && self.signed(note) || self.followed.iter().any(|last| *last < number);
+        // No kept one is over the change yet: the newest is by those before as well then, which the scan has checked.
+        let over = kept.map_or(number, |kept| history.set_number(kept))..number;
+        let first_over = self.reigns.iter().any(|(_, last)| over.contains(last));
+        let vouched = (reigns || first_over) && self.signed(note) || self.followed.iter().any(|last| *last < number);
         if vouched { Standing::Vouched } else { Standing::Lost }
     }
 }

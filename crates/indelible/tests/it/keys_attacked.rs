@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use indelible::{
-    KeyRing, Log,
+    KeyRing, Log, LogError,
     bundle::Bundle,
     compromise::{resign, scope},
     links::is_other_key,
@@ -14,16 +14,16 @@ use indelible_core::{
     control::Control,
     entry::BodyKind,
     history::{Change, HistoryError, Withdrawn, WithdrawnState},
-    note::VerifyingKey,
+    note::{Algorithm, KeySet, Note, NoteSigner as _, Require, VerifyingKey},
     proof::TlogProof,
     tree::{Frontier, LeafIndex, TreeHead, TreeSize, leaf_hash},
 };
-use indelible_keys::Purpose;
-use indelible_store::disk::OsDisk;
+use indelible_keys::{NewRing, Purpose};
+use indelible_store::{disk::OsDisk, heads::HeadStore as _};
 
 use crate::{
     keys::{first_public, publicly, rotate, rotated},
-    support::forge::{appended, appended_at, leaf_of},
+    support::forge::{appended, appended_at, leaf_of, reseal},
     world::{ORIGIN, World, check, event, events, options, overwrite, receipts, small_segments},
 };
 
@@ -348,5 +348,159 @@ fn a_stranger_among_the_kept_checkpoints_stops_nothing() {
     drop(log);
     for key in &keys {
         check(&publicly(&world, key), Verdict::Damaged, Some(Kind::Derived), None);
+    }
+}
+
+/// A key of nobody's, and what it signs.
+fn stranger(world: &World) -> (KeyRing, VerifyingKey) {
+    let ring = KeyRing::load_or_create(&world.dir.path().join("stranger")).unwrap();
+    let key = ring.checkpoint_signer(ORIGIN).unwrap().verifying_key().clone();
+    (ring, key)
+}
+
+/// Puts a line of a stranger's signature under a genuine note, whose text it does not change.
+fn cosign(path: &std::path::Path, ring: &KeyRing) {
+    let note = fs::read_to_string(path).unwrap();
+    let parsed = Note::parse(note.as_bytes()).unwrap();
+    let own = Note::sign(parsed.text().to_owned(), &[&ring.checkpoint_signer(ORIGIN).unwrap()]).unwrap().to_string();
+    let line = own.lines().last().unwrap();
+    overwrite(path, format!("{note}{line}\n").as_bytes());
+}
+
+/// A `keys` record of a stranger's for an index, in a line for there: authorised by himself.
+fn strangers_record(
+    world: &World,
+    history: &indelible_core::history::KeyHistory,
+    at: u64,
+    lines: &[Vec<u8>],
+) -> Vec<u8> {
+    let (ring, key) = stranger(world);
+    let set = KeySet::new(vec![key], Require::All).unwrap();
+    let change = Change { set: Some(set), reason: "mine".to_owned(), ..Change::default() };
+    let record = history.until(TreeSize(at)).changed(LeafIndex(at), change).unwrap();
+    let signer = ring.checkpoint_signer(ORIGIN).unwrap();
+    let control = Control::Keys(record).authorise(world.log_id(), ORIGIN, LeafIndex(at), &signer).unwrap();
+    let key = world.stolen_entry_key();
+    appended_at(LeafIndex(at), lines, &key, BodyKind::Control, &control.canonical().unwrap())
+}
+
+#[test]
+fn a_line_that_stands_nowhere_brings_no_keys() {
+    for apart in [false, true] {
+        let world = World::with_events(40, 4, options());
+        let key = world.public_key();
+        let history = world.reopen_and(|log| (*log.key_history()).clone());
+        let (ring, _) = stranger(&world);
+        let lines = world.lines();
+        // The beginning is genuine, up to a kept checkpoint that the trusted key signed; what follows is not.
+        let kept = world.log_path().join("checkpoints").join(format!("{:020}", 3));
+        let size: usize = fs::read_to_string(&kept).unwrap().lines().nth(1).unwrap().parse().unwrap();
+        for number in 4..10 {
+            let _ = fs::remove_file(world.log_path().join("checkpoints").join(format!("{number:020}")));
+        }
+        cosign(&kept, &ring);
+        let mut forged = lines[..size].to_vec();
+        for number in 0..5 {
+            let line = appended(&forged, &world.stolen_entry_key(), BodyKind::Event, &event(1000 + number));
+            forged.push(line);
+        }
+        world.put_lines(&forged);
+        world.rewrite_leaves();
+        let note = Checkpoint::new(ORIGIN, head_over(&forged)).sign(&[&ring.checkpoint_signer(ORIGIN).unwrap()]);
+        overwrite(&world.log_path().join("checkpoint"), note.unwrap().to_string().as_bytes());
+        let line = strangers_record(&world, &history, 5, &forged[..5]);
+        if apart {
+            let path = world.log_path().join("segments").join(format!("{:020}.jsonl", forged.len() + 1));
+            fs::write(path, line).unwrap();
+        } else {
+            forged.push(line);
+            world.put_lines(&forged);
+        }
+        assert_eq!(publicly(&world, &key).status, Verdict::Tampered, "{apart}");
+        assert_eq!(world.verify().status, Verdict::Tampered, "{apart}");
+    }
+}
+
+#[test]
+fn an_entry_0_that_was_changed_makes_no_writer_sign_for_it() {
+    let new = NewRing { checkpoint: vec![Algorithm::MlDsa44], ..NewRing::default() };
+    let world = World::with_ring(&new);
+    let log = world.create(options());
+    receipts(log.append_all(&events(0..10)));
+    log.close().unwrap();
+    drop(log);
+    let keys = world.ring().public_keys(ORIGIN).unwrap();
+    let (_, strange) = stranger(&world);
+    // One genuine key stays, so that the newest checkpoint still opens; the stranger's may sign too from now on.
+    let lines = world.lines();
+    let text = String::from_utf8(lines[0].clone()).unwrap();
+    let gone = keys.iter().find(|key| key.algorithm() != Algorithm::Ed25519).unwrap().to_string();
+    let gone = serde_json::to_string(&gone).unwrap();
+    assert!(text.contains(&gone), "{text}");
+    let changed = text
+        .replace(&gone, &serde_json::to_string(&strange.to_string()).unwrap())
+        .replace(r#""require":"all""#, r#""require":"1""#);
+    assert_ne!(text, changed);
+    world.edit_line(0, |_| changed.into_bytes());
+    let error = Log::open(&world.log_path(), world.ring(), options()).err().unwrap();
+    assert!(matches!(error, LogError::Evidence { index: 0, .. }), "{error:?}");
+    let reader = indelible_store_file::driver::reader_of_entry_zero(&OsDisk::shared(), &world.log_path()).unwrap();
+    let head = world.heads().load(ORIGIN).unwrap();
+    let error = known_keys(&reader, head.as_ref()).unwrap_err();
+    assert!(matches!(error, LogError::Evidence { index: 0, .. }), "{error:?}");
+    assert_eq!(world.verify().status, Verdict::Tampered);
+}
+
+#[test]
+fn an_entry_0_that_does_not_name_the_key_which_signs_is_tampered() {
+    let world = World::with_events(10, 1, options());
+    let key = world.public_key();
+    let (_, strange) = stranger(&world);
+    let mut lines = world.lines();
+    let text = String::from_utf8(lines[0].clone()).unwrap();
+    lines[0] = text.replace(&key.to_string(), &strange.to_string()).into_bytes();
+    assert_ne!(text.as_bytes(), lines[0]);
+    // The thief of the checkpoint key signs the whole anew, and says that another one does.
+    reseal(&mut lines, 1, &world.stolen_entry_key(), |_, body| body.to_vec());
+    world.put_lines(&lines);
+    world.rewrite_leaves();
+    let _ = fs::remove_dir_all(world.log_path().join("checkpoints"));
+    let note = signed_by(&world, key.clone(), head_over(&lines));
+    overwrite(&world.log_path().join("checkpoint"), note.as_bytes());
+    check(&publicly(&world, &key), Verdict::Tampered, Some(Kind::UnauthorisedControl), Some(0));
+}
+
+#[test]
+fn two_changes_before_a_crash_leave_no_auditor_in_doubt() {
+    let world = World::new();
+    let log = world.create(options());
+    receipts(log.append_all(&events(0..10)));
+    log.keep_checkpoint().unwrap();
+    for _ in 0..2 {
+        rotate(&world, Purpose::CheckpointSigning);
+        log.adopt_keys("a test").unwrap();
+    }
+    log.close().unwrap();
+    drop(log);
+    let keys = world.ring().public_keys(ORIGIN).unwrap();
+    for key in &keys {
+        check(&publicly(&world, key), Verdict::Intact, None, None);
+    }
+    // The newest kept checkpoint was not shown before the crash: the published one is the same, and signed by all.
+    let newest = fs::read_dir(world.log_path().join("checkpoints")).unwrap().map(|file| file.unwrap().path()).max();
+    let newest = newest.unwrap();
+    overwrite(&world.log_path().join("checkpoint"), &fs::read(&newest).unwrap());
+    fs::remove_file(newest).unwrap();
+    for key in &keys {
+        check(&publicly(&world, key), Verdict::Intact, None, None);
+    }
+    // The same tree signed by the newest key alone is not how the keys are handed on.
+    let head = world.reopen_and(|log| log.head().1);
+    let newest = fs::read_dir(world.log_path().join("checkpoints")).unwrap().map(|file| file.unwrap().path()).max();
+    fs::remove_file(newest.unwrap()).unwrap();
+    let note = signed_by(&world, keys[2].clone(), head);
+    overwrite(&world.log_path().join("checkpoint"), note.as_bytes());
+    for key in &keys[1..] {
+        check(&publicly(&world, key), Verdict::Tampered, Some(Kind::CheckpointSignature), None);
     }
 }

@@ -60,7 +60,10 @@ fn public(places: &Places, json: bool) -> Result<(), Failure> {
     let history = in_log::newest(&*reader, Some(&ring))?;
     of_ring(&history, &ring)?;
     // The one that signs this log, which may not have taken up yet what is active in the ring.
-    let key = history.public_key().map(ToString::to_string).unwrap_or_default();
+    let own = ring.public_keys(history.origin())?;
+    let key = history.public_key().filter(|key| own.contains(key)).map(ToString::to_string).ok_or_else(|| {
+        Failure::text("the log names a key for its checkpoints that the ring does not have, so it is not shown: `indelible verify` says more")
+    })?;
     if json { output::json(&json!({ "public_key": key })) } else { output::text(&key) }
 }
 
