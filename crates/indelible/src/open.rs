@@ -146,10 +146,6 @@ impl Log {
             return Err(LogError::Frozen { origin, reason });
         }
         let (anchored_history, tree) = known_history(leased.reader(), &head, &info)?;
-        let size = leased.reader().size()?;
-        if size < tree.size {
-            return Err(rolled_back(size, tree.size));
-        }
         let clock = Arc::clone(&options.clock);
         let log_keys = Arc::new(LogKeys::new(keys.clone(), info.log_id, anchored_history.clone(), clock));
         let anchored_history = Arc::new(anchored_history);
@@ -202,7 +198,7 @@ impl Log {
 /// The log ends before entries that a signed head covers.
 pub(crate) fn rolled_back(size: TreeSize, known: TreeSize) -> LogError {
     let detail = format!(
-        "the log ends here, the newest head covers {known} entries: it was rolled back or cut, and is not to be repaired"
+        "the log ends here, the newest head covers {known} entries: it was rolled back or cut, or is a copy that was left behind, and is not to be repaired; `indelible copy` brings a copy up to date, and `indelible log succeed` goes on where the newer log is lost"
     );
     LogError::Evidence { index: size.0, detail }
 }
@@ -235,6 +231,10 @@ pub(crate) fn known_history(
     let first = KeyHistory::of_created(&entry_zero(reader)?)?;
     let history = stored_history(reader, &first, info.log_id, head.keys)?;
     let tree = history.open(head.checkpoint.as_bytes())?.head;
+    let size = reader.size()?;
+    if size < tree.size {
+        return Err(rolled_back(size, tree.size));
+    }
     proven(reader, &history, &tree)?;
     Ok((history, tree))
 }

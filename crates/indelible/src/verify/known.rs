@@ -14,7 +14,7 @@ use indelible_core::{
 };
 use indelible_store::store::{Reader, StoreError, lines};
 
-use super::anchors::{Opened, kept, open};
+use super::anchors::{Opened, kept, open, said_size};
 use crate::{
     error::LogError,
     keys::{follow_to, keys_record, record_at},
@@ -99,8 +99,13 @@ pub fn known_keys(store: &dyn Reader, head: Option<&HeadRecord>) -> Result<KeyHi
     let hints = [head.and_then(|head| head.keys), store.end()?.map(|end| end.keys)];
     let hints: Vec<_> = hints.into_iter().flatten().filter(|index| index.0 > 0).collect();
     let history = find(store, &first, store.info().log_id, (&hints, &notes), None, &|_| false)?;
-    if let Some(head) = head {
-        proven(store, &history, &history.open(head.checkpoint.as_bytes())?.head)?;
+    let Some(head) = head else { return Ok(history) };
+    let newest = head.checkpoint.as_bytes();
+    let is_here = said_size(newest).is_none_or(|size| store.size().is_ok_and(|here| here >= size));
+    // A copy that was left behind, or one that was put back, proves what it can.
+    let note = if is_here { Some(newest) } else { published.as_deref() };
+    if let Some(note) = note {
+        proven(store, &history, &history.open(note)?.head)?;
     }
     Ok(history)
 }
