@@ -16,7 +16,7 @@ Exit codes (section 10): 0 intact, 1 could not check, 2 usage, 10 tampered, 11 g
 
 A key ring that is wrapped opens with the master key in a file (--master-key). One under a passphrase does not: that needs
 Argon2id, which Python does not have. Its public keys are read all the same, and derived entry keys may be given one by
-one (--entry-key, as `indelible keys derive` prints them), also beside a public key.
+one (--entry-key ID=HEX, the digits as `indelible keys derive` prints them), also beside a public key.
 """
 
 from __future__ import annotations

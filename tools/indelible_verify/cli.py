@@ -29,7 +29,7 @@ def parse_arguments(arguments: List[str]) -> argparse.Namespace:
     parser.add_argument("--export", metavar="FILE", help="verify an export")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--entry-key", metavar="ID=HEX", action="append", default=[],
-                        help="a derived entry key, as `indelible keys derive` prints it")
+                        help="a derived entry key: its id, =, and the digits that `indelible keys derive` prints")
     parser.add_argument("--master-key", metavar="FILE", help="the 32 bytes, or 64 hexadecimal digits, that unwrap the key ring")
     parser.add_argument("--strict", action="store_true", help="check that every entry is in canonical form")
     parser.add_argument("--self-test", action="store_true", help="check this program against known answers")

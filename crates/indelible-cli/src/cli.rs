@@ -393,7 +393,7 @@ pub(crate) struct AppendArgs {
     /// JSON Lines; `-` is stdin
     #[arg(default_value = "-")]
     pub(crate) file: PathBuf,
-    /// Write the lines that were not recorded to this new file
+    /// Write the lines that were not recorded to this file, behind what it holds
     #[arg(long, value_name = "FILE")]
     pub(crate) rejects: Option<PathBuf>,
 }
@@ -430,7 +430,7 @@ pub(crate) struct ImportArgs {
     /// A mapping file, or the name of a mapping that comes with the program
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) map: Option<PathBuf>,
-    /// Write the records that were not recorded to this new file
+    /// Write the records that were not recorded to this file, behind what it holds
     #[arg(long, value_name = "FILE")]
     pub(crate) rejects: Option<PathBuf>,
     #[command(flatten)]

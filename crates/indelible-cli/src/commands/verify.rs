@@ -161,6 +161,13 @@ fn read_receipts(path: &Path) -> Result<Vec<Receipt>, Failure> {
             Failure::text(format!("`{}`, line {}: this is no receipt: {error}", path.display(), at + 1))
         })?);
     }
+    if receipts.is_empty() {
+        let place = path.display();
+        let text = format!(
+            "`{place}` holds no receipts, so there is nothing to compare: was the append refused whose output this is?"
+        );
+        return Err(Failure::text(text));
+    }
     Ok(receipts)
 }
 

@@ -112,6 +112,14 @@ fn kept_checkpoints_and_receipts_that_contradict_are_diverged() {
 }
 
 #[test]
+fn a_file_without_receipts_is_no_comparison() {
+    let world = World::with_samples(3);
+    let empty = world.write("receipts", "\n");
+    let told = world.run(&["verify", "--receipts", &empty]).code(1).err;
+    assert!(told.contains("holds no receipts"), "{told}");
+}
+
+#[test]
 fn a_wrong_public_key_is_an_error_and_no_verdict() {
     let world = World::with_samples(3);
     let stranger = World::new().public_key();
