@@ -29,7 +29,7 @@ use crate::{
 /// How a log of the server's own is called behind its name.
 pub(crate) const OWN_SUFFIX: &str = "/_server";
 /// How long something waits for its turn at the disks before it is refused.
-const WAIT: Duration = Duration::from_secs(5);
+pub(crate) const WAIT: Duration = Duration::from_secs(5);
 /// A name that is not registered makes the registry be read again, at most so often: another process may have registered it.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A log that could not be opened is not tried again before.

@@ -15,6 +15,7 @@ use crate::{
     body::{self, Body},
     events::encoded,
     identity::{ApiKey, By, NewKey},
+    logs::WAIT,
     problem::{Kind, Problem},
     request::Asked,
 };
@@ -41,8 +42,14 @@ async fn aside<T: Send + 'static>(
     asked: &Asked,
     work: impl FnOnce(&crate::server::Shared) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
+    let busy = |_| Problem::new(Kind::Busy, "too much waits for the registry and the server's own log").after(1);
+    let share = tokio::time::timeout(WAIT, Arc::clone(&asked.shared.aside).acquire_owned()).await.map_err(busy)?;
     let shared = Arc::clone(&asked.shared);
-    tokio::task::spawn_blocking(move || work(&shared)).await.map_err(|_| Problem::lost())?
+    let done = tokio::task::spawn_blocking(move || {
+        let _held = share;
+        work(&shared)
+    });
+    done.await.map_err(|_| Problem::lost())?
 }
 
 fn log_json(log: &Registered) -> Value {

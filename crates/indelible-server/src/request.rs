@@ -13,7 +13,7 @@ use aws_lc_rs::rand;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, Request, Response, StatusCode, Version,
+    HeaderMap, Request, Response, Version,
     body::{Body as _, Incoming},
     header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
 };
@@ -27,7 +27,7 @@ use crate::{
     guard::{Allowance, Failed},
     identity::ApiKey,
     logs::OpenLog,
-    managing, openapi,
+    managing,
     problem::{self, Kind, Problem},
     reading,
     routes::{self, Captured, Found, Needs, Operation, Route},
@@ -35,6 +35,8 @@ use crate::{
     signed, verifying,
 };
 
+/// A bucket that is no key's.
+const LOCK_OUTS: &str = "lock-outs";
 /// The longest parameter or header that is looked at.
 const MAX_VALUE_BYTES: usize = 1024;
 
@@ -264,8 +266,11 @@ fn authenticate(shared: &Arc<Shared>, peer: SocketAddr, headers: &HeaderMap) -> 
     }
 }
 
-/// One event for each delay, which doubles: an attack cannot fill the log.
+/// One event for each delay, which doubles, and for all addresses together one a second: an attack cannot fill the log.
 fn record_lockout(shared: &Arc<Shared>, peer: SocketAddr, failures: u64) {
+    if shared.rates.take(LOCK_OUTS, 60, Instant::now()).is_some_and(|allowance| !allowance.granted) {
+        return;
+    }
     let (shared, address) = (Arc::clone(shared), crate::guard::network(peer.ip()).to_string());
     tokio::task::spawn_blocking(move || {
         if let Err(error) = shared.identities.record_lockout(&address, failures) {
@@ -314,7 +319,7 @@ async fn operate(operation: Operation, asked: Asked, body: Option<Body>) -> Resu
         Operation::Alive => Ok(Answer::text("alive\n")),
         Operation::Ready => ready(&asked),
         Operation::Metrics => Ok(metrics(&asked)),
-        Operation::OpenApi => Ok(Answer::json(StatusCode::OK, &openapi::document())),
+        Operation::OpenApi => Ok(Answer::written(asked.shared.document.clone())),
         Operation::ProblemText => {
             let text = problem::text(asked.captured.get("name"));
             text.map(Answer::text).ok_or_else(|| Problem::new(Kind::NotFound, "there is no such kind of problem"))

@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use indelible::{KeyRing, Options};
@@ -44,7 +45,7 @@ use crate::{
     identity::{By, Identities, NewKey},
     logs::Logs,
     metrics::Metrics,
-    request,
+    openapi, request,
     timed::Timed,
     tls,
     verifying::Verifications,
@@ -67,6 +68,10 @@ pub(crate) struct Shared {
     pub(crate) verifications: Verifications,
     /// Kibibytes of bodies that may still be held.
     pub(crate) budget: Arc<Semaphore>,
+    /// Places for what waits for a disk and belongs to no open log: the registry, the server's own log.
+    pub(crate) aside: Arc<Semaphore>,
+    /// The interface as a document.
+    pub(crate) document: Bytes,
     pub(crate) serving: AtomicBool,
     pub(crate) reporter: Reporter,
     per_address: Mutex<HashMap<IpAddr, usize>>,
@@ -154,6 +159,8 @@ impl Server {
             metrics: Metrics::default(),
             verifications: Verifications::default(),
             budget: Arc::new(Semaphore::new(limits.body_budget_bytes / 1024)),
+            aside: Arc::new(Semaphore::new(limits.blocking_per_log)),
+            document: openapi::document().to_string().into(),
             serving: AtomicBool::new(true),
             reporter,
             per_address: Mutex::default(),

@@ -211,9 +211,9 @@ impl Disk for Stuck {
 }
 
 /// Requests are waited for so many milliseconds.
-fn stuck_world(work_ms: u64) -> (World, Arc<State>) {
+fn stuck_world(word: &'static str, work_ms: u64) -> (World, Arc<State>) {
     let state = Arc::new(State::default());
-    let disk = Stuck { word: "stuck", state: Arc::clone(&state) };
+    let disk = Stuck { word, state: Arc::clone(&state) };
     let mut small = config();
     (small.limits.blocking, small.limits.blocking_per_log, small.limits.work_ms) = (4, 2, work_ms);
     let world = World::with(small, Options { disk: Arc::new(disk), ..Options::default() });
@@ -224,7 +224,7 @@ fn stuck_world(work_ms: u64) -> (World, Arc<State>) {
 
 #[test]
 fn a35_a_log_whose_disk_hangs_leaves_the_others_alone() {
-    let (mut world, state) = stuck_world(8000);
+    let (mut world, state) = stuck_world("stuck", 8000);
     let stuck = events_of("t.example/stuck");
     world.ask("POST", &stuck, Some(&event("before"))).status(201);
     state.set(true);
@@ -266,8 +266,38 @@ fn a35_a_log_whose_disk_hangs_leaves_the_others_alone() {
 }
 
 #[test]
+fn a35_a_registry_whose_disk_hangs_leaves_recording_alone() {
+    let (world, state) = stuck_world("registry", 8000);
+    state.set(true);
+    thread::scope(|scope| {
+        let waiting: Vec<_> = (0..12)
+            .map(|at| {
+                let (address, token) = (world.address, world.admin.clone());
+                let new = json!({ "origin": format!("t.example/new{at}") });
+                scope.spawn(move || Client::connect(address).ask("POST", "/v1/logs", Some(&token), Some(&new)))
+            })
+            .collect();
+        while state.waiting.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+        for at in 0..20 {
+            world.ask("POST", &events_of(LOG), Some(&event(&at.to_string()))).status(201);
+        }
+        for reply in waiting.into_iter().map(|thread| thread.join().unwrap()) {
+            assert!([503, 504].contains(&reply.status), "{reply:?}");
+        }
+    });
+    state.set(false);
+    // What was unclear may be there by now, and is not made twice.
+    let again = (0..12).map(|at| json!({ "origin": format!("t.example/new{at}") }));
+    for reply in again.map(|new| world.ask("POST", "/v1/logs", Some(&new))) {
+        assert!([201, 409].contains(&reply.status), "{reply:?}");
+    }
+}
+
+#[test]
 fn a_log_that_failed_is_opened_again_when_its_disk_is_back() {
-    let (world, state) = stuck_world(60_000);
+    let (world, state) = stuck_world("stuck", 60_000);
     let path = events_of("t.example/stuck");
     world.ask("POST", &path, Some(&event("1"))).status(201);
     state.failing.store(true, Ordering::SeqCst);
