@@ -83,6 +83,9 @@ pub(crate) enum Command {
     /// Move what applications recorded in a PostgreSQL outbox into the log
     #[cfg(feature = "postgres")]
     Relay(RelayArgs),
+    /// Serve the logs of a directory over HTTPS
+    #[cfg(feature = "server")]
+    Serve(ServeArgs),
     /// Print the newest checkpoint, publishing one first where entries are not covered
     Checkpoint,
     /// Prove one entry: a bundle that anybody checks without the log
@@ -158,6 +161,29 @@ pub(crate) struct LogsArgs {
     pub(crate) registry: Option<String>,
     #[command(subcommand)]
     pub(crate) command: LogsCommand,
+}
+
+#[cfg(feature = "server")]
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    /// The directory with the logs; where it is new or empty, it is made a root
+    #[arg(long, env = "INDELIBLE_ROOT", value_name = "DIR")]
+    pub(crate) log_root: Option<Root>,
+    /// Where to listen [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    /// A TOML file with everything else
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Speak HTTP without TLS, at a loopback address only
+    #[arg(long)]
+    pub(crate) plain_http: bool,
+    /// Make another API key for everything and print its token: the last one was lost
+    #[arg(long)]
+    pub(crate) new_admin_key: bool,
+    /// Print the configuration as it would be used, and serve nothing
+    #[arg(long)]
+    pub(crate) show_config: bool,
 }
 
 #[derive(Subcommand)]

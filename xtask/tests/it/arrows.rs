@@ -16,7 +16,8 @@ const LAYERS: &[(u8, &str)] = &[
     (3, "indelible"),
     (4, "indelible-import-sql"),
     (4, "indelible-service"),
-    (5, "indelible-cli"),
+    (5, "indelible-server"),
+    (6, "indelible-cli"),
 ];
 
 /// Any crate may test with it, and none may contain it.

@@ -12,6 +12,7 @@
 //! | [`log`] | `log info`, `log repair`, `log explain`, `log prune`, `log succeed` |
 //! | [`logs`] | `logs` |
 //! | `store`, `search` | `store`, `relay` (feature `postgres`) |
+//! | `serve` | `serve` (feature `server`) |
 //! | [`prove`] | `checkpoint`, `prove`, `check-proof`, `consistency` |
 //! | [`export`] | `export` |
 //! | [`keys`] | `keys` |
@@ -38,6 +39,8 @@ mod prove;
 mod rejects;
 #[cfg(feature = "postgres")]
 mod search;
+#[cfg(feature = "server")]
+mod serve;
 mod show;
 #[cfg(feature = "postgres")]
 mod store;
@@ -72,6 +75,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Store(command) => return store::run(&places, json, &command),
         #[cfg(feature = "postgres")]
         Command::Relay(args) => return store::relay(&places, json, &args),
+        #[cfg(feature = "server")]
+        Command::Serve(args) => serve::run(&places, json, &args)?,
         Command::Checkpoint => prove::checkpoint(&places, json)?,
         Command::Prove(args) => prove::prove(&places, json, &args)?,
         Command::CheckProof(args) => prove::check_proof(json, &args)?,

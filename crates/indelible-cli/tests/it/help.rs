@@ -42,6 +42,8 @@ fn every_command_explains_itself() {
         "keys master set",
         "keys master change",
         "keys master remove",
+        #[cfg(feature = "server")]
+        "serve",
         "sign-file",
         "verify-file",
         "samples",

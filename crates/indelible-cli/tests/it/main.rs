@@ -34,6 +34,9 @@ mod postgres;
 mod proofs;
 #[cfg(test)]
 mod refusals;
+#[cfg(feature = "server")]
+#[cfg(test)]
+mod serve;
 #[cfg(all(test, feature = "sqlite"))]
 #[cfg(test)]
 mod sqlite;

@@ -1,0 +1,210 @@
+//! `serve`, as a process: first start, quick start, signals, and a kill in the middle of it.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    sync::Mutex,
+    thread,
+};
+
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+/// A server in a process of its own.
+struct Serving {
+    child: Child,
+    started: Value,
+}
+
+impl Serving {
+    fn start(world: &World, more: &[&str]) -> Self {
+        let root = world.path("root");
+        let args = [&["serve", "--json", "--log-root", &root, "--listen", "127.0.0.1:0"], more].concat();
+        let mut child = world.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        if line.is_empty() {
+            let mut error = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+            panic!("it did not start: {error}");
+        }
+        Self { child, started: serde_json::from_str(&line).unwrap() }
+    }
+
+    fn token(&self) -> String {
+        self.started["admin_token"].as_str().unwrap().to_owned()
+    }
+
+    fn port(&self) -> u16 {
+        self.started["url"].as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap()
+    }
+
+    /// The answer to one request, and what it carries.
+    fn ask(&self, token: &str, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+        ask(self.port(), token, method, path, "application/json", body)
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Ends by a signal; the exit code.
+    fn end(mut self, signal: &str) -> Option<i32> {
+        self.signal(signal);
+        self.child.wait().unwrap().code()
+    }
+}
+
+fn ask(port: u16, token: &str, method: &str, path: &str, media_type: &str, body: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\nauthorization: Bearer {token}\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+const PLAIN: &[&str] = &["--plain-http"];
+const LOG: &str = "example.com/audit";
+
+fn event(id: &str) -> Value {
+    json!({ "action": "door.open", "actor": { "id": "ada", "type": "user" }, "id": id })
+}
+
+#[test]
+fn the_first_start_shows_a_token_once_and_another_is_made_when_it_is_lost() {
+    let world = World::empty();
+    let first = Serving::start(&world, PLAIN);
+    let token = first.token();
+    assert_eq!(first.ask(&token, "GET", "/v1/logs", "").unwrap().0, 200);
+    assert_eq!(first.end("-TERM"), Some(0));
+    let second = Serving::start(&world, PLAIN);
+    assert_eq!(second.started["admin_token"], Value::Null);
+    assert_eq!(second.ask(&token, "GET", "/v1/logs", "").unwrap().0, 200);
+    assert_eq!(second.end("-INT"), Some(0));
+    let third = Serving::start(&world, &["--plain-http", "--new-admin-key"]);
+    assert_ne!(third.token(), token);
+    assert_eq!(third.ask(&third.token(), "GET", "/v1/logs", "").unwrap().0, 200);
+    assert_eq!(third.end("-TERM"), Some(0));
+    world.run(&["logs", "verify", "--root", &world.path("root")]).ok();
+}
+
+#[test]
+fn what_is_unsafe_or_not_meant_is_refused() {
+    let world = World::with_samples(1);
+    let root = world.path("root");
+    world.run(&["serve"]).refused(2, &["--log-root", "INDELIBLE_ROOT"]);
+    let public = ["serve", "--log-root", &root, "--plain-http", "--listen", "0.0.0.0:0"];
+    world.run(&public).refused(1, &["loopback", "--plain-http"]);
+    world.run(&["serve", "--log-root", &world.path("log"), "--plain-http"]).refused(1, &["not empty", "logs init"]);
+    world.run(&["serve", "--log-root", "sqlite:a.db", "--plain-http"]).refused(1, &["directory"]);
+    world.run(&["serve", "--log-root", &world.path("keys/x"), "--plain-http"]).refused(1, &["keys"]);
+    let config = world.write("bad.toml", "[limits]\nconections = 1\n");
+    world.run(&["serve", "--log-root", &root, "--config", &config]).refused(1, &["bad.toml", "conections"]);
+    assert!(!world.at("root").exists());
+}
+
+#[test]
+fn a_configuration_is_shown_as_it_would_be_used() {
+    let world = World::empty();
+    let config = world.write("c.toml", "listen = \"127.0.0.1:9\"\n[limits]\nconnections = 7\n");
+    let shown = world.run(&["serve", "--config", &config, "--listen", "127.0.0.1:8", "--show-config"]).ok().out;
+    assert!(shown.contains("listen = \"127.0.0.1:8\"") && shown.contains("connections = 7"), "{shown}");
+    let again = world.write("again.toml", &shown);
+    assert_eq!(world.run(&["serve", "--config", &again, "--show-config"]).ok().out, shown);
+}
+
+#[test]
+fn a_kill_under_load_loses_nothing_that_was_acknowledged() {
+    let world = World::empty();
+    let mut serving = Serving::start(&world, PLAIN);
+    let (token, port) = (serving.token(), serving.port());
+    let new = json!({ "origin": LOG }).to_string();
+    assert_eq!(serving.ask(&token, "POST", "/v1/logs", &new).unwrap().0, 201);
+    let receipts = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for thread in 0..4 {
+            let (token, receipts) = (&token, &receipts);
+            scope.spawn(move || {
+                for round in 0.. {
+                    let lines: Vec<_> =
+                        (0..10).map(|at| event(&format!("{thread}-{round}-{at}")).to_string()).collect();
+                    let path = "/v1/logs/example.com%2Faudit/events";
+                    let sent = ask(port, token, "POST", path, "application/x-ndjson", &lines.join("\n"));
+                    let Some((201, body)) = sent else { return };
+                    let Ok(told) = serde_json::from_str::<Value>(&body) else { return };
+                    let rows = told["results"].as_array().unwrap().iter();
+                    receipts.lock().unwrap().extend(rows.map(|row| row["receipt"].to_string()));
+                }
+            });
+        }
+        while receipts.lock().unwrap().len() < 500 {
+            thread::yield_now();
+        }
+        serving.child.kill().unwrap();
+    });
+    serving.child.wait().unwrap();
+    let receipts = receipts.into_inner().unwrap();
+    let kept = world.write("receipts.jsonl", receipts.join("\n"));
+    let place = world.path("root/logs/example.com%2Faudit");
+    world.run(&["verify", "--log", &place, "--receipts", &kept]).ok();
+    // Opened again it goes on, and everything sent again is known.
+    let again = Serving::start(&world, PLAIN);
+    let known: Vec<String> = receipts
+        .iter()
+        .map(|text| serde_json::from_str::<Value>(text).unwrap()["id"].as_str().unwrap().to_owned())
+        .collect();
+    let lines: Vec<_> = known.iter().map(|id| event(id).to_string()).collect();
+    let path = "/v1/logs/example.com%2Faudit/events";
+    let (status, body) = ask(again.port(), &token, "POST", path, "application/x-ndjson", &lines.join("\n")).unwrap();
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &told["duplicates"], &told["recorded"]), (201, &json!(known.len()), &json!(0)));
+    assert_eq!(again.end("-TERM"), Some(0));
+    world.run(&["verify", "--log", &place, "--receipts", &kept]).ok();
+}
+
+/// The lines of a block of the README, by what its first line begins with.
+fn block(begins: &str) -> Vec<String> {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let found = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let found = found.into_iter().find(|text| text.starts_with(begins)).expect("the block");
+    found.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_quick_start_of_the_readme_works_as_written() {
+    if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_err() {
+        println!("SKIPPED the quick start with curl: it is not installed");
+        return;
+    }
+    let world = World::empty();
+    let lines = block("indelible serve");
+    let serve = lines.first().unwrap();
+    assert_eq!(serve.split('#').next().unwrap().trim(), "indelible serve --log-root logs --keys keys");
+    // The same command at a port that is free.
+    let root = world.path("logs");
+    let args = ["serve", "--json", "--log-root", &root, "--listen", "127.0.0.1:0"];
+    let mut child = world.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let serving = Serving { child, started: serde_json::from_str(&line).unwrap() };
+    let script: String = block("TOKEN=").into_iter().map(|line| format!("{line}\n")).collect();
+    let script =
+        script.replace("idl_…", &serving.token()).replace("localhost:8443", &format!("localhost:{}", serving.port()));
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_indelible")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut command = world.place(Command::new("sh"), &["-euc", &script]);
+    command.env("PATH", path).env("no_proxy", "*").env_remove("CURL_CA_BUNDLE").env_remove("SSL_CERT_FILE");
+    let output = command.output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{out}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(out.contains("\"index\":1") && out.contains("intact"), "{out}");
+    assert_eq!(serving.end("-TERM"), Some(0));
+}

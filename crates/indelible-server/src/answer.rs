@@ -1,0 +1,142 @@
+//! What goes back: status, headers, body.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
+};
+use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{guard::Allowance, problem::Problem};
+
+/// What no answer is without. Nothing here is for browsers to show, run or embed.
+const ALWAYS: [(&str, &str); 7] = [
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+    ("referrer-policy", "no-referrer"),
+    ("vary", "authorization"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+];
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// Bytes that count against the budget of bodies until they are sent.
+struct Charged {
+    bytes: Vec<u8>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Answer {
+    /// Bytes of a media type.
+    #[must_use]
+    pub(crate) fn new(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Self { status, headers, body: body.into() }
+    }
+
+    /// A JSON document.
+    #[must_use]
+    pub(crate) fn json(status: StatusCode, value: &Value) -> Self {
+        Self::new(status, "application/json", value.to_string())
+    }
+
+    /// JSON that is written already.
+    #[must_use]
+    pub(crate) fn written(body: impl Into<Bytes>) -> Self {
+        Self::new(StatusCode::OK, "application/json", body)
+    }
+
+    /// Text.
+    #[must_use]
+    pub(crate) fn text(body: impl Into<Bytes>) -> Self {
+        Self::new(StatusCode::OK, "text/plain; charset=utf-8", body)
+    }
+
+    /// Bytes that hold a part of the budget until they are sent.
+    #[must_use]
+    pub(crate) fn charged(media_type: &'static str, bytes: Vec<u8>, permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self::new(StatusCode::OK, media_type, Bytes::from_owner(Charged { bytes, _permit: permit }))
+    }
+
+    /// A problem.
+    #[must_use]
+    pub(crate) fn problem(problem: &Problem, request_id: &str) -> Self {
+        let document = problem.document(request_id).to_string();
+        let mut answer = Self::new(problem.kind().status(), "application/problem+json", document);
+        if let Some(seconds) = problem.retry_after() {
+            answer.headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if let Some(allow) = problem.allow() {
+            answer = answer.with(ALLOW, allow);
+        }
+        if problem.kind().status() == StatusCode::UNAUTHORIZED {
+            answer = answer.with(hyper::header::WWW_AUTHENTICATE, "Bearer");
+        }
+        answer
+    }
+
+    /// The same with a header. A value that cannot be one is left out.
+    #[must_use]
+    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// The same for caches: `max-age` and more.
+    #[must_use]
+    pub(crate) fn cached(self, how: &str) -> Self {
+        self.with(CACHE_CONTROL, how)
+    }
+
+    /// The status.
+    #[must_use]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The whole response, with what no answer is without.
+    #[must_use]
+    pub(crate) fn finish(self, request_id: &str, tls: bool, allowance: Option<Allowance>) -> Response<Full<Bytes>> {
+        let Self { status, mut headers, body } = self;
+        for (name, value) in ALWAYS {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        if tls {
+            let value = HeaderValue::from_static("max-age=31536000");
+            headers.insert(hyper::header::STRICT_TRANSPORT_SECURITY, value);
+        }
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
+        if let Some(allowance) = allowance {
+            let Allowance { limit, remaining, reset, .. } = allowance;
+            headers.insert(HeaderName::from_static("ratelimit-limit"), limit.into());
+            headers.insert(HeaderName::from_static("ratelimit-remaining"), remaining.into());
+            headers.insert(HeaderName::from_static("ratelimit-reset"), reset.into());
+        }
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+}

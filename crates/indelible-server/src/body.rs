@@ -1,0 +1,146 @@
+//! Reading what a request carries, within limits of length, time and memory.
+
+use std::{sync::Arc, time::Duration};
+
+use http_body_util::BodyExt as _;
+use hyper::{
+    HeaderMap,
+    body::Incoming,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    config::Limits,
+    problem::{Kind, Problem},
+};
+
+/// What a request carries, and its part of the budget while it is held.
+pub(crate) struct Body {
+    /// The bytes.
+    pub(crate) bytes: Vec<u8>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One JSON text.
+    One,
+    /// One a line.
+    Lines,
+}
+
+/// What the headers say of the form; only `application/json` where lines are not taken.
+///
+/// # Errors
+/// [`Kind::MediaType`].
+pub(crate) fn form(headers: &HeaderMap, lines_too: bool) -> Result<Form, Problem> {
+    let refused = |what: &str| Problem::new(Kind::MediaType, what.to_owned());
+    if let Some(encoding) = headers.get(CONTENT_ENCODING)
+        && encoding.as_bytes() != b"identity"
+    {
+        return Err(refused("compressed bodies are not read: leave `Content-Encoding` out"));
+    }
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (media_type, parameters) = given.split_once(';').unwrap_or((given, ""));
+    let charset = parameters.trim().to_ascii_lowercase();
+    if charset.starts_with("charset=") && !["charset=utf-8", "charset=\"utf-8\""].contains(&charset.as_str()) {
+        return Err(refused("JSON is UTF-8"));
+    }
+    match media_type.trim().to_ascii_lowercase().as_str() {
+        "application/json" => Ok(Form::One),
+        "application/x-ndjson" | "application/jsonl" if lines_too => Ok(Form::Lines),
+        _ if lines_too => {
+            Err(refused("send `Content-Type: application/json` for one event, `application/x-ndjson` for one a line"))
+        }
+        _ => Err(refused("send `Content-Type: application/json`")),
+    }
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// [`Kind::TooLarge`], [`Kind::SlowBody`], [`Kind::Busy`], [`Kind::BadRequest`].
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    body: Incoming,
+    limits: &Limits,
+    budget: &Arc<Semaphore>,
+) -> Result<Body, Problem> {
+    let most = limits.body_bytes;
+    let too_large = || Problem::new(Kind::TooLarge, format!("a body has at most {most} bytes here"));
+    let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if said.is_some_and(|said| said > most as u64) {
+        return Err(too_large());
+    }
+    let reading = gather(body, most, budget);
+    match tokio::time::timeout(Duration::from_millis(limits.body_ms), reading).await {
+        Ok(Some(result)) => result,
+        Ok(None) => Err(too_large()),
+        Err(_) => Err(Problem::new(Kind::SlowBody, format!("the body took longer than {} ms", limits.body_ms))),
+    }
+}
+
+/// `None` for a body that is too long.
+async fn gather(mut body: Incoming, most: usize, budget: &Arc<Semaphore>) -> Option<Result<Body, Problem>> {
+    let (mut bytes, mut permit) = (Vec::new(), None);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return Some(Err(Problem::bad("the body broke off, or is not framed as HTTP frames bodies")));
+        };
+        // Trailers say nothing here.
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > most {
+            return None;
+        }
+        match charge(budget, data.len()) {
+            Some(more) => join(&mut permit, more),
+            None => return Some(Err(Problem::new(Kind::Busy, "the server holds as much as it may").after(1))),
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Some(Ok(Body { bytes, _permit: permit }))
+}
+
+/// Takes so many bytes from the budget, whose unit is a kibibyte.
+pub(crate) fn charge(budget: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    let units = u32::try_from(bytes.div_ceil(1024)).ok()?;
+    Arc::clone(budget).try_acquire_many_owned(units).ok()
+}
+
+/// Adds a part of the budget to what is held.
+pub(crate) fn join(held: &mut Option<OwnedSemaphorePermit>, more: OwnedSemaphorePermit) {
+    match held {
+        Some(held) => held.merge(more),
+        None => *held = Some(more),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_told_by_their_headers() {
+        type Headers = [(&'static str, &'static str)];
+        let rows: [(&Headers, bool, Option<Form>); 9] = [
+            (&[("content-type", "application/json")], true, Some(Form::One)),
+            (&[("content-type", "Application/JSON; charset=UTF-8")], false, Some(Form::One)),
+            (&[("content-type", "application/x-ndjson")], true, Some(Form::Lines)),
+            (&[("content-type", "application/x-ndjson")], false, None),
+            (&[("content-type", "application/json; charset=latin1")], true, None),
+            (&[("content-type", "text/plain")], true, None),
+            (&[], true, None),
+            (&[("content-type", "application/json"), ("content-encoding", "gzip")], true, None),
+            (&[("content-type", "application/json"), ("content-encoding", "identity")], true, Some(Form::One)),
+        ];
+        for (given, lines_too, expected) in rows {
+            let mut headers = HeaderMap::new();
+            for (name, value) in given {
+                headers.insert(hyper::header::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            }
+            assert_eq!(form(&headers, lines_too).ok(), expected, "{given:?}");
+        }
+    }
+}

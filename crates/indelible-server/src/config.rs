@@ -1,0 +1,243 @@
+//! What a server is told: a TOML file, with what the command line says above it.
+//!
+//! Every limit has a default that is safe. Unknown names are errors: a limit that was misspelt is not a limit.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use indelible_core::checkpoint::Origin;
+use serde::{Deserialize, Serialize};
+
+use crate::{access::Pattern, error::ServerError};
+
+/// The largest file that is read as one.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// What a server is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address and port to listen at.
+    pub listen: SocketAddr,
+    /// How the names of the server's own logs begin, where the root is new: its registry is `<name>/registry`.
+    pub name: String,
+    /// Whether HTTP is spoken without TLS. Only at a loopback address.
+    pub plain_http: bool,
+    /// Logs whose checkpoints, tiles of hashes and public keys anybody may read without a key. Entries need one all the same.
+    pub open: Vec<Pattern>,
+    /// TLS.
+    pub tls: Tls,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// How TLS is spoken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate and those that it rests on, as PEM; with `key`. Where neither is named, a self-signed one is made beside the keys.
+    pub certificate: Option<PathBuf>,
+    /// Its private key, as PEM.
+    pub key: Option<PathBuf>,
+    /// Names and addresses that a self-signed certificate is for, beside the local ones.
+    pub names: Vec<String>,
+    /// The oldest version that is spoken.
+    pub min_version: Version,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Version {
+    /// TLS 1.2.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// Limits. Memory is bounded by them: `connections` × 64 KiB of buffers and tasks, `body_budget_bytes` of bodies and what is made of them
+/// (about thrice that), `open_logs` × about a mebibyte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections at a time. More wait to be accepted.
+    pub connections: usize,
+    /// Connections at a time from one address (of IPv6, from one /64). More are closed at once.
+    pub connections_per_address: usize,
+    /// For a TLS handshake.
+    pub handshake_ms: u64,
+    /// For the head of a request, and between two requests of a connection.
+    pub head_ms: u64,
+    /// For a whole body.
+    pub body_ms: u64,
+    /// For everything behind the body.
+    pub work_ms: u64,
+    /// How long a client may take nothing of an answer.
+    pub write_ms: u64,
+    /// How long requests that have begun are waited for when the server stops.
+    pub drain_ms: u64,
+    /// Bytes of a head.
+    pub head_bytes: usize,
+    /// Headers of a request.
+    pub headers: usize,
+    /// Bytes of a body.
+    pub body_bytes: usize,
+    /// Bytes of all bodies that are held at a time.
+    pub body_budget_bytes: usize,
+    /// Events of one request.
+    pub events: usize,
+    /// Bytes of entries in a page.
+    pub page_bytes: usize,
+    /// Logs that are open at a time.
+    pub open_logs: usize,
+    /// Things that wait for disks at a time.
+    pub blocking: usize,
+    /// The same of one log, so that one that hangs leaves room for the others.
+    pub blocking_per_log: usize,
+    /// Requests a minute of a key that says nothing else.
+    pub rate_per_minute: u32,
+    /// Failed authentications from one address before answers are delayed.
+    pub failures: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            connections_per_address: 256,
+            handshake_ms: 10_000,
+            head_ms: 10_000,
+            body_ms: 30_000,
+            work_ms: 30_000,
+            write_ms: 30_000,
+            drain_ms: 30_000,
+            head_bytes: 32 * 1024,
+            headers: 64,
+            body_bytes: 8 << 20,
+            body_budget_bytes: 32 << 20,
+            events: 10_000,
+            page_bytes: 1 << 20,
+            open_logs: 128,
+            blocking: 64,
+            blocking_per_log: 16,
+            rate_per_minute: 1000,
+            failures: 10,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443),
+            name: "indelible.local".to_owned(),
+            plain_http: false,
+            tls: Tls::default(),
+            limits: Limits::default(),
+            open: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ServerError::Config`]: what is wrong with it, and where.
+    pub fn read(path: &std::path::Path) -> Result<Self, ServerError> {
+        let place = path.display().to_string();
+        let wrong = |detail: String| ServerError::Config { place: place.clone(), detail };
+        let size = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+        if size > MAX_CONFIG_BYTES {
+            return Err(wrong(format!("{size} bytes are too many for a configuration")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        toml::from_str(&text).map_err(|error| wrong(error.to_string().trim_end().replace('\n', "; ")))
+    }
+
+    /// The file that says all of this.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Refuses what cannot be meant, or would not be safe.
+    ///
+    /// # Errors
+    /// [`ServerError::Unsafe`], [`ServerError::Config`].
+    pub fn check(&self) -> Result<(), ServerError> {
+        let wrong =
+            |detail: &str| ServerError::Config { place: "the configuration".to_owned(), detail: detail.to_owned() };
+        if self.plain_http && !self.listen.ip().is_loopback() {
+            return Err(ServerError::Unsafe { address: self.listen });
+        }
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return Err(wrong("`tls.certificate` and `tls.key` are named together, or neither"));
+        }
+        if Origin::try_from(format!("{}/registry", self.name)).is_err() || self.name.is_empty() {
+            return Err(wrong("`name` has to be the beginning of the name of a log, like `example.com`"));
+        }
+        let limits = self.limits;
+        let times =
+            [limits.handshake_ms, limits.head_ms, limits.body_ms, limits.work_ms, limits.write_ms, limits.drain_ms];
+        let counts = [
+            limits.connections,
+            limits.connections_per_address,
+            limits.headers,
+            limits.body_bytes,
+            limits.events,
+            limits.page_bytes,
+            limits.open_logs,
+            limits.blocking,
+            limits.blocking_per_log,
+        ];
+        if times.contains(&0) || counts.contains(&0) || limits.failures == 0 {
+            return Err(wrong("a limit of 0 would refuse everything: only `rate_per_minute` may be 0, for none"));
+        }
+        if limits.head_bytes < 8192 || limits.body_budget_bytes < limits.body_bytes {
+            return Err(wrong("`head_bytes` is at least 8192, and `body_budget_bytes` at least `body_bytes`"));
+        }
+        if limits.body_budget_bytes > 1 << 31 || limits.connections > 1 << 20 || limits.blocking > 1 << 10 {
+            return Err(wrong(
+                "`body_budget_bytes` is at most 2 GiB, `connections` at most 1048576, `blocking` at most 1024",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_says_all_of_itself() {
+        let config = Config { open: vec![Pattern::all()], ..Config::default() };
+        assert_eq!(toml::from_str::<Config>(&config.to_toml()).unwrap(), config);
+        assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+        Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn what_is_misspelt_or_unsafe_is_refused() {
+        for text in ["listne = 1", "[limits]\nconections = 1", "[tls]\nmin_version = \"1.1\"", "open = [\"*a\"]"] {
+            assert!(toml::from_str::<Config>(text).is_err(), "{text}");
+        }
+        let rows = [
+            ("plain_http = true\nlisten = \"0.0.0.0:1\"", "loopback"),
+            ("[tls]\nkey = \"a\"", "together"),
+            ("name = \"a b\"", "name"),
+            ("[limits]\nconnections = 0", "0"),
+            ("[limits]\nbody_budget_bytes = 1", "body_bytes"),
+        ];
+        for (text, word) in rows {
+            let error = toml::from_str::<Config>(text).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+        toml::from_str::<Config>("plain_http = true\nlisten = \"[::1]:1\"").unwrap().check().unwrap();
+    }
+}

@@ -1,0 +1,205 @@
+//! How often: buckets for keys, and delays for addresses that do not know one.
+//!
+//! Nothing here is on disk. Both tables are bounded; what is forgotten is forgotten in favour of whoever comes next.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// The most addresses that failures are remembered of: 64 bytes each.
+const MAX_ADDRESSES: usize = 4096;
+/// The longest delay.
+const MAX_DELAY: Duration = Duration::from_secs(900);
+/// After so long without a failure an address is as any other.
+const FORGET: Duration = Duration::from_secs(3600);
+
+/// What a bucket says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    /// Whether the request may go on.
+    pub(crate) granted: bool,
+    /// Requests a minute.
+    pub(crate) limit: u32,
+    /// How many are left now.
+    pub(crate) remaining: u32,
+    /// Seconds until there is one.
+    pub(crate) reset: u64,
+}
+
+/// A token bucket for each key. It holds a sixth of a minute's requests, at least ten, and fills evenly.
+#[derive(Default)]
+pub(crate) struct Rates(Mutex<HashMap<String, Bucket>>);
+
+#[derive(Clone, Copy)]
+struct Bucket {
+    level: f64,
+    at: Instant,
+}
+
+impl Rates {
+    /// Takes one from the bucket of a key with so many requests a minute; `None` for a key without a limit.
+    pub(crate) fn take(&self, key: &str, per_minute: u32, now: Instant) -> Option<Allowance> {
+        if per_minute == 0 {
+            return None;
+        }
+        let (rate, depth) = (f64::from(per_minute) / 60.0, f64::from(per_minute / 6).max(10.0));
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = buckets.entry(key.to_owned()).or_insert(Bucket { level: depth, at: now });
+        let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
+        *bucket = Bucket { level: (bucket.level + passed * rate).min(depth), at: now };
+        let granted = bucket.level >= 1.0;
+        if granted {
+            bucket.level -= 1.0;
+        }
+        let reset = if bucket.level >= 1.0 { 0 } else { whole((1.0 - bucket.level) / rate) };
+        let remaining = u32::try_from(floor(bucket.level)).unwrap_or(u32::MAX);
+        Some(Allowance { granted, limit: per_minute, remaining, reset })
+    }
+
+    /// Forgets a key.
+    pub(crate) fn forget(&self, key: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+/// The next whole number of seconds.
+fn whole(seconds: f64) -> u64 {
+    Duration::try_from_secs_f64(seconds).map_or(u64::MAX, |time| time.as_secs() + u64::from(time.subsec_nanos() > 0))
+}
+
+fn floor(level: f64) -> u64 {
+    Duration::try_from_secs_f64(level.max(0.0)).map_or(0, |time| time.as_secs())
+}
+
+/// What a failed authentication leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// Refused.
+    Refused,
+    /// Refused, and not to try again for so many seconds. `record` where a lock-out began with this one.
+    Locked {
+        /// Seconds.
+        seconds: u64,
+        /// How often it has failed.
+        failures: u64,
+        /// Whether it is to be recorded.
+        record: bool,
+    },
+}
+
+/// Failures by address. A valid token is never refused for them: 256 bits are not guessed, and whoever shares an address with an attacker is served. What is
+/// delayed, and recorded once for each delay, are the failures.
+#[derive(Default)]
+pub(crate) struct Guard(Mutex<HashMap<IpAddr, Failures>>);
+
+#[derive(Clone, Copy)]
+struct Failures {
+    count: u64,
+    last: Instant,
+    until: Option<Instant>,
+}
+
+impl Guard {
+    /// Counts a failure; from `limit` on each lock-out is twice as long as the one before.
+    pub(crate) fn failed(&self, address: IpAddr, limit: u32, now: Instant) -> Failed {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_ADDRESSES {
+            known.retain(|_, failures| now.saturating_duration_since(failures.last) < FORGET);
+        }
+        if known.len() >= MAX_ADDRESSES {
+            let oldest = known.iter().min_by_key(|(_, failures)| failures.last).map(|(address, _)| *address);
+            if let Some(oldest) = oldest {
+                known.remove(&oldest);
+            }
+        }
+        let failures = known.entry(network(address)).or_insert(Failures { count: 0, last: now, until: None });
+        if now.saturating_duration_since(failures.last) >= FORGET {
+            *failures = Failures { count: 0, last: now, until: None };
+        }
+        failures.last = now;
+        if let Some(until) = failures.until.filter(|until| now < *until) {
+            let seconds = whole(until.saturating_duration_since(now).as_secs_f64());
+            return Failed::Locked { seconds, failures: failures.count, record: false };
+        }
+        failures.count += 1;
+        let Some(beyond) = failures.count.checked_sub(u64::from(limit)) else { return Failed::Refused };
+        let seconds = 1u64.checked_shl(u32::try_from(beyond).unwrap_or(u32::MAX)).unwrap_or(u64::MAX);
+        let delay = Duration::from_secs(seconds.clamp(1, MAX_DELAY.as_secs()));
+        failures.until = Some(now + delay);
+        Failed::Locked { seconds: delay.as_secs(), failures: failures.count, record: true }
+    }
+}
+
+/// The address, or for IPv6 the /64 that one customer usually has whole.
+#[must_use]
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(mapped) => mapped.into(),
+            None => {
+                let [a, b, c, d, ..] = address.segments();
+                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_empties_and_fills_evenly() {
+        let (rates, start) = (Rates::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for left in (0..10).rev() {
+            let allowance = rates.take("a", 60, at(0)).unwrap();
+            assert!(allowance.granted && allowance.remaining == left, "{allowance:?}");
+        }
+        let none = rates.take("a", 60, at(0)).unwrap();
+        assert_eq!((none.granted, none.reset, none.limit), (false, 1, 60));
+        assert!(rates.take("b", 60, at(0)).unwrap().granted, "another key has a bucket of its own");
+        assert!(rates.take("a", 60, at(1)).unwrap().granted);
+        assert!(!rates.take("a", 60, at(1)).unwrap().granted);
+        assert_eq!(rates.take("a", 60, at(1000)).unwrap().remaining, 9, "it never holds more than its depth");
+        assert_eq!(rates.take("a", 0, at(0)), None);
+    }
+
+    #[test]
+    fn failures_lead_to_longer_and_longer_delays() {
+        let (guard, start) = (Guard::default(), Instant::now());
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let locked = |seconds, failures, record| Failed::Locked { seconds, failures, record };
+        assert_eq!(guard.failed(address, 3, at(0)), Failed::Refused);
+        assert_eq!(guard.failed(address, 3, at(0)), Failed::Refused);
+        assert_eq!(guard.failed(address, 3, at(0)), locked(1, 3, true));
+        assert_eq!(guard.failed(address, 3, at(0)), locked(1, 3, false), "one record for one delay");
+        assert_eq!(guard.failed(address, 3, at(1)), locked(2, 4, true));
+        assert_eq!(guard.failed(address, 3, at(3)), locked(4, 5, true));
+        assert_eq!(guard.failed("192.0.2.2".parse().unwrap(), 3, at(3)), Failed::Refused);
+        assert_eq!(guard.failed(address, 3, at(4000)), Failed::Refused, "forgotten after an hour");
+    }
+
+    #[test]
+    fn the_table_of_failures_is_bounded() {
+        let (guard, now) = (Guard::default(), Instant::now());
+        for number in 0..u32::try_from(MAX_ADDRESSES).unwrap() + 100 {
+            guard.failed(IpAddr::V4(number.into()), 3, now + Duration::from_millis(number.into()));
+        }
+        assert!(guard.0.lock().unwrap().len() <= MAX_ADDRESSES);
+    }
+
+    #[test]
+    fn a_network_is_one_address() {
+        let rows =
+            [("192.0.2.1", "192.0.2.1"), ("::ffff:192.0.2.1", "192.0.2.1"), ("2001:db8:1:2:3::4", "2001:db8:1:2::")];
+        for (given, expected) in rows {
+            assert_eq!(network(given.parse().unwrap()), expected.parse::<IpAddr>().unwrap());
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Many logs over HTTPS: record, read, prove and verify, by API keys that are themselves on record.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`server`] | starting, accepting connections, stopping |
+//! | [`routes`] | the one table: what can be asked for, and by whom |
+//! | [`access`] | verbs, roles, names of logs |
+//! | [`identity`] | API keys, as the server's own log says that they are |
+//! | [`config`] | what a server is told, and its limits |
+//! | [`problem`] | what is said where something did not go well |
+//! | [`openapi`] | the interface as a document, from the table |
+//! | [`tls`] | the certificate |
+//! | [`error`] | why a server did not start |
+//! | `request` | one request: who asks, may they, what comes back |
+//! | `events`, `reading`, `signed`, `verifying`, `managing` | what the operations do |
+//! | `logs` | the logs that are open |
+//! | `guard`, `metrics`, `body`, `answer`, `timed` | rates and delays, counters, bodies in, answers out, stalled writes |
+//!
+//! Storage calls block, and run on threads of their own; what serves connections never waits for a disk.
+
+pub mod access;
+mod answer;
+mod body;
+pub mod config;
+pub mod error;
+mod events;
+mod guard;
+pub mod identity;
+mod logs;
+mod managing;
+mod metrics;
+pub mod openapi;
+pub mod problem;
+mod reading;
+mod request;
+pub mod routes;
+pub mod server;
+mod signed;
+mod timed;
+pub mod tls;
+mod verifying;
+
+pub use config::Config;
+pub use error::ServerError;
+pub use server::{Server, Started};

@@ -1,0 +1,229 @@
+//! Logs and API keys: list, make, rotate, revoke.
+
+use std::sync::Arc;
+
+use hyper::{HeaderMap, StatusCode, header::LOCATION};
+use indelible_core::{checkpoint::Origin, time::Micros};
+use indelible_service::registry::Registered;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::{
+    access::{Grant, Pattern, Role, Verb},
+    answer::Answer,
+    body::{self, Body},
+    events::encoded,
+    identity::{ApiKey, By, NewKey},
+    logs::WAIT,
+    problem::{Kind, Problem},
+    request::Asked,
+};
+
+/// The most rows of a page.
+const MAX_PAGE: u64 = 1000;
+/// A key has at most so many names of logs: what it grants has to go into one event.
+const MAX_PATTERNS: usize = 256;
+/// The longest overlap of a rotation.
+const MAX_OVERLAP_SECONDS: u64 = 90 * 24 * 3600;
+
+/// Reads a JSON object whose members are all known.
+fn object<T: DeserializeOwned>(headers: &HeaderMap, body: Option<Body>) -> Result<T, Problem> {
+    body::form(headers, false)?;
+    let body = body.ok_or_else(|| Problem::bad("there is no body"))?;
+    if body.bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::bad("the body has to be a JSON object"));
+    }
+    serde_json::from_slice(&body.bytes).map_err(|error| Problem::bad(format!("the body: {error}")))
+}
+
+/// Does something that waits for a disk and belongs to no log that is open.
+async fn aside<T: Send + 'static>(
+    asked: &Asked,
+    work: impl FnOnce(&crate::server::Shared) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let busy = |_| Problem::new(Kind::Busy, "too much waits for the registry and the server's own log").after(1);
+    let share = tokio::time::timeout(WAIT, Arc::clone(&asked.shared.aside).acquire_owned()).await.map_err(busy)?;
+    let shared = Arc::clone(&asked.shared);
+    let done = tokio::task::spawn_blocking(move || {
+        let _held = share;
+        work(&shared)
+    });
+    done.await.map_err(|_| Problem::lost())?
+}
+
+fn log_json(log: &Registered) -> Value {
+    json!({
+        "frozen": log.frozen.as_ref().map(|frozen| json!({ "reason": frozen.reason, "tree_size": frozen.tree_size })),
+        "log_id": log.log_id,
+        "origin": log.origin,
+        "public_key": log.public_key,
+        "registered_at": log.since,
+    })
+}
+
+/// The logs that the key is for.
+pub(crate) async fn logs(asked: Asked) -> Result<Answer, Problem> {
+    let limit = asked.number("limit", 100, MAX_PAGE)?.max(1);
+    let after = asked.parameter("after").unwrap_or_default().to_owned();
+    let grant = asked.key()?.grant.clone();
+    let found = aside(&asked, move |shared| {
+        shared.logs.read_again()?;
+        let all = shared.logs.after(&after).into_iter();
+        let seen = |log: &Registered| {
+            grant.reaches(&log.origin) && (grant.role.sees_own_logs() || !shared.logs.is_own(&log.origin))
+        };
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(all.filter(seen).take(most.saturating_add(1)).collect::<Vec<_>>())
+    });
+    let found = found.await?;
+    let (page, next) = page(&found, limit, |log| &log.origin);
+    Ok(Answer::json(StatusCode::OK, &json!({ "logs": page.iter().map(log_json).collect::<Vec<_>>(), "next": next })))
+}
+
+/// The first `limit` of what was found, and the name to go on behind.
+fn page<T>(found: &[T], limit: u64, name: impl Fn(&T) -> &String) -> (&[T], Option<&String>) {
+    match usize::try_from(limit).ok().and_then(|limit| found.split_at_checked(limit)) {
+        Some((page, rest)) if !rest.is_empty() => (page, page.last().map(name)),
+        _ => (found, None),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewLog {
+    origin: String,
+}
+
+/// Makes a log.
+pub(crate) async fn create_log(asked: Asked, body: Option<Body>) -> Result<Answer, Problem> {
+    let NewLog { origin } = object(&asked.headers, body)?;
+    Origin::try_from(origin.as_str()).map_err(|error| Problem::bad(error.to_string()))?;
+    if !asked.key()?.grant.reaches(&origin) {
+        return Err(Problem::new(Kind::Forbidden, "the key is not for a log of this name"));
+    }
+    if asked.shared.logs.is_own(&origin) {
+        return Err(Problem::new(Kind::Forbidden, "this name is the server's own"));
+    }
+    let name = origin.clone();
+    let made = aside(&asked, move |shared| Ok(shared.logs.create(&name)?)).await?;
+    let place = format!("/v1/logs/{}/entries", encoded(&origin));
+    Ok(Answer::json(StatusCode::CREATED, &log_json(&made)).with(LOCATION, &place))
+}
+
+/// The keys that grant no more than the one that asks.
+pub(crate) fn api_keys(asked: &Asked) -> Result<Answer, Problem> {
+    let limit = asked.number("limit", 100, MAX_PAGE)?.max(1);
+    let after = asked.parameter("after").unwrap_or_default();
+    let (asker, now) = (asked.key()?, now(asked));
+    let all = asked.shared.identities.all().into_iter();
+    let seen = all.filter(|key| key.id.as_str() > after && asker.grant.covers(&key.grant));
+    let found: Vec<_> = seen.take(usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1)).collect();
+    let (page, next) = page(&found, limit, |key| &key.id);
+    let keys: Vec<Value> = page.iter().map(|key| key.to_json(now)).collect();
+    Ok(Answer::json(StatusCode::OK, &json!({ "api_keys": keys, "next": next })))
+}
+
+fn now(asked: &Asked) -> Micros {
+    asked.shared.logs.options().clock.now()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewApiKey {
+    name: String,
+    role: Role,
+    #[serde(default)]
+    verbs: Vec<Verb>,
+    logs: Vec<Pattern>,
+    expires_at: Option<String>,
+    rate_per_minute: Option<u32>,
+}
+
+/// Makes a key.
+pub(crate) async fn create_api_key(asked: Asked, body: Option<Body>) -> Result<Answer, Problem> {
+    let NewApiKey { name, role, verbs, logs, expires_at, rate_per_minute } = object(&asked.headers, body)?;
+    if let Some(verb) = verbs.iter().find(|verb| !role.verbs().contains(verb)) {
+        return Err(Problem::bad(format!("the role `{}` has no verb `{}`", role.as_str(), verb.as_str())));
+    }
+    if logs.is_empty() || logs.len() > MAX_PATTERNS || verbs.len() > Verb::ALL.len() {
+        return Err(Problem::bad(format!("`logs` has 1 to {MAX_PATTERNS} names, `verbs` each verb once")));
+    }
+    let expires_at = expires_at.map(|text| time(&text, now(&asked))).transpose()?;
+    let grant = Grant { role, verbs, logs };
+    let asker = Arc::clone(asked.key()?);
+    if !asker.grant.covers(&grant) {
+        return Err(Problem::new(Kind::Forbidden, "a key makes no key that may do more than itself"));
+    }
+    let usual = asked.shared.config.limits.rate_per_minute;
+    let rate_per_minute = rate_per_minute.unwrap_or(match asker.rate_per_minute {
+        0 => usual,
+        own => {
+            if usual == 0 {
+                own
+            } else {
+                own.min(usual)
+            }
+        }
+    });
+    let new = NewKey { name, grant, rate_per_minute, expires_at };
+    let made = aside(&asked, move |shared| Ok(shared.identities.create(By::Key(&asker), new)?)).await?;
+    Ok(with_token(&asked, &made))
+}
+
+fn with_token(asked: &Asked, (key, token): &(Arc<ApiKey>, Zeroizing<String>)) -> Answer {
+    let mut value = key.to_json(now(asked));
+    if let Some(value) = value.as_object_mut() {
+        value.insert("token".to_owned(), token.as_str().into());
+    }
+    Answer::json(StatusCode::CREATED, &value).with(LOCATION, &format!("/v1/api-keys/{}", key.id))
+}
+
+/// A time to come.
+fn time(text: &str, now: Micros) -> Result<Micros, Problem> {
+    let time = Micros::parse(text).filter(|time| *time > now);
+    time.ok_or_else(|| Problem::bad("`expires_at` has to be a time to come, like `2030-01-01T00:00:00Z`"))
+}
+
+/// The key that the path names, where the one that asks may see it.
+fn named(asked: &Asked) -> Result<Arc<ApiKey>, Problem> {
+    let id = asked.captured.get("id");
+    let seen = asked
+        .shared
+        .identities
+        .get(id)
+        .filter(|key| asked.key.as_ref().is_some_and(|asker| asker.grant.covers(&key.grant)));
+    seen.ok_or_else(|| {
+        Problem::new(Kind::NotFound, "there is no such API key, or it grants more than the one that asks")
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    overlap_seconds: u64,
+}
+
+/// Makes a key of the same grant; the old one ends later.
+pub(crate) async fn rotate_api_key(asked: Asked, body: Option<Body>) -> Result<Answer, Problem> {
+    let Rotation { overlap_seconds } = object(&asked.headers, body)?;
+    if overlap_seconds > MAX_OVERLAP_SECONDS {
+        return Err(Problem::bad(format!("`overlap_seconds` is at most {MAX_OVERLAP_SECONDS}")));
+    }
+    let (asker, old) = (Arc::clone(asked.key()?), named(&asked)?);
+    let overlap = i64::try_from(overlap_seconds * 1_000_000).unwrap_or(i64::MAX);
+    let until = Micros(now(&asked).0.saturating_add(overlap));
+    let made = aside(&asked, move |shared| Ok(shared.identities.rotate(By::Key(&asker), &old.id, until)?)).await?;
+    Ok(with_token(&asked, &made))
+}
+
+/// Ends a key.
+pub(crate) async fn revoke_api_key(asked: Asked) -> Result<Answer, Problem> {
+    let (asker, key) = (Arc::clone(asked.key()?), named(&asked)?);
+    let revoked = aside(&asked, move |shared| {
+        shared.rates.forget(&key.id);
+        Ok(shared.identities.revoke(By::Key(&asker), &key.id)?)
+    });
+    let revoked = revoked.await?;
+    Ok(Answer::json(StatusCode::OK, &revoked.to_json(now(&asked))))
+}

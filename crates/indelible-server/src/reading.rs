@@ -1,0 +1,118 @@
+//! Reading: one entry, a page of them, the entry of an event, a proof.
+//!
+//! What is given out is what is stored, byte for byte, with the leaf hash that these bytes have and the signature that stands beside them. That it is also what was
+//! recorded is what a proof shows: it is made from the stored tree, held against the entry, and refused where it does not hold.
+
+use std::sync::Arc;
+
+use hyper::{
+    StatusCode,
+    header::{ETAG, IF_NONE_MATCH},
+};
+use indelible::{Reader, bundle::export_line};
+use indelible_core::tree::LeafIndex;
+
+use crate::{
+    answer::Answer,
+    body::{charge, join},
+    problem::{Kind, Problem},
+    request::{Asked, parse_number},
+};
+
+/// An entry never changes: whoever may see it may keep it.
+const KEPT: &str = "private, max-age=31536000, immutable";
+
+/// So much is read for each entry that a page still wants; longer ones take more reads.
+const USUAL_BYTES: usize = 2048;
+/// The most entries of a page.
+const MAX_PAGE: u64 = 1000;
+
+fn index(asked: &Asked) -> Result<LeafIndex, Problem> {
+    let index = parse_number(asked.captured.get("index")).map(LeafIndex);
+    index.ok_or_else(|| Problem::bad("the index of an entry is a number"))
+}
+
+/// `{"entry":…,"index":…,"leaf_hash":…,"mac":…,"prev":…}` and the leaf hash.
+fn written(reader: &dyn Reader, index: LeafIndex) -> Result<(Vec<u8>, String), Problem> {
+    let chunk = reader.read(index, 0)?;
+    let mut out = Vec::new();
+    let leaf = export_line(chunk.lines().next().unwrap_or_default(), index.0, &mut out)?;
+    out.pop();
+    Ok((out, leaf.to_hex()))
+}
+
+fn one(asked: &Asked, (bytes, leaf): (Vec<u8>, String)) -> Answer {
+    let tag = format!("\"{leaf}\"");
+    let known = asked.headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
+    let answer = if known {
+        Answer::new(StatusCode::NOT_MODIFIED, "application/json", Vec::new())
+    } else {
+        Answer::written(bytes)
+    };
+    answer.with(ETAG, &tag).cached(KEPT)
+}
+
+/// One entry.
+pub(crate) async fn entry(asked: Asked) -> Result<Answer, Problem> {
+    let index = index(&asked)?;
+    let found = asked.open().await?.wait_for(move |open| written(open.reader(), index)).await?;
+    Ok(one(&asked, found))
+}
+
+/// The entry of an event.
+pub(crate) async fn event(asked: Asked) -> Result<Answer, Problem> {
+    let id = asked.captured.get("event").to_owned();
+    let found = asked.open().await?.wait_for(move |open| {
+        let stored = indelible::log::find(open.reader(), &id)?;
+        written(open.reader(), stored.index)
+    });
+    let found = found.await?;
+    Ok(one(&asked, found))
+}
+
+/// A page of entries.
+pub(crate) async fn entries(asked: Asked) -> Result<Answer, Problem> {
+    let from = asked.number("from", 0, u64::MAX)?;
+    let limit = asked.number("limit", 100, MAX_PAGE)?.max(1);
+    let bytes = asked.shared.config.limits.page_bytes;
+    let budget = Arc::clone(&asked.shared.budget);
+    let page = asked.open().await?.wait_for(move |open| {
+        let reader = open.reader();
+        let size = reader.size()?.0;
+        let (mut out, mut permit, mut next) = (b"{\"entries\":[".to_vec(), None, from);
+        let end = size.min(from.saturating_add(limit));
+        while next < end && out.len() < bytes {
+            let about = usize::try_from(end - next).unwrap_or(usize::MAX).saturating_mul(USUAL_BYTES);
+            let chunk = reader.read(LeafIndex(next), about.min(bytes - out.len()))?;
+            let Some(part) = charge(&budget, chunk.bytes.len()) else {
+                return Err(Problem::new(Kind::Busy, "the server holds as much as it may").after(1));
+            };
+            join(&mut permit, part);
+            for line in chunk.lines().take(usize::try_from(end - next).unwrap_or(usize::MAX)) {
+                if out.last() == Some(&b'}') {
+                    out.push(b',');
+                }
+                export_line(line, next, &mut out)?;
+                out.pop();
+                next += 1;
+            }
+        }
+        let cursor = if next < size { format!("\"{next}\"") } else { "null".to_owned() };
+        out.extend_from_slice(format!("],\"next\":{cursor},\"size\":{size}}}").as_bytes());
+        Ok((out, permit))
+    });
+    let (bytes, permit) = page.await?;
+    Ok(Answer::charged("application/json", bytes, permit))
+}
+
+/// A bundle that proves one entry.
+pub(crate) async fn proof(asked: Asked) -> Result<Answer, Problem> {
+    let index = index(&asked)?;
+    let open = asked.open().await?;
+    let bundle = Arc::clone(&open).wait_for(move |open| Ok(open.prove(index)?.to_bytes())).await;
+    // Proving may publish a checkpoint, and that may fail.
+    if bundle.as_ref().is_err_and(|problem| problem.kind() == Kind::Unavailable) {
+        asked.shared.logs.let_go(asked.log(), &open).await;
+    }
+    Ok(Answer::written(bundle?))
+}

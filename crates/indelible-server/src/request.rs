@@ -1,0 +1,392 @@
+//! One request: is it in order, who asks, may they, and what comes back.
+//!
+//! The order is the point. What costs nothing comes first, a body is read only when it is known that its sender may send it, and nothing waits for a
+//! disk before that.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::rand;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Request, Response, Version,
+    body::{Body as _, Incoming},
+    header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
+};
+use indelible_core::hex;
+
+use crate::{
+    access::Verb,
+    answer::Answer,
+    body::{self, Body},
+    events,
+    guard::{Allowance, Failed},
+    identity::ApiKey,
+    logs::OpenLog,
+    managing,
+    problem::{self, Kind, Problem},
+    reading,
+    routes::{self, Captured, Found, Needs, Operation, Route},
+    server::Shared,
+    signed, verifying,
+};
+
+/// A bucket that is no key's.
+const LOCK_OUTS: &str = "lock-outs";
+/// The longest parameter or header that is looked at.
+const MAX_VALUE_BYTES: usize = 1024;
+
+/// What is asked for, with everything that is known of it before its body is read.
+pub(crate) struct Asked {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) captured: Captured,
+    pub(crate) headers: HeaderMap,
+    pub(crate) key: Option<Arc<ApiKey>>,
+    query: Vec<(String, String)>,
+}
+
+impl Asked {
+    /// The log that the path names.
+    pub(crate) fn log(&self) -> &str {
+        self.captured.get("log")
+    }
+
+    /// The log, open.
+    pub(crate) async fn open(&self) -> Result<Arc<OpenLog>, Problem> {
+        self.shared.logs.get(self.log()).await
+    }
+
+    /// A parameter of the query.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter that is a number.
+    pub(crate) fn number(&self, name: &str, default: u64, most: u64) -> Result<u64, Problem> {
+        let Some(text) = self.parameter(name) else { return Ok(default) };
+        let number = parse_number(text).filter(|number| *number <= most);
+        number.ok_or_else(|| Problem::bad(format!("`{name}` has to be a number from 0 to {most}")))
+    }
+
+    /// The key that asks. Only routes that need one ask for it.
+    pub(crate) fn key(&self) -> Result<&Arc<ApiKey>, Problem> {
+        self.key.as_ref().ok_or_else(no_key)
+    }
+
+    /// A header as text; `None` where it is not there.
+    pub(crate) fn header(&self, name: &str) -> Result<Option<&str>, Problem> {
+        let mut values = self.headers.get_all(name).iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() || value.len() > MAX_VALUE_BYTES {
+            return Err(Problem::bad(format!("`{name}` is sent once, with at most {MAX_VALUE_BYTES} bytes")));
+        }
+        value.to_str().map(Some).map_err(|_| Problem::bad(format!("`{name}` has to be printable ASCII")))
+    }
+}
+
+/// Digits and nothing else: `+7` and ` 7` are no numbers here.
+pub(crate) fn parse_number(text: &str) -> Option<u64> {
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok()).flatten()
+}
+
+fn no_key() -> Problem {
+    Problem::new(Kind::Unauthorised, "this needs an API key: send `Authorization: Bearer <token>`")
+}
+
+/// Answers a request, whatever it is.
+pub(crate) async fn answer(
+    shared: &Arc<Shared>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let begun = Instant::now();
+    let id = request_id();
+    let mut seen = Seen { route: "none", allowance: None, close: false };
+    let result = handle(shared, peer, request, &mut seen).await;
+    let answer = result.unwrap_or_else(|problem| {
+        if let Some(internal) = problem.for_operator() {
+            (shared.reporter)(&format!("request {id} ({}): {internal}", seen.route));
+        }
+        seen.close |= closes(problem.kind());
+        Answer::problem(&problem, &id)
+    });
+    shared.metrics.answered(seen.route, answer.status().as_u16(), begun.elapsed());
+    let answer = if seen.close { answer.with(CONNECTION, "close") } else { answer };
+    answer.finish(&id, !shared.config.plain_http, seen.allowance)
+}
+
+/// What is known of a request, also where it ends early.
+struct Seen {
+    route: &'static str,
+    allowance: Option<Allowance>,
+    close: bool,
+}
+
+/// Where the rest of a connection is not to be trusted or not worth having.
+fn closes(kind: Kind) -> bool {
+    matches!(kind, Kind::BadRequest | Kind::Unauthorised | Kind::TooLarge | Kind::SlowBody | Kind::Stopping)
+}
+
+fn request_id() -> String {
+    let mut bytes = [0; 16];
+    // Without randomness ids are all alike, and nothing else depends on them.
+    let _ = rand::fill(&mut bytes);
+    hex::encode(&bytes)
+}
+
+async fn handle(
+    shared: &Arc<Shared>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+    seen: &mut Seen,
+) -> Result<Answer, Problem> {
+    in_order(&request)?;
+    // A body that is not read ends the connection with the answer.
+    seen.close = !request.body().is_end_stream();
+    let (parts, incoming) = request.into_parts();
+    let (route, captured) = match routes::find(parts.method.as_str(), parts.uri.path()) {
+        Found::Route(route, captured) => (route, captured),
+        Found::OtherMethod(methods) => {
+            return Err(Problem::new(Kind::MethodNotAllowed, "the path has other methods").allowing(&methods));
+        }
+        Found::Nothing => return Err(Problem::new(Kind::NotFound, "there is no such path")),
+        Found::Malformed => return Err(Problem::bad("the path has a percent code that is none, or is no UTF-8")),
+    };
+    seen.route = route.id;
+    let key = authorise(shared, peer, route, &captured, &parts.headers, seen)?;
+    let query = query(route, parts.uri.query().unwrap_or_default())?;
+    let asked = Asked { shared: Arc::clone(shared), captured, headers: parts.headers, key, query };
+    let serving = shared.serving.load(Ordering::Acquire);
+    if !serving && !matches!(route.operation, Operation::Alive | Operation::Ready) {
+        return Err(Problem::new(Kind::Stopping, "the server is stopping").after(1));
+    }
+    let body = take_body(shared, route, &asked.headers, incoming, seen).await?;
+    let work = Duration::from_millis(shared.config.limits.work_ms);
+    match tokio::time::timeout(work, operate(route.operation, asked, body)).await {
+        Ok(result) => result,
+        Err(_) => Err(Problem::new(Kind::Unclear, "the work takes longer than requests are waited for").after(5)),
+    }
+}
+
+/// What proxies and servers have been known to read in two ways is refused.
+fn in_order(request: &Request<Incoming>) -> Result<(), Problem> {
+    let headers = request.headers();
+    if request.version() != Version::HTTP_11 {
+        return Err(Problem::bad("HTTP/1.1 is spoken here"));
+    }
+    if headers.get_all(HOST).iter().count() != 1 {
+        return Err(Problem::bad("`Host` is sent once"));
+    }
+    if request.uri().scheme().is_some() || request.uri().authority().is_some() {
+        return Err(Problem::bad("the target of a request is a path: this is no proxy"));
+    }
+    let framed = (headers.contains_key(TRANSFER_ENCODING), headers.get_all(CONTENT_LENGTH).iter().count());
+    let digits = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+    let is_number = headers.get(CONTENT_LENGTH).is_none_or(digits);
+    if framed.1 > 1 || (framed.0 && framed.1 > 0) || !is_number {
+        return Err(Problem::bad("a body has one length: send `Content-Length` once, or `Transfer-Encoding` alone"));
+    }
+    Ok(())
+}
+
+/// Who asks, and whether the route is theirs.
+fn authorise(
+    shared: &Arc<Shared>,
+    peer: SocketAddr,
+    route: &Route,
+    captured: &Captured,
+    headers: &HeaderMap,
+    seen: &mut Seen,
+) -> Result<Option<Arc<ApiKey>>, Problem> {
+    let log = captured.get("log");
+    let (verb, on_log) = match route.needs {
+        Needs::Nothing => return Ok(None),
+        Needs::OnLogUnlessOpen(_) if is_open(shared, log) && !headers.contains_key(AUTHORIZATION) => return Ok(None),
+        Needs::Key(verb) => (verb, false),
+        Needs::OnLog(verb) | Needs::OnLogUnlessOpen(verb) => (verb, true),
+    };
+    let key = authenticate(shared, peer, headers)?;
+    if let Some(allowance) = shared.rates.take(&key.id, key.rate_per_minute, Instant::now()) {
+        seen.allowance = Some(allowance);
+        if !allowance.granted {
+            shared.metrics.limited.fetch_add(1, Ordering::Relaxed);
+            return Err(Problem::new(Kind::TooMany, "the key asks too often").after(allowance.reset.max(1)));
+        }
+    }
+    if !key.grant.has(verb) {
+        let text = format!("the key has no right to `{}`", verb.as_str());
+        return Err(Problem::new(Kind::Forbidden, text));
+    }
+    if on_log {
+        may_on_log(shared, &key, verb, log)?;
+    }
+    Ok(Some(key))
+}
+
+/// Whether a log's signed side is everybody's.
+fn is_open(shared: &Shared, log: &str) -> bool {
+    !shared.logs.is_own(log) && shared.config.open.iter().any(|pattern| pattern.matches(log))
+}
+
+fn may_on_log(shared: &Shared, key: &ApiKey, verb: Verb, log: &str) -> Result<(), Problem> {
+    if !key.grant.reaches(log) {
+        return Err(Problem::new(Kind::Forbidden, "the key is not for this log"));
+    }
+    if shared.logs.is_own(log) && (verb == Verb::Append || !key.grant.role.sees_own_logs()) {
+        return Err(Problem::new(
+            Kind::Forbidden,
+            "the server's own log is written by the server alone, and read by auditors",
+        ));
+    }
+    Ok(())
+}
+
+fn authenticate(shared: &Arc<Shared>, peer: SocketAddr, headers: &HeaderMap) -> Result<Arc<ApiKey>, Problem> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return Err(no_key()) };
+    let text = value.to_str().unwrap_or_default();
+    let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    if let Some(key) = token.and_then(|(_, token)| shared.identities.authenticate(token.trim())) {
+        return Ok(key);
+    }
+    shared.metrics.failures.fetch_add(1, Ordering::Relaxed);
+    match shared.guard.failed(peer.ip(), shared.config.limits.failures, Instant::now()) {
+        Failed::Refused => Err(Problem::new(Kind::Unauthorised, "the token is of no key that is in force")),
+        Failed::Locked { seconds, failures, record } => {
+            if record {
+                record_lockout(shared, peer, failures);
+            }
+            let text = "too many tokens from this address were of no key that is in force";
+            Err(Problem::new(Kind::TooMany, text).after(seconds))
+        }
+    }
+}
+
+/// One event for each delay, which doubles, and for all addresses together one a second: an attack cannot fill the log.
+fn record_lockout(shared: &Arc<Shared>, peer: SocketAddr, failures: u64) {
+    if shared.rates.take(LOCK_OUTS, 60, Instant::now()).is_some_and(|allowance| !allowance.granted) {
+        return;
+    }
+    let (shared, address) = (Arc::clone(shared), crate::guard::network(peer.ip()).to_string());
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = shared.identities.record_lockout(&address, failures) {
+            (shared.reporter)(&format!("a lock-out is not on record: {}", indelible::error::chain(&error)));
+        }
+    });
+}
+
+/// The parameters that the route has; any other is a mistake that would go unnoticed.
+fn query(route: &Route, text: &str) -> Result<Vec<(String, String)>, Problem> {
+    let mut query: Vec<(String, String)> = Vec::new();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let malformed = || Problem::bad("the query has a percent code that is none, or is no UTF-8");
+        let name = routes::decode(name).ok_or_else(malformed)?;
+        let value = routes::decode(&value.replace('+', " ")).ok_or_else(malformed)?;
+        if !route.query.iter().any(|known| known.name == name) || query.iter().any(|(known, _)| *known == name) {
+            let name: String = name.escape_debug().take(64).collect();
+            return Err(Problem::bad(format!("`{name}` is no parameter here, or is there twice")));
+        }
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(Problem::bad(format!("a parameter has at most {MAX_VALUE_BYTES} bytes")));
+        }
+        query.push((name, value));
+    }
+    Ok(query)
+}
+
+async fn take_body(
+    shared: &Arc<Shared>,
+    route: &Route,
+    headers: &HeaderMap,
+    incoming: Incoming,
+    seen: &mut Seen,
+) -> Result<Option<Body>, Problem> {
+    if route.carries == routes::Carries::Nothing {
+        return Ok(None);
+    }
+    let body = body::read(headers, incoming, &shared.config.limits, &shared.budget).await?;
+    seen.close = false;
+    Ok(Some(body))
+}
+
+async fn operate(operation: Operation, asked: Asked, body: Option<Body>) -> Result<Answer, Problem> {
+    match operation {
+        Operation::Alive => Ok(Answer::text("alive\n")),
+        Operation::Ready => ready(&asked),
+        Operation::Metrics => Ok(metrics(&asked)),
+        Operation::OpenApi => Ok(Answer::written(asked.shared.document.clone())),
+        Operation::ProblemText => {
+            let text = problem::text(asked.captured.get("name"));
+            text.map(Answer::text).ok_or_else(|| Problem::new(Kind::NotFound, "there is no such kind of problem"))
+        }
+        Operation::Append => events::append(asked, body).await,
+        Operation::Entry => reading::entry(asked).await,
+        Operation::Entries => reading::entries(asked).await,
+        Operation::EventById => reading::event(asked).await,
+        Operation::Proof => reading::proof(asked).await,
+        Operation::PublishedCheckpoint | Operation::TileCheckpoint => signed::checkpoint(asked).await,
+        Operation::PublicKeys => signed::public_keys(asked).await,
+        Operation::Tile => signed::tile(asked).await,
+        Operation::EntryBundle => signed::entry_bundle(asked).await,
+        Operation::VerifyLog => verifying::begin(asked).await,
+        Operation::Verification => verifying::show(&asked),
+        Operation::Logs => managing::logs(asked).await,
+        Operation::CreateLog => managing::create_log(asked, body).await,
+        Operation::ApiKeys => managing::api_keys(&asked),
+        Operation::CreateApiKey => managing::create_api_key(asked, body).await,
+        Operation::RotateApiKey => managing::rotate_api_key(asked, body).await,
+        Operation::RevokeApiKey => managing::revoke_api_key(asked).await,
+    }
+}
+
+fn ready(asked: &Asked) -> Result<Answer, Problem> {
+    let serving = asked.shared.serving.load(Ordering::Acquire);
+    if serving {
+        Ok(Answer::text("ready\n"))
+    } else {
+        Err(Problem::new(Kind::Stopping, "the server is stopping").after(1))
+    }
+}
+
+fn metrics(asked: &Asked) -> Answer {
+    let shared = &asked.shared;
+    let held = (shared.config.limits.body_budget_bytes / 1024).saturating_sub(shared.budget.available_permits());
+    let gauges = [
+        ("indelible_open_logs", "Logs that are open", shared.logs.count_open() as u64),
+        ("indelible_body_kibibytes", "Kibibytes of bodies that are held", held as u64),
+    ];
+    Answer::text(shared.metrics.text(&gauges))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_digits() {
+        let rows =
+            [("7", Some(7)), ("007", Some(7)), ("", None), ("+7", None), ("-7", None), (" 7", None), ("7.0", None)];
+        for (text, expected) in rows {
+            assert_eq!(parse_number(text), expected, "{text}");
+        }
+        assert_eq!(parse_number("18446744073709551616"), None);
+    }
+
+    #[test]
+    fn only_parameters_of_the_route_are_taken_and_each_once() {
+        let Found::Route(route, _) = routes::find("GET", "/v1/logs/a/entries") else { panic!("no route") };
+        assert_eq!(
+            query(route, "from=3&limit=%31").unwrap(),
+            [("from".into(), "3".into()), ("limit".into(), "1".into())]
+        );
+        assert_eq!(query(route, "").unwrap(), []);
+        for text in ["fro=3", "from=3&from=3", "from=%zz", "from=%ff"] {
+            assert!(query(route, text).is_err(), "{text}");
+        }
+    }
+}

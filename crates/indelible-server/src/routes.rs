@@ -1,0 +1,522 @@
+//! The one table of routes.
+//!
+//! What can be asked for, by whom, with what and for what answer stands here and nowhere else: requests are matched against it, rights are decided by it, the
+//! OpenAPI document and the test of all rights are made from it. A route without a rule cannot be written down.
+//!
+//! Paths are matched as they were sent, segment by segment, and decoded behind that: a `%2F` never makes a segment.
+
+use crate::access::Verb;
+
+/// The methods that routes have. `HEAD` is answered as `GET` without a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Read.
+    Get,
+    /// Record, make, have something done.
+    Post,
+    /// Revoke.
+    Delete,
+}
+
+impl Method {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "GET" | "HEAD" => Some(Self::Get),
+            "POST" => Some(Self::Post),
+            "DELETE" => Some(Self::Delete),
+            _ => None,
+        }
+    }
+}
+
+/// What a route needs of whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing.
+    Nothing,
+    /// A key with this verb.
+    Key(Verb),
+    /// A key with this verb, for the log that the path names.
+    OnLog(Verb),
+    /// The same; nothing where the configuration opens that log's signed side to everybody.
+    OnLogUnlessOpen(Verb),
+}
+
+/// What the server does. One for each route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is described by the summary of its route")]
+pub enum Operation {
+    Alive,
+    Ready,
+    Metrics,
+    OpenApi,
+    ProblemText,
+    Append,
+    Entry,
+    Entries,
+    EventById,
+    Proof,
+    PublishedCheckpoint,
+    PublicKeys,
+    VerifyLog,
+    Verification,
+    Logs,
+    CreateLog,
+    ApiKeys,
+    CreateApiKey,
+    RotateApiKey,
+    RevokeApiKey,
+    TileCheckpoint,
+    EntryBundle,
+    Tile,
+}
+
+/// What a request carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// Nothing.
+    Nothing,
+    /// One event, or one a line.
+    Events,
+    /// A JSON object of this name in the document.
+    Json(&'static str),
+}
+
+/// What a good answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gives {
+    /// A JSON object of this name in the document.
+    Json(&'static str),
+    /// Text.
+    Text,
+    /// Bytes.
+    Bytes,
+}
+
+/// A parameter behind the `?`.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// What it means.
+    pub about: &'static str,
+}
+
+/// One thing that can be asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// What is done.
+    pub operation: Operation,
+    /// Its name in the document and in the counters.
+    pub id: &'static str,
+    /// The method.
+    pub method: Method,
+    /// The path, with `{log}` for one segment and `{rest*}` for all that are left.
+    pub path: &'static str,
+    /// The rule.
+    pub needs: Needs,
+    /// What it does, in a sentence.
+    pub summary: &'static str,
+    /// Parameters behind the `?`; others are refused.
+    pub query: &'static [Parameter],
+    /// What the request carries.
+    pub carries: Carries,
+    /// The statuses of good answers, and what they hold.
+    pub gives: (&'static [u16], Gives),
+}
+
+const GET: Route = Route {
+    operation: Operation::Alive,
+    id: "",
+    method: Method::Get,
+    path: "",
+    needs: Needs::Nothing,
+    summary: "",
+    query: &[],
+    carries: Carries::Nothing,
+    gives: (&[200], Gives::Json("")),
+};
+const POST: Route = Route { method: Method::Post, ..GET };
+
+const FROM: Parameter =
+    Parameter { name: "from", about: "The index of the first entry, or the `next` of the page before; 0 if left out" };
+const LIMIT: Parameter = Parameter { name: "limit", about: "At most so many, 1 to 1000; 100 if left out" };
+const WAIT: Parameter = Parameter { name: "wait", about: "Seconds to wait for the verdict, 0 to 20; 10 if left out" };
+const AFTER: Parameter = Parameter { name: "after", about: "The `next` of the page before" };
+
+/// All routes. INVARIANT(ruled): nothing is answered that has no row here, and each row has its rule.
+pub const ROUTES: &[Route] = &[
+    Route {
+        operation: Operation::Alive,
+        id: "alive",
+        path: "/healthz",
+        summary: "Whether the process answers",
+        gives: (&[200], Gives::Text),
+        ..GET
+    },
+    Route {
+        operation: Operation::Ready,
+        id: "ready",
+        path: "/readyz",
+        summary: "Whether it takes requests: not while it starts or stops",
+        gives: (&[200], Gives::Text),
+        ..GET
+    },
+    Route {
+        operation: Operation::Metrics,
+        id: "metrics",
+        path: "/metrics",
+        needs: Needs::Key(Verb::Metrics),
+        summary: "Counters for Prometheus",
+        gives: (&[200], Gives::Text),
+        ..GET
+    },
+    Route {
+        operation: Operation::OpenApi,
+        id: "openapi",
+        path: "/openapi.json",
+        summary: "This interface as OpenAPI 3.1",
+        gives: (&[200], Gives::Json("Object")),
+        ..GET
+    },
+    Route {
+        operation: Operation::ProblemText,
+        id: "problem",
+        path: "/problems/{name}",
+        summary: "What a kind of problem means, and what to do",
+        gives: (&[200], Gives::Text),
+        ..GET
+    },
+    Route {
+        operation: Operation::Logs,
+        id: "listLogs",
+        path: "/v1/logs",
+        needs: Needs::Key(Verb::List),
+        summary: "The logs that the key is for, by name",
+        query: &[AFTER, LIMIT],
+        gives: (&[200], Gives::Json("Logs")),
+        ..GET
+    },
+    Route {
+        operation: Operation::CreateLog,
+        id: "createLog",
+        path: "/v1/logs",
+        needs: Needs::Key(Verb::Create),
+        summary: "Makes a log and registers it",
+        carries: Carries::Json("NewLog"),
+        gives: (&[201], Gives::Json("Log")),
+        ..POST
+    },
+    Route {
+        operation: Operation::Append,
+        id: "append",
+        path: "/v1/logs/{log}/events",
+        needs: Needs::OnLog(Verb::Append),
+        summary: "Records one event, or one a line; the answer comes when they are durable",
+        carries: Carries::Events,
+        gives: (&[200, 201, 207], Gives::Json("Receipt")),
+        ..POST
+    },
+    Route {
+        operation: Operation::EventById,
+        id: "findEvent",
+        path: "/v1/logs/{log}/events/{event}",
+        needs: Needs::OnLog(Verb::Read),
+        summary: "The entry of the event with this id",
+        gives: (&[200], Gives::Json("Entry")),
+        ..GET
+    },
+    Route {
+        operation: Operation::Entries,
+        id: "listEntries",
+        path: "/v1/logs/{log}/entries",
+        needs: Needs::OnLog(Verb::Read),
+        summary: "Entries in the order of the log, a page at a time",
+        query: &[FROM, LIMIT],
+        gives: (&[200], Gives::Json("Entries")),
+        ..GET
+    },
+    Route {
+        operation: Operation::Entry,
+        id: "getEntry",
+        path: "/v1/logs/{log}/entries/{index}",
+        needs: Needs::OnLog(Verb::Read),
+        summary: "One entry, its bytes as they are hashed",
+        gives: (&[200], Gives::Json("Entry")),
+        ..GET
+    },
+    Route {
+        operation: Operation::Proof,
+        id: "prove",
+        path: "/v1/logs/{log}/entries/{index}/proof",
+        needs: Needs::OnLog(Verb::Prove),
+        summary: "A bundle that proves one entry to anybody with the log's public key",
+        gives: (&[200], Gives::Json("Bundle")),
+        ..GET
+    },
+    Route {
+        operation: Operation::PublishedCheckpoint,
+        id: "getCheckpoint",
+        path: "/v1/logs/{log}/checkpoint",
+        needs: Needs::OnLogUnlessOpen(Verb::Head),
+        summary: "The newest checkpoint, a signed note",
+        gives: (&[200], Gives::Text),
+        ..GET
+    },
+    Route {
+        operation: Operation::PublicKeys,
+        id: "getPublicKeys",
+        path: "/v1/logs/{log}/keys",
+        needs: Needs::OnLogUnlessOpen(Verb::Head),
+        summary: "The public keys of the log, from which index on each is right",
+        gives: (&[200], Gives::Json("PublicKeys")),
+        ..GET
+    },
+    Route {
+        operation: Operation::VerifyLog,
+        id: "verifyLog",
+        path: "/v1/logs/{log}/verify",
+        needs: Needs::OnLog(Verb::Verify),
+        summary: "Verifies the log from its stored bytes",
+        query: &[WAIT],
+        gives: (&[200, 202], Gives::Json("Verification")),
+        ..POST
+    },
+    Route {
+        operation: Operation::Verification,
+        id: "getVerification",
+        path: "/v1/logs/{log}/verifications/{id}",
+        needs: Needs::OnLog(Verb::Verify),
+        summary: "How far a verification is, and its verdict",
+        gives: (&[200], Gives::Json("Verification")),
+        ..GET
+    },
+    Route {
+        operation: Operation::ApiKeys,
+        id: "listApiKeys",
+        path: "/v1/api-keys",
+        needs: Needs::Key(Verb::Identity),
+        summary: "The API keys that grant no more than the one that asks",
+        query: &[AFTER, LIMIT],
+        gives: (&[200], Gives::Json("ApiKeys")),
+        ..GET
+    },
+    Route {
+        operation: Operation::CreateApiKey,
+        id: "createApiKey",
+        path: "/v1/api-keys",
+        needs: Needs::Key(Verb::Identity),
+        summary: "Makes an API key; its token is in this answer and nowhere else",
+        carries: Carries::Json("NewApiKey"),
+        gives: (&[201], Gives::Json("ApiKeyWithToken")),
+        ..POST
+    },
+    Route {
+        operation: Operation::RotateApiKey,
+        id: "rotateApiKey",
+        path: "/v1/api-keys/{id}/rotate",
+        needs: Needs::Key(Verb::Identity),
+        summary: "Makes a key of the same grant, and lets the old one end after an overlap",
+        carries: Carries::Json("Rotation"),
+        gives: (&[201], Gives::Json("ApiKeyWithToken")),
+        ..POST
+    },
+    Route {
+        operation: Operation::RevokeApiKey,
+        id: "revokeApiKey",
+        method: Method::Delete,
+        path: "/v1/api-keys/{id}",
+        needs: Needs::Key(Verb::Identity),
+        summary: "Ends an API key at once, for good",
+        gives: (&[200], Gives::Json("ApiKey")),
+        ..GET
+    },
+    Route {
+        operation: Operation::TileCheckpoint,
+        id: "tileCheckpoint",
+        path: "/logs/{log}/checkpoint",
+        needs: Needs::OnLogUnlessOpen(Verb::Head),
+        summary: "C2SP tlog-tiles: the newest checkpoint",
+        gives: (&[200], Gives::Text),
+        ..GET
+    },
+    Route {
+        operation: Operation::EntryBundle,
+        id: "entryBundle",
+        path: "/logs/{log}/tile/entries/{rest*}",
+        needs: Needs::OnLog(Verb::Read),
+        summary: "C2SP tlog-tiles: 256 entries, or as many as there are",
+        gives: (&[200], Gives::Bytes),
+        ..GET
+    },
+    Route {
+        operation: Operation::Tile,
+        id: "tile",
+        path: "/logs/{log}/tile/{rest*}",
+        needs: Needs::OnLogUnlessOpen(Verb::Head),
+        summary: "C2SP tlog-tiles: 256 hashes of a level of the tree, or as many as there are",
+        gives: (&[200], Gives::Bytes),
+        ..GET
+    },
+];
+
+/// What the braces of a path stood for, decoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Captured(Vec<(&'static str, String)>);
+
+impl Captured {
+    /// What stood for a name; empty where the path has no such name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
+    }
+}
+
+/// What a method and a path lead to.
+#[derive(Debug)]
+pub enum Found {
+    /// A route.
+    Route(&'static Route, Captured),
+    /// The path is known, with other methods.
+    OtherMethod(Vec<&'static str>),
+    /// There is no such path.
+    Nothing,
+    /// The path is not written as a path is: a bad percent code, or what it stands for is no text.
+    Malformed,
+}
+
+/// Looks a request up. `path` is as it was sent.
+#[must_use]
+pub fn find(method: &str, path: &str) -> Found {
+    let mut others = Vec::new();
+    for route in ROUTES {
+        let Some(raw) = capture(route.path, path) else { continue };
+        if Method::parse(method) != Some(route.method) {
+            others.push(route.method.as_str());
+            continue;
+        }
+        let mut captured = Vec::with_capacity(raw.len());
+        for (name, value) in raw {
+            let Some(value) = decode(value) else { return Found::Malformed };
+            captured.push((name, value));
+        }
+        return Found::Route(route, Captured(captured));
+    }
+    if others.is_empty() { Found::Nothing } else { Found::OtherMethod(others) }
+}
+
+fn capture<'p>(pattern: &'static str, path: &'p str) -> Option<Vec<(&'static str, &'p str)>> {
+    let (mut pattern, mut path) = (pattern.strip_prefix('/')?, path.strip_prefix('/')?);
+    let mut captured = Vec::new();
+    loop {
+        let (wanted, pattern_rest) = split(pattern);
+        let name = wanted.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
+        if let Some(name) = name.and_then(|name| name.strip_suffix('*')) {
+            captured.push((name, path));
+            return (!path.is_empty()).then_some(captured);
+        }
+        let (given, path_rest) = split(path);
+        match name {
+            Some(name) if !given.is_empty() => captured.push((name, given)),
+            None if wanted == given => {}
+            _ => return None,
+        }
+        match (pattern_rest, path_rest) {
+            (Some(next_pattern), Some(next_path)) => (pattern, path) = (next_pattern, next_path),
+            (None, None) => return Some(captured),
+            _ => return None,
+        }
+    }
+}
+
+fn split(path: &str) -> (&str, Option<&str>) {
+    path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)))
+}
+
+/// What percent codes stand for; `None` for a code that is none, or for what is no UTF-8.
+#[must_use]
+pub fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
+        let (high, low) = (digit()?, digit()?);
+        bytes.push(u8::try_from(high * 16 + low).ok()?);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(method: &str, path: &str) -> String {
+        match find(method, path) {
+            Found::Route(route, captured) => {
+                let values: Vec<&str> = captured.0.iter().map(|(_, value)| value.as_str()).collect();
+                format!("{} {}", route.id, values.join(",")).trim().to_owned()
+            }
+            Found::OtherMethod(methods) => methods.join(","),
+            Found::Nothing => "-".to_owned(),
+            Found::Malformed => "!".to_owned(),
+        }
+    }
+
+    #[test]
+    fn requests_find_their_routes() {
+        let rows = [
+            ("GET", "/healthz", "alive"),
+            ("HEAD", "/healthz", "alive"),
+            ("POST", "/healthz", "GET"),
+            ("PUT", "/v1/logs", "GET,POST"),
+            ("POST", "/v1/logs/a.b%2Fc/events", "append a.b/c"),
+            ("GET", "/v1/logs/a/entries/7", "getEntry a,7"),
+            ("GET", "/v1/logs/a/entries/7/proof", "prove a,7"),
+            ("GET", "/logs/a/tile/0/x001/067", "tile a,0/x001/067"),
+            ("GET", "/logs/a/tile/entries/x001/067.p/3", "entryBundle a,x001/067.p/3"),
+            ("GET", "/logs/a/checkpoint", "tileCheckpoint a"),
+            ("GET", "/healthz/", "-"),
+            ("GET", "//healthz", "-"),
+            ("GET", "/v1/logs//entries", "-"),
+            ("GET", "/v1/../healthz", "-"),
+            ("GET", "/v1/logs/%2e%2e/entries", "listEntries .."),
+            ("GET", "/v1/logs/a%2/entries", "!"),
+            ("GET", "/v1/logs/a%zz/entries", "!"),
+            ("GET", "/v1/logs/a%ff/entries", "!"),
+            ("GET", "", "-"),
+            ("GET", "*", "-"),
+            ("get", "/healthz", "GET"),
+        ];
+        for (method, path, expected) in rows {
+            assert_eq!(id(method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn every_operation_has_one_route_with_a_name_of_its_own() {
+        for (at, route) in ROUTES.iter().enumerate() {
+            assert!(!route.summary.is_empty() && !route.id.is_empty(), "{}", route.path);
+            for other in ROUTES.iter().skip(at + 1) {
+                assert_ne!(route.id, other.id);
+                assert_ne!(route.operation, other.operation, "{}", route.id);
+                assert!((route.method, route.path) != (other.method, other.path), "{}", route.id);
+            }
+            let on_log = matches!(route.needs, Needs::OnLog(_) | Needs::OnLogUnlessOpen(_));
+            assert_eq!(on_log, route.path.contains("{log}"), "{}: a path with a log has a rule for that log", route.id);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Verification: one log at a time, as a job that whoever asked may wait for or come back to.
+//!
+//! Jobs are kept in memory, the last [`MAX_JOBS`] of them; a server that starts again knows none. A second wish to have the same log verified joins the job that runs.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use aws_lc_rs::rand;
+use hyper::{StatusCode, header::LOCATION};
+use indelible::{
+    error::chain,
+    verify::{Request, verify},
+};
+use indelible_core::hex;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::{
+    answer::Answer,
+    events::encoded,
+    logs::Logs,
+    problem::{Kind, Problem},
+    request::Asked,
+};
+
+/// How many jobs are remembered: a report has at most a thousand findings, so some hundred kilobytes each at worst.
+const MAX_JOBS: usize = 32;
+/// How many run at a time. Each reads a log as fast as the disk gives it.
+const MAX_RUNNING: usize = 1;
+
+/// The jobs.
+#[derive(Default)]
+pub(crate) struct Verifications(Mutex<VecDeque<Arc<Job>>>);
+
+struct Job {
+    id: String,
+    log: String,
+    read: AtomicU64,
+    expected: AtomicU64,
+    outcome: watch::Sender<Option<Value>>,
+}
+
+impl Job {
+    fn to_json(&self) -> Value {
+        let outcome = self.outcome.borrow().clone();
+        let mut value = json!({
+            "entries_expected": self.expected.load(Ordering::Relaxed),
+            "entries_read": self.read.load(Ordering::Relaxed),
+            "id": self.id,
+            "log": self.log,
+            "state": if outcome.is_some() { "done" } else { "running" },
+        });
+        if let (Some(Value::Object(outcome)), Some(value)) = (outcome, value.as_object_mut()) {
+            value.extend(outcome);
+        }
+        value
+    }
+
+    fn is_running(&self) -> bool {
+        self.outcome.borrow().is_none()
+    }
+}
+
+impl Verifications {
+    /// The job that verifies the log, and whether it is a new one, which whoever asked has to run.
+    fn take(&self, log: &str) -> Result<(Arc<Job>, bool), Problem> {
+        let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = jobs.iter().find(|job| job.log == log && job.is_running()) {
+            return Ok((Arc::clone(running), false));
+        }
+        if jobs.iter().filter(|job| job.is_running()).count() >= MAX_RUNNING {
+            return Err(Problem::new(Kind::Busy, "another log is being verified").after(5));
+        }
+        let mut id = [0; 16];
+        rand::fill(&mut id).map_err(|_| Problem::new(Kind::Internal, "this is not the fault of the request"))?;
+        let job = Arc::new(Job {
+            id: hex::encode(&id),
+            log: log.to_owned(),
+            read: AtomicU64::new(0),
+            expected: AtomicU64::new(0),
+            outcome: watch::Sender::new(None),
+        });
+        if jobs.len() >= MAX_JOBS {
+            jobs.pop_front();
+        }
+        jobs.push_back(Arc::clone(&job));
+        Ok((job, true))
+    }
+
+    fn find(&self, log: &str, id: &str) -> Option<Arc<Job>> {
+        let jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.iter().find(|job| job.log == log && job.id == id).cloned()
+    }
+}
+
+/// Has a log verified, and waits for a while.
+pub(crate) async fn begin(asked: Asked) -> Result<Answer, Problem> {
+    let wait = Duration::from_secs(asked.number("wait", 10, 20)?);
+    let (logs, log) = (Arc::clone(&asked.shared.logs), asked.log().to_owned());
+    let name = log.clone();
+    let known = tokio::task::spawn_blocking(move || logs.registered(&name));
+    known.await.map_err(|_| Problem::lost())??;
+    let (job, new) = asked.shared.verifications.take(&log)?;
+    let mut outcome = job.outcome.subscribe();
+    if new {
+        let (logs, job) = (Arc::clone(&asked.shared.logs), Arc::clone(&job));
+        tokio::task::spawn_blocking(move || {
+            // A panic in it would leave a job that runs for ever.
+            let run = std::panic::AssertUnwindSafe(|| outcome_of(&logs, &job));
+            let lost = |_| json!({ "error": "the verification panicked, which is a fault in this program" });
+            let outcome = std::panic::catch_unwind(run).unwrap_or_else(lost);
+            job.outcome.send_replace(Some(outcome));
+        });
+    }
+    // The job outlives the wait.
+    let done = tokio::time::timeout(wait, outcome.wait_for(Option::is_some)).await.is_ok();
+    let status = if done { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let place = format!("/v1/logs/{}/verifications/{}", encoded(&log), job.id);
+    Ok(Answer::json(status, &job.to_json()).with(LOCATION, &place))
+}
+
+/// How far a job is.
+pub(crate) fn show(asked: &Asked) -> Result<Answer, Problem> {
+    let job = asked.shared.verifications.find(asked.log(), asked.captured.get("id"));
+    let job = job.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such verification, or it was long ago"))?;
+    Ok(Answer::json(StatusCode::OK, &job.to_json()))
+}
+
+fn outcome_of(logs: &Logs, job: &Job) -> Value {
+    match run(logs, job) {
+        Ok(report) => json!({ "report": report }),
+        // No verdict: that says nothing about the log.
+        Err(error) => json!({ "error": chain(&*error) }),
+    }
+}
+
+fn run(logs: &Logs, job: &Job) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+    let registry = logs.registry()?;
+    let known = registry.find(&job.log)?;
+    let (options, ring) = (logs.options(), logs.ring());
+    let reader = registry.log(&job.log).driver(options)?.reader_of_entry_zero()?;
+    let heads = options.heads_for(&ring);
+    let trusted = Request::of_ring(&ring, &job.log, options.clock.now())?;
+    let progress = |read, expected| {
+        job.read.store(read, Ordering::Relaxed);
+        job.expected.store(expected, Ordering::Relaxed);
+    };
+    let request = Request {
+        heads: Some(&*heads),
+        head_required: true,
+        checkpoint: known.frozen.map(|frozen| frozen.checkpoint.into_bytes()),
+        progress: Some(&progress),
+        // The other cores are for those who record.
+        threads: 1,
+        ..trusted
+    };
+    Ok(serde_json::to_value(verify(&*reader, &request)?)?)
+}

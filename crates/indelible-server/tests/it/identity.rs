@@ -1,0 +1,145 @@
+//! API keys: made, handed on, rotated, revoked, and on record.
+
+use serde_json::{Value, json};
+
+use crate::world::{LOG, World, event, events_of, segment};
+
+fn own_entries(world: &World) -> Vec<Value> {
+    let path = format!("/v1/logs/{}/entries?limit=1000", segment("t.example/_server"));
+    let page = world.ask("GET", &path, None).status(200).json();
+    page["entries"].as_array().unwrap().iter().map(|entry| entry["entry"].clone()).collect()
+}
+
+#[test]
+fn a_key_lives_and_ends_and_the_log_says_so() {
+    let mut world = World::with_log();
+    let (id, token) = world.key("writer", &[LOG]);
+    let append = |world: &World, token: &str, at: &str| {
+        world.client().ask("POST", &events_of(LOG), Some(token), Some(&event(at)))
+    };
+    append(&world, &token, "1").status(201);
+    // What is known of keys is what the log says, so it outlives the server.
+    world.stop();
+    world.start();
+    append(&world, &token, "2").status(201);
+    let rotated = world.ask("POST", &format!("/v1/api-keys/{id}/rotate"), Some(&json!({ "overlap_seconds": 3600 })));
+    let rotated = rotated.status(201).json();
+    append(&world, &token, "3").status(201);
+    append(&world, rotated["token"].as_str().unwrap(), "4").status(201);
+    let revoked = world.ask("DELETE", &format!("/v1/api-keys/{id}"), None).status(200).json();
+    assert_eq!(revoked["state"], "revoked");
+    append(&world, &token, "5").problem(401, "unauthorised");
+    append(&world, rotated["token"].as_str().unwrap(), "6").status(201);
+    world.stop();
+    world.start();
+    append(&world, &token, "7").problem(401, "unauthorised");
+
+    let entries = own_entries(&world);
+    let said: Vec<_> = entries.iter().filter_map(|entry| entry["event"]["action"].as_str()).collect();
+    let start_stop = ["server.stop", "server.start"];
+    let keys: Vec<_> = said.iter().filter(|action| !start_stop.contains(action)).copied().collect();
+    assert_eq!(keys, ["api_key.create", "api_key.create", "api_key.rotate", "api_key.revoke"]);
+    assert_eq!(said.iter().filter(|action| start_stop.contains(action)).count(), 5);
+    let all = json!(entries).to_string();
+    let secret = |token: &str| token.splitn(3, '_').last().unwrap().to_owned();
+    for token in [&token, &world.admin, rotated["token"].as_str().unwrap()] {
+        assert!(!all.contains(&secret(token)), "no token is in the log");
+    }
+    assert!(all.contains(&id));
+}
+
+#[test]
+fn an_admin_of_some_logs_stays_among_them() {
+    let world = World::new();
+    let (wide, _) = world.key("writer", &["*"]);
+    let (inside, _) = world.key("writer", &["t.example/x"]);
+    let (_, tenant) = world.key("admin", &["t.example/*"]);
+    let ask =
+        |method: &str, path: &str, body: Option<Value>| world.client().ask(method, path, Some(&tenant), body.as_ref());
+    let new = |logs: Value, role: &str| Some(json!({ "logs": logs, "name": "n", "role": role }));
+    ask("POST", "/v1/api-keys", new(json!(["t.example/a"]), "admin")).status(201);
+    ask("POST", "/v1/api-keys", new(json!(["*"]), "writer")).problem(403, "forbidden");
+    ask("POST", "/v1/api-keys", new(json!(["t.example/a", "u.example/*"]), "writer")).problem(403, "forbidden");
+    let listed = ask("GET", "/v1/api-keys", None).status(200).text();
+    assert!(listed.contains(&inside) && !listed.contains(&wide));
+    ask("DELETE", &format!("/v1/api-keys/{wide}"), None).problem(404, "not-found");
+    ask("POST", &format!("/v1/api-keys/{wide}/rotate"), Some(json!({ "overlap_seconds": 0 })))
+        .problem(404, "not-found");
+    ask("DELETE", &format!("/v1/api-keys/{inside}"), None).status(200);
+    ask("POST", "/v1/logs", Some(json!({ "origin": "t.example/a" }))).status(201);
+    ask("POST", "/v1/logs", Some(json!({ "origin": "u.example/a" }))).problem(403, "forbidden");
+    world.create("u.example/b");
+    let listed = ask("GET", "/v1/logs", None).status(200).text();
+    assert!(listed.contains("t.example/a") && !listed.contains("u.example/b"));
+}
+
+#[test]
+fn a_key_that_is_not_in_order_is_not_made() {
+    let world = World::new();
+    let good = json!({ "logs": ["*"], "name": "n", "role": "writer" });
+    let with = |name: &str, value: Value| {
+        let mut new = good.clone();
+        new[name] = value;
+        world.ask("POST", "/v1/api-keys", Some(&new))
+    };
+    for (name, value) in [
+        ("logs", json!([])),
+        ("logs", json!(["a b"])),
+        ("name", json!("")),
+        ("name", json!("n".repeat(129))),
+        ("role", json!("owner")),
+        ("expires_at", json!("2001-01-01T00:00:00Z")),
+        ("expires_at", json!("tomorrow")),
+        ("rate_per_minute", json!(-1)),
+        ("digest", json!("00")),
+    ] {
+        with(name, value.clone()).problem(400, "bad-request");
+    }
+    let key = with("expires_at", json!("2999-01-01T00:00:00Z")).status(201).json();
+    assert_eq!(key["expires_at"], "2999-01-01T00:00:00.000000Z");
+    world.ask("POST", "/v1/api-keys", Some(&json!([]))).problem(400, "bad-request");
+    world.client().post_lines("/v1/api-keys", &world.admin, "{}", &[]).problem(415, "media-type");
+}
+
+#[test]
+fn a_key_has_a_rate_and_hears_of_it() {
+    let world = World::with_log();
+    let new = json!({ "logs": ["*"], "name": "n", "rate_per_minute": 1, "role": "reader" });
+    let key = world.ask("POST", "/v1/api-keys", Some(&new)).status(201).json();
+    let token = key["token"].as_str().unwrap();
+    let mut client = world.client();
+    let mut limited = None;
+    // The bucket holds ten, and one more each minute.
+    for _ in 0..60 {
+        let reply = client.ask("GET", "/v1/logs", Some(token), None);
+        assert_eq!(reply.header("ratelimit-limit"), "1");
+        if reply.status == 429 {
+            limited = Some(reply);
+            break;
+        }
+    }
+    let limited = limited.expect("a limit");
+    assert!(limited.header("retry-after").parse::<u64>().unwrap() > 0);
+    limited.problem(429, "too-many-requests");
+    world.ask("GET", "/v1/logs", None).status(200);
+    assert!(world.ask("GET", "/metrics", None).text().contains("indelible_rate_limited_total 1"));
+}
+
+#[test]
+fn failures_are_delayed_and_on_record_and_others_are_served() {
+    let mut config = crate::world::config();
+    config.limits.failures = 3;
+    let world = World::with(config, indelible::Options::default());
+    let wrong = |at: usize| world.client().ask("GET", "/v1/logs", Some(&format!("idl_0000000000000000_{at}")), None);
+    wrong(1).problem(401, "unauthorised");
+    wrong(2).problem(401, "unauthorised");
+    let locked = wrong(3);
+    assert!(locked.header("retry-after").parse::<u64>().unwrap() > 0);
+    locked.problem(429, "too-many-requests");
+    world.ask("GET", "/v1/logs", None).status(200);
+    // It is recorded beside the answer.
+    let found = (0..10_000)
+        .find_map(|_| own_entries(&world).into_iter().find(|entry| entry["event"]["action"] == "auth.lockout"));
+    let event = &found.expect("an event")["event"];
+    assert_eq!((&event["actor"]["id"], &event["outcome"]), (&json!("127.0.0.1"), &json!("denied")));
+}

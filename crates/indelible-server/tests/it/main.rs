@@ -1,0 +1,18 @@
+//! The server, from outside: over real connections to a real listener.
+
+#[cfg(test)]
+mod api;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod identity;
+#[cfg(test)]
+mod rights;
+#[cfg(test)]
+mod stopping;
+#[cfg(test)]
+mod tiles;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+mod world;
