@@ -9,7 +9,7 @@ use crate::exit;
 
 /// Commands by what they are for. Those that this build does not have are passed over.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("Record", &["init", "append", "attach", "import", "relay"]),
+    ("Record", &["init", "append", "attach", "import", "relay", "serve"]),
     ("Read and verify", &["show", "tail", "verify", "export"]),
     ("Prove to others", &["checkpoint", "prove", "check-proof", "consistency"]),
     ("Look after logs and keys", &["log", "logs", "copy", "store", "keys"]),
