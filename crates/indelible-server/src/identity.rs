@@ -125,7 +125,7 @@ pub enum IdentityError {
     #[error("there are {MAX_KEYS} API keys, and no more than that: revoke some")]
     TooMany,
     /// A name that is none.
-    #[error("`name` has to have 1 to {MAX_NAME_CHARS} characters")]
+    #[error("`name` has to have 1 to {MAX_NAME_CHARS} characters, none of them a control character")]
     Name,
     /// A rate of 0 where the caller has one: it would be none.
     #[error("the key that asks has a rate, and cannot hand out a higher one")]
@@ -295,7 +295,8 @@ impl Identities {
         action: &str,
         replaces: Option<(&str, Micros)>,
     ) -> Result<(Arc<ApiKey>, Zeroizing<String>), IdentityError> {
-        if new.name.is_empty() || new.name.chars().count() > MAX_NAME_CHARS {
+        let name = &new.name;
+        if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.contains(char::is_control) {
             return Err(IdentityError::Name);
         }
         let now = self.clock.now();

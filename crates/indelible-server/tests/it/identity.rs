@@ -87,6 +87,7 @@ fn a_key_that_is_not_in_order_is_not_made() {
         ("logs", json!(["a b"])),
         ("name", json!("")),
         ("name", json!("n".repeat(129))),
+        ("name", json!("a\u{1b}[31mb")),
         ("role", json!("owner")),
         ("expires_at", json!("2001-01-01T00:00:00Z")),
         ("expires_at", json!("tomorrow")),
