@@ -175,7 +175,7 @@ fn a_killed_pooler_loses_nothing_that_was_acknowledged() {
 fn the_check_goes_through_a_pooler_too() {
     let Some(pooled) = Pooled::start() else { return };
     let report = pooled.database.check().unwrap();
-    assert!(report.to_string().contains("12 tables refuse change"), "{report}");
+    assert!(report.to_string().contains("13 tables refuse change"), "{report}");
     let known = pooled.server.open("writer", DATABASE, settings()).check().unwrap();
     let guards = |report: &indelible_store_postgres::connect::check::Report| {
         report.findings.iter().filter(|finding| finding.subject == "guards").cloned().collect::<Vec<_>>()
