@@ -61,7 +61,8 @@ pub struct Tail<'a> {
 /// Body and salt of an entry with the hash state behind the body.
 #[derive(Clone)]
 pub struct EntryStart {
-    bytes: Vec<u8>,
+    kind: BodyKind,
+    body: Vec<u8>,
     state: Sha256,
     salt: [u8; 16],
     bounded: bool,
@@ -88,12 +89,10 @@ impl BodyKind {
 impl EntryStart {
     /// Begins an entry around a canonical body.
     #[must_use]
-    pub fn new(kind: BodyKind, canonical: &[u8], salt: [u8; 16]) -> Self {
-        let mut bytes = Vec::with_capacity(canonical.len() + 16);
-        bytes.extend_from_slice(kind.prefix());
-        bytes.extend_from_slice(canonical);
-        let state = Sha256::new_with_prefix([0]).chain_update(&bytes);
-        Self { bytes, state, salt, bounded: false }
+    pub fn new(kind: BodyKind, canonical: impl Into<Vec<u8>>, salt: [u8; 16]) -> Self {
+        let body = canonical.into();
+        let state = Sha256::new_with_prefix([0]).chain_update(kind.prefix()).chain_update(&body);
+        Self { kind, body, state, salt, bounded: false }
     }
 
     /// Marks the entry as acknowledged before it is durable.
@@ -112,13 +111,13 @@ impl EntryStart {
     /// Upper bound of the finished line's length in bytes.
     #[must_use]
     pub fn line_bound(&self) -> usize {
-        self.bytes.len() + 1024
+        self.body.len() + 1024
     }
 
     /// The canonical body.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        self.bytes.splitn(2, |b| *b == b':').nth(1).unwrap_or_default()
+        &self.body
     }
 
     /// Appends the whole segment line to `out`, signing the leaf hash with `sign`. Returns the leaf hash, the MAC, and where in
@@ -134,7 +133,8 @@ impl EntryStart {
         push_number(out, batch.0);
         out.extend_from_slice(b",\"entry\":");
         let from = out.len();
-        out.extend_from_slice(&self.bytes);
+        out.extend_from_slice(self.kind.prefix());
+        out.extend_from_slice(&self.body);
         let tail_from = out.len();
         self.push_tail(tail, out);
         let mut state = self.state.clone();

@@ -49,10 +49,10 @@ impl CanonicalEvent {
         &self.bytes
     }
 
-    /// The canonical bytes, given away.
+    /// The canonical bytes, and where in them the id stands, given away.
     #[must_use]
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    pub fn into_parts(self) -> (Vec<u8>, Range<usize>) {
+        (self.bytes, self.id)
     }
 
     /// The event's id, the caller's or a new one.
@@ -110,11 +110,13 @@ fn insert_id(object: CanonicalObject, id: &str) -> Result<CanonicalEvent, EventE
     let CanonicalObject { mut bytes, members } = object;
     let before = members.iter().take_while(|member| bytes.get(member.name()).is_some_and(|name| name < ID));
     let place = before.last().map_or(1, |member| member.value().end);
-    let lead = ",\"id\":\"";
-    let member = [lead, id, "\""].concat();
-    bytes.extend_from_slice(member.as_bytes());
+    let (lead, length) = (",\"id\":\"", bytes.len());
+    for part in [lead, id, "\""] {
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    let added = bytes.len() - length;
     if let Some(moved) = bytes.get_mut(place..) {
-        moved.rotate_right(member.len());
+        moved.rotate_right(added);
     }
     let start = place + lead.len();
     Ok(CanonicalEvent { bytes, id: start..start + id.len(), id_generated: true })

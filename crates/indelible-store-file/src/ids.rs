@@ -4,7 +4,6 @@
 //! from the entries by `log repair`. A lookup gives candidates; whoever asks reads the entry and compares.
 
 use std::{
-    collections::HashMap,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, RwLock},
@@ -12,7 +11,7 @@ use std::{
 
 use indelible_store::{
     disk::{DiskFile, Open, SharedDisk},
-    store::{Fingerprint, StoreError},
+    store::{Fingerprint, FingerprintMap, StoreError},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -311,11 +310,11 @@ pub struct IdIndex {
 #[derive(Default)]
 struct State {
     /// Ids of entries not yet in a file, newest generation.
-    current: HashMap<Fingerprint, u64>,
+    current: FingerprintMap<u64>,
     /// Entries above the highest that `current` was told of.
     current_end: u64,
     /// The generation before, waiting to be written.
-    frozen: Arc<HashMap<Fingerprint, u64>>,
+    frozen: Arc<FingerprintMap<u64>>,
     frozen_end: u64,
     runs: Vec<Arc<Run>>,
     /// How many generations were written out by this handle.
@@ -448,6 +447,12 @@ impl IdIndex {
             }
             merged => merged,
         }
+    }
+
+    /// Whether a generation is full: [`IdIndex::tend`] has something to write.
+    #[must_use]
+    pub fn due(&self) -> bool {
+        self.read().current.len() >= GENERATION
     }
 
     /// Moves the current generation behind, where the one before is written.

@@ -5,6 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use indelible_store::{
@@ -400,11 +401,17 @@ fn to_usize(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-/// Writes the closed form of a plain segment beside it (as `*.tmp`, synced), checked by decompressing it again.
+/// Writes the closed form of a plain segment beside it (as `*.tmp`, synced), checked by decompressing it again. `rest` is told after each frame how
+/// long it took, and may wait.
 ///
 /// # Errors
 /// [`StoreError::Io`].
-pub fn compress(disk: &dyn Disk, layout: &Layout, plain: &OpenSegment) -> Result<PathBuf, StoreError> {
+pub fn compress(
+    disk: &dyn Disk,
+    layout: &Layout,
+    plain: &OpenSegment,
+    mut rest: impl FnMut(Duration),
+) -> Result<PathBuf, StoreError> {
     let path = layout.closed(plain.segment.first);
     let temporary = path.with_extension("zst.tmp");
     let io = |step| StoreError::io(step, &temporary);
@@ -421,6 +428,7 @@ pub fn compress(disk: &dyn Disk, layout: &Layout, plain: &OpenSegment) -> Result
     for piece in plain.pieces(end)? {
         let lines = plain.read_piece(&piece, end)?;
         for part in frames::parts(&lines) {
+            let begun = Instant::now();
             let compressed = encoder.frame(part).map_err(io("compress"))?;
             let too_large = || io("compress")(io::ErrorKind::FileTooLarge.into());
             let frame = Frame {
@@ -440,6 +448,7 @@ pub fn compress(disk: &dyn Disk, layout: &Layout, plain: &OpenSegment) -> Result
             at += compressed.len() as u64;
             offset += part.len() as u64;
             list.push(frame);
+            rest(begun.elapsed());
         }
     }
     if offset != end {

@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -39,6 +40,9 @@ use crate::{
 
 /// Somebody who only looks whether there is a writer holds the lease for a moment.
 const LEASE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Where so many closed segments wait to be compressed (a gibibyte as large as they are by default), that is done without pauses.
+const MOST_WAITING: u32 = 16;
 
 /// A log directory, for writing.
 pub struct FileWriter {
@@ -277,20 +281,29 @@ impl FileWriter {
         let active = lock(&self.active).active.segment.first;
         let list = segments::list(&**self.disk(), self.layout())?;
         let ends = list.iter().skip(1).map(|s| s.first).chain([u64::MAX]);
-        let due = list
+        let mut due = list
             .iter()
             .zip(ends)
-            .find(|(s, end)| s.kind == Kind::Plain && s.first != active && *end <= anchored.0)
+            .filter(|(s, end)| s.kind == Kind::Plain && s.first != active && *end <= anchored.0)
             .map(|(s, _)| *s);
-        let Some(segment) = due else { return Ok(false) };
-        self.finish_segment(segment)?;
+        let Some(segment) = due.next() else { return Ok(false) };
+        let waiting = u32::try_from(due.count()).unwrap_or(u32::MAX);
+        self.finish_segment(segment, waiting)?;
         Ok(true)
     }
 
-    fn finish_segment(&self, segment: Segment) -> Result<(), StoreError> {
+    /// Compresses a segment behind which so many others wait. Callers come first: while entries come in, each frame is followed by a pause, which is the longer
+    /// the fewer wait. Ids that are due to be written out are not kept waiting.
+    fn finish_segment(&self, segment: Segment, waiting: u32) -> Result<(), StoreError> {
         let (disk, layout) = (self.disk(), self.layout());
         let plain = OpenSegment::open(disk, layout, segment, Trust::Walk)?;
-        let temporary = segments::compress(&**disk, layout, &plain)?;
+        let mut size = self.live.size.load(Ordering::Relaxed);
+        let temporary = segments::compress(&**disk, layout, &plain, |took| {
+            let before = std::mem::replace(&mut size, self.live.size.load(Ordering::Relaxed));
+            if size != before && !self.ids.due() {
+                thread::sleep(took * MOST_WAITING.saturating_sub(waiting));
+            }
+        })?;
         drop(plain);
         let closed = layout.closed(segment.first);
         let dir = layout.at("segments");

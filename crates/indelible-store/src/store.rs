@@ -3,7 +3,7 @@
 //! A store speaks of *lines* (`docs/format.md` section 5): the entry's exact bytes with batch and MAC around them. A store of
 //! another kind keeps the three parts however it likes and gives the same line back.
 
-use std::{any::Any, io, ops::Range, path::Path};
+use std::{any::Any, collections::HashMap, io, ops::Range, path::Path};
 
 use indelible_core::{
     entry::{EntryError, Line},
@@ -207,6 +207,9 @@ impl Fingerprint {
         Self(digest.first_chunk().copied().unwrap_or_default())
     }
 }
+
+/// A table by fingerprints. They are spread by SHA-256 already, so its hash is a quick one, under a random seed: who chooses ids does not choose places.
+pub type FingerprintMap<V> = HashMap<Fingerprint, V, foldhash::fast::RandomState>;
 
 /// One entry of a batch.
 #[derive(Clone, Debug)]

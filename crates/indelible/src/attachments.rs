@@ -1,5 +1,7 @@
 //! Attachments that an event names: what recording asks the store about, and verification reads.
 
+use std::sync::LazyLock;
+
 use indelible_core::hex;
 use indelible_store::store::{Reader, StoreError};
 use memchr::memmem::Finder;
@@ -8,6 +10,9 @@ use crate::error::AppendError;
 
 /// What a canonical event that names attachments has somewhere; so has one that has such a member further down.
 pub(crate) const MARK: &[u8] = b"\"attachments\":[";
+
+/// Finds [`MARK`]; to make it costs more than to use it.
+static MARKED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MARK));
 
 /// Digests and sizes of the attachments that an event names at its top level.
 pub(crate) fn named(body: &[u8]) -> Vec<(String, u64)> {
@@ -36,7 +41,7 @@ pub(crate) fn parse_digest(digest: &str) -> Option<[u8; 32]> {
 /// [`AppendError::AttachmentMissing`], [`AppendError::AttachmentSize`], [`AppendError::Unknown`].
 pub(crate) fn check(store: &(impl Reader + ?Sized), id: &str, body: &[u8]) -> Result<(), AppendError> {
     // Few events name any: the finder is cheaper than parsing each once more.
-    if Finder::new(MARK).find(body).is_none() {
+    if MARKED.find(body).is_none() {
         return Ok(());
     }
     for (digest, said) in named(body) {

@@ -277,7 +277,7 @@ impl Log {
             inner.store.mark_bounded().map_err(|error| AppendError::Store(Arc::new(error)))?;
         }
         let prepared = inner.prepare(event, Ack::Bounded)?;
-        let id = prepared.id.clone();
+        let id = prepared.id().to_owned();
         let ticket = inner.push(vec![prepared], true)?;
         let accepted = Instant::now();
         inner.keeper.watch(inner);
@@ -542,7 +542,7 @@ impl Bounded {
             let limit = self.deadline.duration_since(self.accepted);
             return Err(AppendError::DeadlineMissed { limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) });
         }
-        self.log.receipt(batched, self.ticket.at, &self.id)
+        self.log.receipt(batched, self.ticket.at, self.id)
     }
 }
 
@@ -567,7 +567,7 @@ impl Future for Appending {
             match std::mem::replace(&mut self.step, Step::Done) {
                 Step::Queue(Err(error)) => return Poll::Ready(Err(error)),
                 Step::Queue(Ok(events)) => {
-                    self.id = events.first().map(|e| e.id.clone()).unwrap_or_default();
+                    self.id = events.first().map(|e| e.id().to_owned()).unwrap_or_default();
                     match self.log.queue.push(events, self.log.on_full, false, Some(context.waker())) {
                         Ok(ticket) => {
                             if ticket.leads {
@@ -592,11 +592,12 @@ impl Future for Appending {
                     if cell.get().is_none() {
                         cell.wake_by(context.waker());
                     }
+                    let id = std::mem::take(&mut self.id);
                     return match cell.get() {
-                        Some(Ok(batched)) => Poll::Ready(self.log.receipt(batched, at, &self.id)),
+                        Some(Ok(batched)) => Poll::Ready(self.log.receipt(batched, at, id)),
                         Some(Err(error)) => Poll::Ready(Err(error.clone())),
                         None => {
-                            self.step = Step::Wait(cell, at);
+                            (self.step, self.id) = (Step::Wait(cell, at), id);
                             Poll::Pending
                         }
                     };
@@ -676,29 +677,32 @@ impl Inner {
     pub(crate) fn prepare(&self, text: &[u8], ack: Ack) -> Result<Prepared, AppendError> {
         let event = event::parse(text, || new_id(self.clock.now(), self.entropy.salt())).map_err(AppendError::Event)?;
         attachments::check(&*self.store, event.id(), event.bytes())?;
-        let start = EntryStart::new(BodyKind::Event, event.bytes(), self.entropy.salt());
+        let (fingerprint, generated) = (Fingerprint::of(event.id()), event.id_generated());
+        let (bytes, id) = event.into_parts();
+        let start = EntryStart::new(BodyKind::Event, bytes, self.entropy.salt());
         let start = if ack == Ack::Bounded { start.bounded() } else { start };
-        let id = event.id().to_owned();
-        let fingerprint = Fingerprint::of(&id);
-        let chosen = if event.id_generated() {
-            None
-        } else if self.store.shared() {
+        let mut prepared = Prepared { start, id, fingerprint, chosen: None };
+        if generated {
+            return Ok(prepared);
+        }
+        let found = if self.store.shared() {
             // Only in the turn is it known what is recorded.
-            Some((Vec::new(), 0))
+            (Vec::new(), 0)
         } else {
             let token = self.store.id_token();
-            let found =
-                self.store.lookup(fingerprint).map_err(|error| AppendError::unknown(format!("`{id}`"), error))?;
-            Some((found.into_iter().map(|index| index.0).collect(), token))
+            let unknown = |error: StoreError| AppendError::unknown(format!("`{}`", prepared.id()), error);
+            let found = self.store.lookup(fingerprint).map_err(unknown)?;
+            (found.into_iter().map(|index| index.0).collect(), token)
         };
-        Ok(Prepared { start, id, fingerprint, chosen })
+        prepared.chosen = Some(found);
+        Ok(prepared)
     }
 
     fn append_one(&self, prepared: Prepared) -> Result<Receipt, AppendError> {
-        let id = prepared.id.clone();
+        let id = prepared.id().to_owned();
         let ticket = self.enqueue(vec![prepared])?;
         let batched = ticket.cell.wait().as_ref().map_err(Clone::clone)?;
-        self.receipt(batched, ticket.at, &id)
+        self.receipt(batched, ticket.at, id)
     }
 
     fn enqueue(&self, events: Vec<Prepared>) -> Result<Ticket, AppendError> {
@@ -729,12 +733,12 @@ impl Inner {
         if events.is_empty() {
             return;
         }
-        let ids: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
+        let ids: Vec<String> = events.iter().map(|event| event.id().to_owned()).collect();
         let ticket = self.enqueue(events);
         for (n, (place, id)) in places.into_iter().zip(ids).enumerate() {
             let result = match &ticket {
                 Ok(ticket) => match ticket.cell.wait() {
-                    Ok(batched) => self.receipt(batched, ticket.at + n, &id),
+                    Ok(batched) => self.receipt(batched, ticket.at + n, id),
                     Err(error) => Err(error.clone()),
                 },
                 Err(error) => Err(error.clone()),
@@ -745,10 +749,10 @@ impl Inner {
         }
     }
 
-    pub(crate) fn receipt(&self, batched: &Batched, at: usize, id: &str) -> Result<Receipt, AppendError> {
+    pub(crate) fn receipt(&self, batched: &Batched, at: usize, id: String) -> Result<Receipt, AppendError> {
         match batched.outcomes.get(at) {
             Some(Outcome::Stored { index, leaf, mac }) => Ok(Receipt {
-                id: id.to_owned(),
+                id,
                 index: LeafIndex(*index),
                 leaf: *leaf,
                 mac: *mac,
@@ -832,7 +836,7 @@ impl Inner {
     /// Looks for the id that a caller chose. Everything below `first` is written or about to be.
     fn known(&self, event: &Prepared, first: u64) -> Result<Known, AppendError> {
         let Some((found, token)) = &event.chosen else { return Ok(Known::New) };
-        let unknown = |error: StoreError| AppendError::unknown(format!("`{}`", event.id), error);
+        let unknown = |error: StoreError| AppendError::unknown(format!("`{}`", event.id()), error);
         let recent = self.store.lookup_recent(event.fingerprint, *token).map_err(unknown)?;
         let mut candidates: Vec<u64> = found.iter().copied().chain(recent.into_iter().map(|i| i.0)).collect();
         candidates.sort_unstable();
@@ -859,14 +863,14 @@ impl Inner {
         event: &Prepared,
     ) -> Result<Option<Known>, AppendError> {
         let known = stored.and_then(|stored| self.compare(&stored, event));
-        known.map_err(|error| AppendError::unknown(format!("`{}`", event.id), error))
+        known.map_err(|error| AppendError::unknown(format!("`{}`", event.id()), error))
     }
 
     /// Compares a stored entry, after verifying it, with an event.
     fn compare(&self, stored: &Stored, event: &Prepared) -> Result<Option<Known>, LogError> {
         let wrong = |detail: String| LogError::Evidence { index: stored.index.0, detail };
         let entry = indelible_core::entry::EntryRef::parse(&stored.entry).map_err(|error| wrong(error.to_string()))?;
-        if entry.event_id() != Some(&event.id) {
+        if entry.event_id() != Some(event.id()) {
             return Ok(None);
         }
         let line = Line { batch: entry.index, entry, mac: stored.mac };

@@ -6,6 +6,7 @@
 //! whoever finds the queue full.
 
 use std::{
+    ops::Range,
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     task::Waker,
     time::{Duration, Instant},
@@ -25,10 +26,18 @@ pub(crate) const MAX_BYTES: usize = 16 << 20;
 /// An event on its way: checked, canonical, hashed as far as can be without its place.
 pub(crate) struct Prepared {
     pub(crate) start: EntryStart,
-    pub(crate) id: String,
+    /// Where in the body its id stands.
+    pub(crate) id: Range<usize>,
     pub(crate) fingerprint: Fingerprint,
     /// For an id that the caller chose: candidates found before, and under which token.
     pub(crate) chosen: Option<(Vec<u64>, u64)>,
+}
+
+impl Prepared {
+    pub(crate) fn id(&self) -> &str {
+        let id = self.start.body().get(self.id.clone()).unwrap_or_default();
+        std::str::from_utf8(id).unwrap_or_default()
+    }
 }
 
 /// What became of one event.

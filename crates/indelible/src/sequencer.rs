@@ -4,7 +4,7 @@
 //! A batch that could not be written poisons the log, because the entries behind it build on it. (Where several processes write, a turn
 //! takes all of it anew from the store: [`crate::turn`].)
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use indelible_core::{
     control::Control,
@@ -13,7 +13,7 @@ use indelible_core::{
     time::Micros,
     tree::{Hash, LeafIndex},
 };
-use indelible_store::store::{Batch, BatchEntry, Fingerprint};
+use indelible_store::store::{Batch, BatchEntry, Fingerprint, FingerprintMap};
 
 use crate::{
     clock::{Clock, Entropy},
@@ -76,7 +76,7 @@ pub(crate) struct Draft {
     /// Id of the key that signs its events.
     pub(crate) key: Arc<str>,
     /// Ids in this batch, by the entry's place in it.
-    ids: HashMap<Fingerprint, usize>,
+    ids: FingerprintMap<usize>,
 }
 
 /// How an id that the caller chose stands to what is recorded.
@@ -113,7 +113,7 @@ impl Sequencer {
             entries: Vec::new(),
         };
         let (origin, key) = (Arc::clone(&self.origin), Arc::clone(&self.signing.key_id));
-        let mut draft = Draft { batch, recorded_at, origin, key, ids: HashMap::new() };
+        let mut draft = Draft { batch, recorded_at, origin, key, ids: FingerprintMap::default() };
         if let Some(expected) = stepped {
             let step = Control::ClockStep {
                 from: expected.to_string(),
@@ -139,7 +139,7 @@ impl Sequencer {
         draft.batch.entries.reserve(events.len());
         let mut outcomes = Vec::with_capacity(events.len());
         for event in events {
-            let conflict = |index| AppendError::IdConflict { id: event.id.clone(), index };
+            let conflict = |index| AppendError::IdConflict { id: event.id().to_owned(), index };
             let in_draft = draft.ids.get(&event.fingerprint).copied();
             let outcome = match (in_draft, &event.chosen) {
                 (Some(at), _) => draft.same(at, event).map_or_else(
@@ -227,7 +227,7 @@ impl Draft {
         let stored = bytes.get(b"{\"event\":".len()..)?.get(..body.len())?;
         let ends = bytes.get(b"{\"event\":".len() + body.len()) == Some(&b',');
         (stored == body && ends).then(|| Receipt {
-            id: event.id.clone(),
+            id: event.id().to_owned(),
             index: LeafIndex(self.batch.first + at as u64),
             leaf: entry.leaf,
             mac: entry.mac,
@@ -249,5 +249,5 @@ fn control_start(control: &Control, entropy: &dyn Entropy) -> Result<EntryStart,
     let failed =
         |error: indelible_core::control::ControlError| AppendError::Failed { why: crate::error::chain(&error) };
     let body = control.canonical().map_err(failed)?;
-    Ok(EntryStart::new(BodyKind::Control, &body, entropy.salt()))
+    Ok(EntryStart::new(BodyKind::Control, body, entropy.salt()))
 }

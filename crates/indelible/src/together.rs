@@ -210,7 +210,7 @@ fn receipts(parts: &[Part<'_>], sequenced: Vec<Sequenced>) -> Result<Vec<Vec<Rec
     let mut placed = Vec::with_capacity(parts.len());
     for (part, Sequenced { outcomes, recorded_at, key }) in parts.iter().zip(sequenced) {
         let batched = Batched { outcomes, recorded_at, key, durable_at };
-        let receipt = |(at, event): (usize, &Prepared)| part.log.receipt(&batched, at, &event.id);
+        let receipt = |(at, event): (usize, &Prepared)| part.log.receipt(&batched, at, event.id().to_owned());
         let all = part.events.iter().enumerate().map(receipt).collect::<Result<Vec<_>, _>>();
         placed.push((part.place, all.map_err(TogetherError::Failed)?));
     }

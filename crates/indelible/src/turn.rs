@@ -231,7 +231,7 @@ fn unknown(events: &[&[Prepared]], TurnError { log, error }: TurnError) -> Misse
         return Missed::Again(error);
     }
     let what = match events {
-        [[event]] => format!("`{}`", event.id),
+        [[event]] => format!("`{}`", event.id()),
         logs => format!("any of {} events", logs.iter().map(|events| events.len()).sum::<usize>()),
     };
     Missed::Told(Told { at: log, error: AppendError::unknown(what, error) })

@@ -117,7 +117,7 @@ pub(crate) fn reseal(lines: &mut [Vec<u8>], from: usize, key: &EntryKey, edit: i
             prev,
             recorded_at: line.entry.recorded_at,
         };
-        let mut start = EntryStart::new(line.entry.kind, &body, line.entry.salt);
+        let mut start = EntryStart::new(line.entry.kind, body, line.entry.salt);
         if line.entry.bounded {
             start = start.bounded();
         }
