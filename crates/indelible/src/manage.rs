@@ -109,11 +109,20 @@ fn open_by_any(note: &[u8], keys: &[VerifyingKey]) -> Result<(), LogError> {
     Err(refused.map_or_else(|| LogError::Refused("the ring has no checkpoint key".to_owned()), LogError::from))
 }
 
+/// What [`repair`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// What was wrong and is rebuilt.
+    pub wrong: Vec<String>,
+    /// The record of keys that are new in the ring: a repaired log is opened, and takes them up as any opening does.
+    pub keys: Option<LeafIndex>,
+}
+
 /// Rebuilds derived files of a log from its entries, after these were verified against the newest head. Says what was rebuilt.
 ///
 /// # Errors
 /// [`LogError::Refused`] where the entries do not verify: nothing is rebuilt from entries that may be wrong.
-pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<Vec<String>, LogError> {
+pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<Repaired, LogError> {
     let reader = place.reader_of_entry_zero()?;
     let heads = options.heads_for(keys);
     let origin = reader.info().origin.clone();
@@ -125,7 +134,7 @@ pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<V
     };
     let report = verify(&*reader, &request).map_err(|error| LogError::Refused(chain(&error)))?;
     match report.status {
-        Verdict::Intact => return Ok(Vec::new()),
+        Verdict::Intact => return Ok(Repaired::default()),
         Verdict::Damaged => {}
         status => {
             let text =
@@ -141,8 +150,10 @@ pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<V
     place.rebuild(&*reader, &tree, head.kept.number)?;
     let wrong = report.findings.iter().filter(|f| f.kind == Kind::Derived).map(|f| f.detail.clone()).collect();
     // Opening shows the newest checkpoint again and closing writes `durable`.
-    Log::open_in(place, keys, options.clone())?.close()?;
-    Ok(wrong)
+    let log = Log::open_in(place, keys, options.clone())?;
+    log.close()?;
+    let (now, _) = log.head();
+    Ok(Repaired { wrong, keys: now.keys.filter(|newest| head.keys != Some(*newest)) })
 }
 
 /// Freezes a log: a last checkpoint is published and kept, and the head store says from then on that nothing is written any more. Whoever holds the
