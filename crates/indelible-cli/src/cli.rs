@@ -166,8 +166,8 @@ pub(crate) struct LogsArgs {
 #[cfg(feature = "server")]
 #[derive(Args)]
 pub(crate) struct ServeArgs {
-    /// The directory with the logs; where it is new or empty, it is made a root
-    #[arg(long, env = "INDELIBLE_ROOT", value_name = "DIR")]
+    /// Where the logs are: a directory, `sqlite:FILE` or `postgres://…`; what is new or empty is made a root
+    #[arg(long, env = "INDELIBLE_ROOT", value_name = "ROOT")]
     pub(crate) log_root: Option<Root>,
     /// Where to listen [default: 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR")]

@@ -8,10 +8,12 @@
 //!   may write files makes themselves no key.
 //! - A key is in force when its event is durable. One that is revoked ends at once, also where the event could not be recorded; the caller is told.
 //! - A crash leaves the event or not.
+//! - Where several servers share a database, each takes up what the others recorded when a checkpoint covers it ([`Identities::follow`]).
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, LazyLock, Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, rand};
@@ -24,6 +26,7 @@ use indelible_core::{
     tree::{Frontier, LeafIndex, leaf_hash},
 };
 use indelible_store::store::parse_line;
+use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -36,8 +39,12 @@ pub const MAX_KEYS: usize = 10_000;
 const STEP: usize = 1 << 20;
 /// The longest name of a key.
 const MAX_NAME_CHARS: usize = 128;
+/// A server that cannot follow the others' changes for so long serves nobody until it can.
+const STALE: Duration = Duration::from_secs(15);
 /// What every token begins with, so that one that was left somewhere is recognised.
 const PREFIX: &str = "idl";
+/// Entries about keys hold this; those that only name one as actor are looked at for nothing.
+static ABOUT_KEYS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"api_key"));
 
 /// A key as it is known, without its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +150,10 @@ pub struct Identities {
     log: Log,
     clock: Arc<dyn Clock>,
     known: RwLock<BTreeMap<String, Arc<ApiKey>>>,
+    /// The tree of all entries that were taken up.
+    followed: Mutex<Frontier>,
+    /// Until when what is known may be gone by, where other servers end keys too.
+    good_until: Mutex<Option<Instant>>,
     /// Held while something is changed, so that no two changes are of one key.
     changing: Mutex<()>,
 }
@@ -153,27 +164,43 @@ impl Identities {
     /// # Errors
     /// [`ServerError::Identity`] where its entries are not those of its newest checkpoint.
     pub fn load(log: Log, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
-        log.checkpoint()?;
-        let (_, head) = log.head();
-        let (mut tree, mut known, mut next) = (Frontier::new(), BTreeMap::new(), 0);
-        while next < head.size.0 {
-            let chunk = log.read(LeafIndex(next), STEP)?;
-            for text in chunk.lines() {
-                let line = parse_line(text, next)?;
-                tree.push(leaf_hash(line.entry.bytes));
-                take(&line.entry, &mut known);
-                next += 1;
-                if next == head.size.0 {
-                    break;
-                }
+        let (mut tree, mut known) = (Frontier::new(), BTreeMap::new());
+        fold(&log, &mut tree, |entry| take(entry, &mut known))?;
+        let good_until = Mutex::new(log.is_shared().then(|| Instant::now() + STALE));
+        let (known, followed, changing) = (RwLock::new(known), Mutex::new(tree), Mutex::new(()));
+        Ok(Self { log, clock, known, followed, good_until, changing })
+    }
+
+    /// Whether another server may have ended keys, and this one could not see it for too long.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        let until = *self.good_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| until < Instant::now())
+    }
+
+    /// Takes up what was recorded since, by whichever server of the same database. A key that was ended here stays ended.
+    ///
+    /// # Errors
+    /// [`ServerError::Identity`] where the entries are not those of the newest checkpoint: nothing of them is taken up.
+    pub fn follow(&self) -> Result<(), ServerError> {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut tree, mut news) = (followed.clone(), Vec::new());
+        fold(&self.log, &mut tree, |entry| {
+            if ABOUT_KEYS.find(entry.body).is_some() {
+                news.push(entry.bytes.to_vec());
+            }
+        })?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for bytes in &news {
+            if let Ok(entry) = EntryRef::parse(bytes) {
+                take(&entry, &mut known);
             }
         }
-        // INVARIANT(believed): what was read is what the newest checkpoint covers, or no key of it is known.
-        if tree.head() != head {
-            return Err(ServerError::Identity { origin: log.origin().to_owned() });
+        *followed = tree;
+        if let Some(until) = &mut *self.good_until.lock().unwrap_or_else(PoisonError::into_inner) {
+            *until = Instant::now() + STALE;
         }
-        let known = known.into_iter().map(|(id, key)| (id, Arc::new(key))).collect();
-        Ok(Self { log, clock, known: RwLock::new(known), changing: Mutex::new(()) })
+        Ok(())
     }
 
     /// The log that says it.
@@ -363,8 +390,28 @@ struct Replaces {
     until: String,
 }
 
+/// Adds the entries of the log behind `tree`, up to its newest checkpoint, and shows them.
+fn fold(log: &Log, tree: &mut Frontier, mut each: impl FnMut(&EntryRef<'_>)) -> Result<(), ServerError> {
+    log.checkpoint()?;
+    let (_, head) = log.head();
+    while tree.size() < head.size {
+        let first = tree.size().0;
+        let chunk = log.read(LeafIndex(first), STEP)?;
+        for (index, text) in (first..head.size.0).zip(chunk.lines()) {
+            let line = parse_line(text, index)?;
+            tree.push(leaf_hash(line.entry.bytes));
+            each(&line.entry);
+        }
+        if tree.size().0 == first {
+            break;
+        }
+    }
+    // INVARIANT(believed): what was read is what the newest checkpoint covers, or no key of it is known.
+    if tree.head() == head { Ok(()) } else { Err(ServerError::Identity { origin: log.origin().to_owned() }) }
+}
+
 /// What an entry says of keys; others say nothing.
-fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, ApiKey>) {
+fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, Arc<ApiKey>>) {
     #[derive(Deserialize)]
     struct Event {
         action: String,
@@ -394,7 +441,8 @@ fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, ApiKey>) {
             if let Some(replaces) = &made.replaces
                 && let Some(old) = known.get_mut(&replaces.id)
             {
-                old.expires_at = Some(end(&replaces.until));
+                let (old, until) = (Arc::make_mut(old), end(&replaces.until));
+                old.expires_at = Some(old.expires_at.map_or(until, |end| end.min(until)));
             }
             let key = ApiKey {
                 id: target.id.clone(),
@@ -407,11 +455,11 @@ fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, ApiKey>) {
                 digest,
             };
             // The first word counts: a later one cannot put another token in its place.
-            known.entry(target.id).or_insert(key);
+            known.entry(target.id).or_insert(Arc::new(key));
         }
         "api_key.revoke" => {
             if let Some(key) = known.get_mut(&target.id) {
-                key.revoked_at.get_or_insert(entry.recorded_at.to_owned());
+                Arc::make_mut(key).revoked_at.get_or_insert(entry.recorded_at.to_owned());
             }
         }
         _ => {}

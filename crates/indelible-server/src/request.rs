@@ -210,6 +210,10 @@ fn authorise(
         Needs::OnLog(verb) | Needs::OnLogUnlessOpen(verb) => (verb, true),
     };
     let key = authenticate(shared, peer, headers)?;
+    if shared.identities.is_stale() {
+        let text = "the database has not told for too long which keys were ended: no key is believed until it does";
+        return Err(Problem::new(Kind::Unavailable, text).after(1));
+    }
     if let Some(allowance) = shared.rates.take(&key.id, key.rate_per_minute, Instant::now()) {
         seen.allowance = Some(allowance);
         if !allowance.granted {

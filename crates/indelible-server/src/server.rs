@@ -53,6 +53,12 @@ use crate::{
 
 /// After an error of the listener (no file handles left) it rests for so long.
 const REST: Duration = Duration::from_millis(50);
+/// How often a server looks for what others of its database recorded of API keys: with the second until a checkpoint covers it, a key that is revoked
+/// there ends here within two.
+const FOLLOW: Duration = Duration::from_millis(500);
+/// How often opening is tried where another server may be making the same, and how long is waited in between.
+const OPEN_TRIES: u32 = 10;
+const OPEN_WAIT: Duration = Duration::from_millis(300);
 
 /// Takes lines for the operator: what no caller reads.
 pub type Reporter = Arc<dyn Fn(&str) + Send + Sync>;
@@ -120,7 +126,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server over the logs below a directory; `ring` has their keys.
+    /// Starts a server over the logs of a root; `ring` has their keys.
     ///
     /// # Errors
     /// [`ServerError`]: nothing is served.
@@ -134,7 +140,7 @@ impl Server {
     ) -> Result<(Self, Started), ServerError> {
         config.check()?;
         let identity = (!config.plain_http).then(|| tls::load(&config.tls, ring.dir(), config.listen)).transpose()?;
-        let (logs, identities) = open(root, ring, options, &config)?;
+        let (logs, identities) = open(&root, &ring, &options, &config)?;
         let admin_token = admin_key(&identities, admin)?;
         identities.record_server("server.start", &json!({ "version": env!("CARGO_PKG_VERSION") }))?;
 
@@ -171,6 +177,9 @@ impl Server {
         let acceptor = identity.as_ref().map(|identity| TlsAcceptor::from(Arc::clone(&identity.config)));
         let accepting =
             runtime.spawn(accept(listener, acceptor, Arc::clone(&shared), Arc::clone(&connections), stopping));
+        if shared.identities.log().is_shared() {
+            runtime.spawn(follow(Arc::clone(&shared)));
+        }
         let certificate = identity.map(|identity| Certificate {
             path: identity.certificate,
             fingerprint: identity.fingerprint,
@@ -221,27 +230,65 @@ impl Server {
     }
 }
 
-/// Opens, or makes, what a server needs of a root.
-fn open(root: Root, ring: KeyRing, options: Options, config: &Config) -> Result<(Logs, Identities), ServerError> {
-    let Some(path) = root.path().filter(|_| root.place().directory().is_some()) else {
-        let detail = "for now a server keeps its logs in a directory".to_owned();
-        return Err(ServerError::Root { place: root.to_string(), detail });
-    };
-    check_apart(ring.dir(), path)?;
-    if root.registry(&options).is_err() {
-        refuse_unless_empty(path)?;
-        std::fs::create_dir_all(path).map_err(ServerError::io("create", path.display()))?;
-        Registry::create(root.clone(), &format!("{}/registry", config.name), &ring, options.clone())?;
+/// Opens, or makes, what a server needs of a root. Where others may be making the same in the same database, more than once.
+fn open(root: &Root, ring: &KeyRing, options: &Options, config: &Config) -> Result<(Logs, Identities), ServerError> {
+    if let Some(path) = root.path() {
+        check_apart(ring.dir(), path)?;
     }
-    let clock = Arc::clone(&options.clock);
-    let logs = Logs::new(root, options, ring, config.limits)?;
+    if let Some(path) = root.place().directory() {
+        if root.registry(options).is_err() {
+            refuse_unless_empty(path)?;
+            std::fs::create_dir_all(path).map_err(ServerError::io("create", path.display()))?;
+        }
+        return open_once(root, ring, options, config);
+    }
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match open_once(root, ring, options, config) {
+            Err(_) if tries < OPEN_TRIES => std::thread::sleep(OPEN_WAIT),
+            result => return result,
+        }
+    }
+}
+
+fn open_once(
+    root: &Root,
+    ring: &KeyRing,
+    options: &Options,
+    config: &Config,
+) -> Result<(Logs, Identities), ServerError> {
+    if root.registry(options).is_err() {
+        Registry::create(root.clone(), &format!("{}/registry", config.name), ring, options.clone())?;
+    }
+    let logs = Logs::new(root.clone(), options.clone(), ring.clone(), config.limits)?;
     let own = logs.own();
     if logs.registered(&own).is_err() {
         logs.create(&own)?;
     }
-    let identities = Identities::load(logs.open_own(&own)?, clock)?;
+    let identities = Identities::load(logs.open_own(&own)?, Arc::clone(&options.clock))?;
     logs.adopt(identities.log().clone());
     Ok((logs, identities))
+}
+
+/// Takes up what other servers of the same database record of API keys, until the server stops.
+async fn follow(shared: Arc<Shared>) {
+    let mut told = String::new();
+    while shared.serving.load(Ordering::Acquire) {
+        tokio::time::sleep(FOLLOW).await;
+        let following = Arc::clone(&shared);
+        match tokio::task::spawn_blocking(move || following.identities.follow()).await {
+            Ok(Ok(())) => told.clear(),
+            Ok(Err(error)) => {
+                let text = indelible::error::chain(&error);
+                if text != told {
+                    (shared.reporter)(&format!("what other servers record of API keys is not followed: {text}"));
+                    told = text;
+                }
+            }
+            Err(_) => return,
+        }
+    }
 }
 
 /// A directory that holds something else is not turned into a root.

@@ -25,7 +25,7 @@ pub(crate) fn run(places: &Places, as_json: bool, args: &ServeArgs) -> Result<()
     let root = args
         .log_root
         .clone()
-        .ok_or_else(|| Failure::Usage("no root is named: give --log-root DIR or set INDELIBLE_ROOT".to_owned()))?;
+        .ok_or_else(|| Failure::Usage("no root is named: give --log-root DIR|postgres://… or set INDELIBLE_ROOT".to_owned()))?;
     let keys = places.keys()?;
     if let Some(path) = root.path() {
         check_apart(&keys, path)?;

@@ -8,6 +8,8 @@ mod hostile;
 mod identity;
 #[cfg(test)]
 mod rights;
+#[cfg(unix)]
+mod several;
 #[cfg(test)]
 mod stopping;
 #[cfg(test)]
