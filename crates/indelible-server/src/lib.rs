@@ -20,6 +20,8 @@
 
 pub mod access;
 mod answer;
+#[cfg(feature = "bench")]
+pub mod bare;
 mod body;
 pub mod config;
 pub mod error;

@@ -22,10 +22,9 @@ pub(crate) fn run(places: &Places, as_json: bool, args: &ServeArgs) -> Result<()
     if args.show_config {
         return output::data(config.to_toml().as_bytes());
     }
-    let root = args
-        .log_root
-        .clone()
-        .ok_or_else(|| Failure::Usage("no root is named: give --log-root DIR|postgres://… or set INDELIBLE_ROOT".to_owned()))?;
+    let root = args.log_root.clone().ok_or_else(|| {
+        Failure::Usage("no root is named: give --log-root DIR|postgres://… or set INDELIBLE_ROOT".to_owned())
+    })?;
     let keys = places.keys()?;
     if let Some(path) = root.path() {
         check_apart(&keys, path)?;

@@ -104,7 +104,6 @@ fn what_is_unsafe_or_not_meant_is_refused() {
     let public = ["serve", "--log-root", &root, "--plain-http", "--listen", "0.0.0.0:0"];
     world.run(&public).refused(1, &["loopback", "--plain-http"]);
     world.run(&["serve", "--log-root", &world.path("log"), "--plain-http"]).refused(1, &["not empty", "logs init"]);
-    world.run(&["serve", "--log-root", "sqlite:a.db", "--plain-http"]).refused(1, &["directory"]);
     world.run(&["serve", "--log-root", &world.path("keys/x"), "--plain-http"]).refused(1, &["keys"]);
     let config = world.write("bad.toml", "[limits]\nconections = 1\n");
     world.run(&["serve", "--log-root", &root, "--config", &config]).refused(1, &["bad.toml", "conections"]);

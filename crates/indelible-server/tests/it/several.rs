@@ -1,4 +1,4 @@
-//! Several servers on one database, behind a balancer that knows nothing of HTTP.
+//! Roots in databases; several servers on one, behind a balancer that knows nothing of HTTP.
 
 use std::{
     collections::BTreeMap,
@@ -42,6 +42,18 @@ struct Running {
     admin: Option<String>,
 }
 
+impl Running {
+    /// As a process of its own would: with connections of its own.
+    fn start(root: Root, ring: KeyRing) -> Self {
+        let reporter = Arc::new(|line: &str| println!("{line}"));
+        let (options, admin, mut config) = (Options::default(), AdminKey::IfNone, config());
+        // Tests that wait for a key to be known ask more often than a guesser may.
+        config.limits.failures = 10_000;
+        let (server, started) = Server::start(root, ring, options, config, admin, reporter).unwrap();
+        Self { server, address: started.address, admin: started.admin_token.map(|token| token.to_string()) }
+    }
+}
+
 impl World {
     /// `None` where no PostgreSQL is installed, which is said aloud.
     fn new() -> Option<Self> {
@@ -60,14 +72,8 @@ impl World {
         KeyRing::load_or_create(&self.dir.path().join("keys")).unwrap()
     }
 
-    /// As a process of its own would: with connections of its own.
     fn start(&self) -> Running {
-        let reporter = Arc::new(|line: &str| println!("{line}"));
-        let (options, admin, mut config) = (Options::default(), AdminKey::IfNone, config());
-        // Tests that wait for a key to be known ask more often than a guesser may.
-        config.limits.failures = 10_000;
-        let (server, started) = Server::start(self.root(), self.ring(), options, config, admin, reporter).unwrap();
-        Running { server, address: started.address, admin: started.admin_token.map(|token| token.to_string()) }
+        Running::start(self.root(), self.ring())
     }
 
     /// Every event's id with how often it is in the log, after the log was verified.
@@ -281,4 +287,24 @@ fn where_the_database_does_not_tell_which_keys_ended_none_is_believed() {
     world.database.start_again();
     until(200, one.address, &admin);
     one.server.stop().unwrap();
+}
+
+#[test]
+fn a_root_in_an_sqlite_file_is_served_and_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let root: Root = format!("sqlite:{}", dir.path().join("logs.db").display()).parse().unwrap();
+    let ring = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
+    let running = Running::start(root.clone(), ring.clone());
+    let admin = running.admin.unwrap();
+    for origin in [LOG, "t.example/b"] {
+        let body = json!({ "origin": origin });
+        Client::connect(running.address).ask("POST", "/v1/logs", Some(&admin), Some(&body)).status(201);
+    }
+    assert!(!send(running.address, &admin, "one"));
+    assert!(send(running.address, &admin, "one"), "the second time it is there");
+    running.server.stop().unwrap();
+    let running = Running::start(root, ring);
+    assert_eq!(running.admin, None);
+    assert!(send(running.address, &admin, "one"));
+    running.server.stop().unwrap();
 }
