@@ -65,7 +65,7 @@ pub(super) struct Anchors<'a> {
     /// What the log says of its keys, as far as that is known.
     pub(super) history: Arc<KeyHistory>,
     pub(super) trust: Trust,
-    /// The size of the next kept one, where its keys are not known yet: they may come in before that size.
+    /// The size of the next kept one, which lies ahead: keys may come in before that size.
     postponed: Option<u64>,
     /// Whether entries that may have said the keys are absent.
     absent: bool,
@@ -267,9 +267,8 @@ impl<'a> Anchors<'a> {
                 self.asked = Some(size);
                 return Ok(());
             }
-            if let Opened::OtherKey(_) = open(&note, &self.history)
-                && let Some(at) = said_size(&note).filter(|at| at.0 > size && !self.ended)
-            {
+            // Which keys are right for it is known when all entries below it were seen.
+            if let Some(at) = said_size(&note).filter(|at| at.0 > size && !self.ended) {
                 self.postponed = Some(at.0);
                 return Ok(());
             }

@@ -51,21 +51,7 @@ pub(super) fn find(
     let explained = |history: &KeyHistory| {
         notes.iter().all(|note| !matches!(open(note, history), Opened::OtherKey(_)) && !by_others(note, history))
     };
-    // Only a signed tree that the record is in says anything of it; that it is, the roots show.
-    let vouched = |said: &KeyHistory| -> Result<bool, StoreError> {
-        let covers = |note: &[u8]| matches!(open(note, said), Opened::Good(head) if head.size.0 > said.newest().0);
-        if notes.iter().any(|note| covers(note) && trusted(note)) {
-            return Ok(true);
-        }
-        // A key that was replaced since signed the first kept one over the change.
-        for number in store.kept_numbers()?.into_iter().rev() {
-            let Some(note) = kept(store, number)?.filter(|note| covers(note)) else { return Ok(false) };
-            if trusted(&note) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    };
+    let vouched = |said: &KeyHistory| vouched(store, said, notes, trusted);
     if explained(&history) {
         return Ok(history);
     }
@@ -81,8 +67,44 @@ pub(super) fn find(
     }
 }
 
+/// Whether a key that is trusted signed a checkpoint that covers the record which says this. Only a signed tree that the record is in says anything of it; that it is, the roots show.
+fn vouched(
+    store: &dyn Reader,
+    said: &KeyHistory,
+    notes: &[&[u8]],
+    trusted: &dyn Fn(&[u8]) -> bool,
+) -> Result<bool, StoreError> {
+    let covers = |note: &[u8]| matches!(open(note, said), Opened::Good(head) if head.size.0 > said.newest().0);
+    if notes.iter().any(|note| covers(note) && trusted(note)) {
+        return Ok(true);
+    }
+    // A key that was replaced since signed the first kept one over the change.
+    for number in store.kept_numbers()?.into_iter().rev() {
+        let Some(note) = kept(store, number)?.filter(|note| covers(note)) else { return Ok(false) };
+        if trusted(&note) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Where entry 0 cannot be read: what the newest record says was there from the beginning, if a trusted key vouches for it; else `guessed`.
+pub(super) fn find_without_beginning(
+    store: &dyn Reader,
+    guessed: KeyHistory,
+    log_id: LogId,
+    notes: &[&[u8]],
+    below: Option<u64>,
+    trusted: &dyn Fn(&[u8]) -> bool,
+) -> Result<KeyHistory, StoreError> {
+    match search(store, guessed.clone(), log_id, below)?.1 {
+        Some(said) if vouched(store, &said, notes, trusted)? => Ok(said),
+        _ => Ok(guessed),
+    }
+}
+
 /// Whether a checkpoint has a signature in the log's name by a key that the history does not know, rightly signed or not.
-fn by_others(note: &[u8], history: &KeyHistory) -> bool {
+pub(super) fn by_others(note: &[u8], history: &KeyHistory) -> bool {
     let lines = Note::parse(note).map(|note| note.signatures().to_vec()).unwrap_or_default();
     let known = |id: &KeyId| history.sets().iter().any(|set| set.set.get(id).is_some());
     lines.iter().map(NoteSignature::key_id).any(|id| id.name == history.origin() && !known(&id))
