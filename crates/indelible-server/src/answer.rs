@@ -58,6 +58,13 @@ impl Answer {
         Self::new(status, "application/json", value.to_string())
     }
 
+    /// A JSON document that may be large: it holds a part of the budget until it is sent.
+    #[must_use]
+    pub(crate) fn json_charged(status: StatusCode, value: &Value, permit: Option<OwnedSemaphorePermit>) -> Self {
+        let body = Bytes::from_owner(Charged { bytes: value.to_string().into_bytes(), _permit: permit });
+        Self::new(status, "application/json", body)
+    }
+
     /// JSON that is written already.
     #[must_use]
     pub(crate) fn written(body: impl Into<Bytes>) -> Self {

@@ -94,8 +94,8 @@ async fn gather(mut body: Incoming, most: usize, budget: &Arc<Semaphore>) -> Opt
         if bytes.len() + data.len() > most {
             return None;
         }
-        match charge(budget, data.len()) {
-            Some(more) => join(&mut permit, more),
+        match charge_up_to(budget, &mut permit, bytes.len() + data.len()) {
+            Some(()) => {}
             None => return Some(Err(Problem::new(Kind::Busy, "the server holds as much as it may").after(1))),
         }
         bytes.extend_from_slice(&data);
@@ -109,6 +109,16 @@ pub(crate) fn charge(budget: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemap
     Arc::clone(budget).try_acquire_many_owned(units).ok()
 }
 
+/// Takes what is still missing for so many bytes in all.
+fn charge_up_to(budget: &Arc<Semaphore>, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Option<()> {
+    let units = bytes.div_ceil(1024).saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+    if units > 0 {
+        let more = Arc::clone(budget).try_acquire_many_owned(u32::try_from(units).ok()?).ok()?;
+        join(held, more);
+    }
+    Some(())
+}
+
 /// Adds a part of the budget to what is held.
 pub(crate) fn join(held: &mut Option<OwnedSemaphorePermit>, more: OwnedSemaphorePermit) {
     match held {
@@ -120,6 +130,19 @@ pub(crate) fn join(held: &mut Option<OwnedSemaphorePermit>, more: OwnedSemaphore
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_in_small_pieces_takes_no_more_of_the_budget_than_in_one() {
+        let budget = Arc::new(Semaphore::new(8));
+        let mut held = None;
+        for bytes in 1..=4096 {
+            charge_up_to(&budget, &mut held, bytes).unwrap();
+        }
+        assert_eq!(budget.available_permits(), 4);
+        assert_eq!(charge_up_to(&budget, &mut held, 8193), None);
+        drop(held);
+        assert_eq!(budget.available_permits(), 8);
+    }
 
     #[test]
     fn forms_are_told_by_their_headers() {

@@ -13,14 +13,18 @@ use indelible::{AppendError, Receipt};
 use indelible_core::event::MAX_ID_BYTES;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     answer::Answer,
-    body::{self, Body, Form},
+    body::{self, Body, Form, charge},
     logs::OpenLog,
     problem::{Kind, Problem},
     request::Asked,
 };
+
+/// Bytes that are said of a line, beside its id, which it brings itself: a receipt or a problem.
+const TOLD_BYTES: usize = 512;
 
 /// Records what the request carries.
 pub(crate) async fn append(asked: Asked, body: Option<Body>) -> Result<Answer, Problem> {
@@ -117,6 +121,9 @@ async fn lines(asked: &Asked, open: &Arc<OpenLog>, body: Body, chosen: Option<St
     if count == 0 {
         return Err(Problem::bad("there is no event in the body"));
     }
+    // Room for what will be said of each line, before any is recorded.
+    let room = charge(&asked.shared.budget, count.saturating_mul(TOLD_BYTES))
+        .ok_or_else(|| Problem::new(Kind::Busy, "the server holds as much as it may").after(1))?;
     let done = Arc::clone(open).wait_for(move |open| {
         let (numbers, texts) = split(&body.bytes, chosen.as_deref());
         Ok((open.writer()?.append_all(&texts), numbers))
@@ -125,7 +132,7 @@ async fn lines(asked: &Asked, open: &Arc<OpenLog>, body: Body, chosen: Option<St
     if results.iter().any(|result| result.as_ref().is_err_and(|error| !error.is_refusal())) {
         asked.shared.logs.let_go(asked.log(), open).await;
     }
-    tell(asked, &numbers, results)
+    tell(asked, &numbers, results, room)
 }
 
 /// The lines that hold something, with their numbers from 1 on, and with ids where they bring none.
@@ -142,7 +149,12 @@ fn split(text: &[u8], chosen: Option<&str>) -> (Vec<usize>, Vec<Vec<u8>>) {
 }
 
 /// What became of each line. 201 where all are recorded, 207 where some are, the problem of the first where none is.
-fn tell(asked: &Asked, numbers: &[usize], results: Vec<Result<Receipt, AppendError>>) -> Result<Answer, Problem> {
+fn tell(
+    asked: &Asked,
+    numbers: &[usize],
+    results: Vec<Result<Receipt, AppendError>>,
+    room: OwnedSemaphorePermit,
+) -> Result<Answer, Problem> {
     let metrics = &asked.shared.metrics;
     let (mut recorded, mut duplicates, mut refused, mut unclear) = (0, 0, 0, 0);
     let (mut told, mut first, mut failed) = (Vec::with_capacity(results.len()), None, None);
@@ -188,7 +200,7 @@ fn tell(asked: &Asked, numbers: &[usize], results: Vec<Result<Receipt, AppendErr
         "results": told,
         "unclear": unclear,
     });
-    Ok(Answer::json(status, &counts))
+    Ok(Answer::json_charged(status, &counts, Some(room)))
 }
 
 #[cfg(test)]

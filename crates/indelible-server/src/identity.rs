@@ -11,14 +11,14 @@
 //! - Where several servers share a database, each takes up what the others recorded when a checkpoint covers it ([`Identities::follow`]).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, LazyLock, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use indelible::{AppendError, Log, LogError, clock::Clock};
+use indelible::{AppendError, Log, LogError, clock::Clock, error::chain};
 use indelible_core::{
     entry::{BodyKind, EntryRef},
     hex,
@@ -137,38 +137,52 @@ pub enum IdentityError {
     /// A rate of 0 where the caller has one: it would be none.
     #[error("the key that asks has a rate, and cannot hand out a higher one")]
     Rate,
+    /// The key that asks has ended since.
+    #[error("the key that asks is not in force any more")]
+    Asker,
     /// The system has no randomness.
     #[error("the system gave no random bytes")]
     Random,
     /// Not recorded.
     #[error("it could not be recorded")]
     Append(#[from] AppendError),
+    /// Recorded, and no checkpoint covers it yet.
+    #[error("it is recorded, but no checkpoint could be signed over it")]
+    Checkpoint(#[source] LogError),
 }
+
+/// Opens the server's own log, again where it failed.
+pub type Opener = Box<dyn Fn() -> Result<Log, LogError> + Send + Sync>;
 
 /// The keys of a server.
 pub struct Identities {
-    log: Log,
+    /// `None` where it failed and was let go of: whoever needs it next opens it again.
+    log: Mutex<Option<Log>>,
+    open: Opener,
+    origin: String,
     clock: Arc<dyn Clock>,
     known: RwLock<BTreeMap<String, Arc<ApiKey>>>,
     /// The tree of all entries that were taken up.
     followed: Mutex<Frontier>,
     /// Until when what is known may be gone by, where other servers end keys too.
     good_until: Mutex<Option<Instant>>,
-    /// Held while something is changed, so that no two changes are of one key.
-    changing: Mutex<()>,
+    /// Held while something is changed, so that no two changes are of one key. Has the keys that are revoked in memory and not on record.
+    changing: Mutex<BTreeSet<String>>,
 }
 
 impl Identities {
-    /// Takes up what the log says.
+    /// Takes up what the log says that `open` opens.
     ///
     /// # Errors
-    /// [`ServerError::Identity`] where its entries are not those of its newest checkpoint.
-    pub fn load(log: Log, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
+    /// [`ServerError::Identity`] where its entries are not those of its newest checkpoint; [`LogError`].
+    pub fn load(open: Opener, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
+        let log = open()?;
         let (mut tree, mut known) = (Frontier::new(), BTreeMap::new());
         fold(&log, &mut tree, |entry| take(entry, &mut known))?;
         let good_until = Mutex::new(log.is_shared().then(|| Instant::now() + STALE));
-        let (known, followed, changing) = (RwLock::new(known), Mutex::new(tree), Mutex::new(()));
-        Ok(Self { log, clock, known, followed, good_until, changing })
+        let (known, followed, changing) = (RwLock::new(known), Mutex::new(tree), Mutex::default());
+        let (origin, log) = (log.origin().to_owned(), Mutex::new(Some(log)));
+        Ok(Self { log, open, origin, clock, known, followed, good_until, changing })
     }
 
     /// Whether another server may have ended keys, and this one could not see it for too long.
@@ -185,7 +199,8 @@ impl Identities {
     pub fn follow(&self) -> Result<(), ServerError> {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut tree, mut news) = (followed.clone(), Vec::new());
-        fold(&self.log, &mut tree, |entry| {
+        let log = self.log()?;
+        fold(&log, &mut tree, |entry| {
             if ABOUT_KEYS.find(entry.body).is_some() {
                 news.push(entry.bytes.to_vec());
             }
@@ -203,10 +218,48 @@ impl Identities {
         Ok(())
     }
 
-    /// The log that says it.
+    /// The log that says it, opened again where it failed.
+    ///
+    /// # Errors
+    /// [`LogError`] where it cannot be opened now.
+    pub fn log(&self) -> Result<Log, LogError> {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*log {
+            Some(open) => Ok(open.clone()),
+            None => Ok(log.insert((self.open)()?).clone()),
+        }
+    }
+
+    /// Whether other servers write that log too.
     #[must_use]
-    pub fn log(&self) -> &Log {
-        &self.log
+    pub fn is_shared(&self) -> bool {
+        self.good_until.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// The name of that log.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Whether it is open, and did not fail.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Lets go of a log that may have failed, so that the next to need it opens it again: opening finds out what is durable.
+    fn let_go(&self) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn append(&self, event: &Value) -> Result<(), AppendError> {
+        let log = self.log().map_err(|error| AppendError::Failed { why: chain(&error) });
+        let result = log?.append_json(event.to_string().as_bytes()).map(drop);
+        if result.as_ref().is_err_and(|error| !error.is_refusal()) {
+            self.let_go();
+        }
+        result
     }
 
     /// The key whose token this is, if it is good now. Takes as long for a token that is wrong as for one whose id is unknown.
@@ -246,7 +299,19 @@ impl Identities {
     /// [`IdentityError`]: no key was made.
     pub fn create(&self, by: By<'_>, new: NewKey) -> Result<(Arc<ApiKey>, Zeroizing<String>), IdentityError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_change(by)?;
         self.make(by, new, "api_key.create", None)
+    }
+
+    /// A key that asks may have ended since it was looked at: then it changes nothing any more.
+    fn may_change(&self, by: By<'_>) -> Result<(), IdentityError> {
+        match by {
+            By::Operator => Ok(()),
+            By::Key(key) => match self.get(&key.id).filter(|known| known.is_good(self.clock.now())) {
+                Some(_) => Ok(()),
+                None => Err(IdentityError::Asker),
+            },
+        }
     }
 
     /// Makes a key of the same grant, and lets the old one end at a time.
@@ -260,6 +325,7 @@ impl Identities {
         until: Micros,
     ) -> Result<(Arc<ApiKey>, Zeroizing<String>), IdentityError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_change(by)?;
         let old = self.get(id).ok_or_else(|| IdentityError::Unknown(id.to_owned()))?;
         if !old.is_good(self.clock.now()) {
             return Err(IdentityError::Ended(id.to_owned()));
@@ -281,13 +347,18 @@ impl Identities {
     /// # Errors
     /// [`IdentityError::Append`] where it has ended and that is not recorded; [`IdentityError`].
     pub fn revoke(&self, by: By<'_>, id: &str) -> Result<Arc<ApiKey>, IdentityError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = self.get(id).ok_or_else(|| IdentityError::Unknown(id.to_owned()))?;
-        if key.revoked_at.is_some() {
+        let mut unrecorded = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_change(by)?;
+        let mut key = self.get(id).ok_or_else(|| IdentityError::Unknown(id.to_owned()))?;
+        if key.revoked_at.is_some() && !unrecorded.contains(id) {
             return Ok(key);
         }
-        let key = self.put(ApiKey { revoked_at: Some(self.clock.now().to_string()), ..(*key).clone() });
-        self.record("api_key.revoke", by, Some(&key), &json!({}))?;
+        if key.revoked_at.is_none() {
+            key = self.put(ApiKey { revoked_at: Some(self.clock.now().to_string()), ..(*key).clone() });
+        }
+        unrecorded.insert(id.to_owned());
+        self.record_signed("api_key.revoke", by, Some(&key), &json!({}))?;
+        unrecorded.remove(id);
         Ok(key)
     }
 
@@ -304,7 +375,7 @@ impl Identities {
             "outcome": "denied",
             "severity": "warning",
         });
-        self.log.append_json(event.to_string().as_bytes()).map(drop)
+        self.append(&event)
     }
 
     /// Records that the server started or stops.
@@ -338,6 +409,11 @@ impl Identities {
         }
         let (id, token) = new_token()?;
         let NewKey { name, grant, rate_per_minute, expires_at } = new;
+        let expires_at = match by {
+            // A key makes none that outlives it.
+            By::Key(key) => expires_at.into_iter().chain(key.expires_at).min(),
+            By::Operator => expires_at,
+        };
         let created_at = now.to_string();
         let digest = digest_of(&token);
         let key = ApiKey { id, name, grant, rate_per_minute, created_at, expires_at, revoked_at: None, digest };
@@ -349,7 +425,7 @@ impl Identities {
             replaces: replaces.map(|(id, until)| Replaces { id: id.to_owned(), until: until.to_string() }),
         };
         let details = serde_json::to_value(details).unwrap_or_default();
-        self.record(action, by, Some(&key), &details)?;
+        self.record_signed(action, by, Some(&key), &details)?;
         Ok((self.put(key), token))
     }
 
@@ -357,6 +433,19 @@ impl Identities {
         let key = Arc::new(key);
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(key.id.clone(), Arc::clone(&key));
         key
+    }
+
+    /// Records what keys rest on, under a checkpoint: what is answered cannot be taken back by putting files in place.
+    fn record_signed(
+        &self,
+        action: &str,
+        by: By<'_>,
+        key: Option<&ApiKey>,
+        details: &Value,
+    ) -> Result<(), IdentityError> {
+        self.record(action, by, key, details)?;
+        let signed = self.log().and_then(|log| log.checkpoint()).map(drop);
+        signed.inspect_err(|_| self.let_go()).map_err(IdentityError::Checkpoint)
     }
 
     fn record(&self, action: &str, by: By<'_>, key: Option<&ApiKey>, details: &Value) -> Result<(), AppendError> {
@@ -369,7 +458,7 @@ impl Identities {
             let target = json!([{ "id": key.id, "name": key.name, "type": "api_key" }]);
             event.insert("targets".to_owned(), target);
         }
-        self.log.append_json(event.to_string().as_bytes()).map(drop)
+        self.append(&event)
     }
 }
 
@@ -488,8 +577,10 @@ impl From<IdentityError> for crate::problem::Problem {
             IdentityError::Unknown(_) => Self::new(Kind::NotFound, error.to_string()),
             IdentityError::Ended(_) | IdentityError::TooMany => Self::new(Kind::Conflict, error.to_string()),
             IdentityError::Name | IdentityError::Rate => Self::bad(error.to_string()),
+            IdentityError::Asker => Self::new(Kind::Unauthorised, error.to_string()),
             IdentityError::Random => Self::internal(&error),
             IdentityError::Append(error) => error.into(),
+            IdentityError::Checkpoint(error) => error.into(),
         }
     }
 }
@@ -499,6 +590,7 @@ impl From<IdentityError> for ServerError {
     fn from(error: IdentityError) -> Self {
         match error {
             IdentityError::Append(error) => error.into(),
+            IdentityError::Checkpoint(error) => error.into(),
             other => LogError::Refused(other.to_string()).into(),
         }
     }
@@ -521,13 +613,16 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let ring = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
             let log = Log::create(&dir.path().join("log"), "t.example/_server", &ring, Options::default()).unwrap();
+            drop(log);
             let world = Self { dir, ring };
-            (world, Identities::load(log, Arc::new(SystemClock::default())).unwrap())
+            let keys = world.again().unwrap();
+            (world, keys)
         }
 
         fn again(&self) -> Result<Identities, ServerError> {
-            let log = Log::open(&self.dir.path().join("log"), &self.ring, Options::default())?;
-            Identities::load(log, Arc::new(SystemClock::default()))
+            let (path, ring) = (self.dir.path().join("log"), self.ring.clone());
+            let open = move || Log::open(&path, &ring, Options::default());
+            Identities::load(Box::new(open), Arc::new(SystemClock::default()))
         }
     }
 
@@ -544,7 +639,7 @@ mod tests {
         assert_eq!(keys.authenticate(&token).as_deref(), Some(&*one));
         keys.revoke(By::Key(&one), &two.id).unwrap();
         assert_eq!(keys.authenticate(&second), None);
-        keys.log().close().unwrap();
+        keys.log().unwrap().close().unwrap();
         drop(keys);
         let keys = world.again().unwrap();
         assert_eq!(keys.authenticate(&token).map(|key| key.id.clone()), Some(one.id.clone()));
@@ -580,11 +675,45 @@ mod tests {
         let (_, third) = keys.rotate(By::Operator, &new.id, Micros(1)).unwrap();
         assert!(keys.authenticate(&second).is_none() && keys.authenticate(&third).is_some());
         assert!(matches!(keys.rotate(By::Operator, &new.id, Micros(1)), Err(IdentityError::Ended(_))));
-        keys.log().close().unwrap();
+        keys.log().unwrap().close().unwrap();
         drop(keys);
         let keys = world.again().unwrap();
         let good = [&first, &second, &third].map(|token| keys.authenticate(token).is_some());
         assert_eq!(good, [true, false, true]);
+    }
+
+    #[test]
+    fn a_key_that_ended_changes_nothing_and_makes_none_that_outlives_it() {
+        let (_world, keys) = World::new();
+        let (other, _) = keys.create(By::Operator, new_key(Role::Writer)).unwrap();
+        let ending = NewKey { expires_at: Some(Micros(i64::MAX / 2)), ..new_key(Role::Admin) };
+        let (admin, _) = keys.create(By::Operator, ending).unwrap();
+        for expires_at in [None, Some(Micros(i64::MAX))] {
+            let (child, _) = keys.create(By::Key(&admin), NewKey { expires_at, ..new_key(Role::Writer) }).unwrap();
+            assert_eq!(child.expires_at, admin.expires_at);
+        }
+        keys.revoke(By::Operator, &admin.id).unwrap();
+        // What it had asked for before is asked of it as it is now.
+        let asker = || By::Key(&admin);
+        assert!(matches!(keys.create(asker(), new_key(Role::Writer)), Err(IdentityError::Asker)));
+        assert!(matches!(keys.rotate(asker(), &other.id, Micros(1)), Err(IdentityError::Asker)));
+        assert!(matches!(keys.revoke(asker(), &other.id), Err(IdentityError::Asker)));
+    }
+
+    #[test]
+    fn a_revocation_that_was_not_recorded_is_recorded_when_it_is_asked_for_again() {
+        let (world, keys) = World::new();
+        let (key, token) = keys.create(By::Operator, new_key(Role::Writer)).unwrap();
+        // The log under it is closed, as a failed one is.
+        keys.log().unwrap().close().unwrap();
+        assert!(matches!(keys.revoke(By::Operator, &key.id), Err(IdentityError::Append(_))));
+        assert_eq!(keys.authenticate(&token), None, "it has ended all the same");
+        keys.revoke(By::Operator, &key.id).unwrap();
+        let size = keys.log().unwrap().size().unwrap();
+        keys.revoke(By::Operator, &key.id).unwrap();
+        assert_eq!(keys.log().unwrap().size().unwrap(), size, "once is enough");
+        drop(keys);
+        assert_eq!(world.again().unwrap().authenticate(&token), None);
     }
 
     #[test]
@@ -603,7 +732,7 @@ mod tests {
         let (key, token) = keys.create(By::Operator, new_key(Role::Writer)).unwrap();
         // Opening a log looks at its last entry: this one hides that it was not the last that was changed.
         keys.create(By::Operator, new_key(Role::Auditor)).unwrap();
-        keys.log().close().unwrap();
+        keys.log().unwrap().close().unwrap();
         drop(keys);
         let segments = world.dir.path().join("log/segments");
         let segment = std::fs::read_dir(segments).unwrap().next().unwrap().unwrap().path();

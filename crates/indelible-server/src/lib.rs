@@ -14,7 +14,7 @@
 //! | `request` | one request: who asks, may they, what comes back |
 //! | `events`, `reading`, `signed`, `verifying`, `managing` | what the operations do |
 //! | `logs` | the logs that are open |
-//! | `guard`, `metrics`, `body`, `answer`, `timed` | rates and delays, counters, bodies in, answers out, stalled writes |
+//! | `guard`, `metrics`, `body`, `answer`, `timed`, `descriptors` | rates and delays, counters, bodies in, answers out, stalled writes, file handles |
 //!
 //! Storage calls block, and run on threads of their own; what serves connections never waits for a disk.
 
@@ -24,6 +24,7 @@ mod answer;
 pub mod bare;
 mod body;
 pub mod config;
+mod descriptors;
 pub mod error;
 mod events;
 mod guard;

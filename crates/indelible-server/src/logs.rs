@@ -288,6 +288,17 @@ impl Logs {
         Log::open_in(&*self.root.log(origin).driver(&self.options)?, &self.ring(), self.options.clone())
     }
 
+    /// Opens a log that stays open; one of its name that failed is let go of first.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub(crate) fn open_and_adopt(&self, origin: &str) -> Result<Log, LogError> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).remove(origin);
+        let log = self.open_own(origin)?;
+        self.adopt(log.clone());
+        Ok(log)
+    }
+
     /// A registered log, opened where it is not open yet.
     ///
     /// # Errors

@@ -165,6 +165,7 @@ async fn handle(
         return Err(Problem::new(Kind::Stopping, "the server is stopping").after(1));
     }
     let body = take_body(shared, route, &asked.headers, incoming, seen).await?;
+    still_good(shared, asked.key.as_deref())?;
     let work = Duration::from_millis(shared.config.limits.work_ms);
     match tokio::time::timeout(work, operate(route.operation, asked, body)).await {
         Ok(result) => result,
@@ -229,6 +230,13 @@ fn authorise(
         may_on_log(shared, &key, verb, log)?;
     }
     Ok(Some(key))
+}
+
+/// While a body came in its sender's key may have ended.
+fn still_good(shared: &Shared, key: Option<&ApiKey>) -> Result<(), Problem> {
+    let now = shared.logs.options().clock.now();
+    let ended = key.is_some_and(|key| shared.identities.get(&key.id).is_none_or(|known| !known.is_good(now)));
+    if ended { Err(Problem::new(Kind::Unauthorised, "the key ended while the request came in")) } else { Ok(()) }
 }
 
 /// Whether a log's signed side is everybody's.

@@ -23,7 +23,7 @@ use std::{
 use bytes::Bytes;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use indelible::{KeyRing, Options};
+use indelible::{KeyRing, LogError, Options};
 use indelible_keys::check_apart;
 use indelible_service::{Registry, Root};
 use serde_json::json;
@@ -40,6 +40,7 @@ use zeroize::Zeroizing;
 use crate::{
     access::Grant,
     config::Config,
+    descriptors,
     error::ServerError,
     guard::{Guard, Rates, network},
     identity::{By, Identities, NewKey},
@@ -138,7 +139,11 @@ impl Server {
         admin: AdminKey,
         reporter: Reporter,
     ) -> Result<(Self, Started), ServerError> {
+        let mut config = config;
         config.check()?;
+        if let Some(told) = descriptors::provide(&mut config.limits) {
+            reporter(&told);
+        }
         let identity = (!config.plain_http).then(|| tls::load(&config.tls, ring.dir(), config.listen)).transpose()?;
         let (logs, identities) = open(&root, &ring, &options, &config)?;
         let admin_token = admin_key(&identities, admin)?;
@@ -158,7 +163,7 @@ impl Server {
         let address = listener.local_addr().map_err(ServerError::io("listen at", config.listen))?;
         let own_log = logs.own();
         let shared = Arc::new(Shared {
-            logs: Arc::new(logs),
+            logs,
             identities: Arc::new(identities),
             rates: Rates::default(),
             guard: Guard::default(),
@@ -177,7 +182,7 @@ impl Server {
         let acceptor = identity.as_ref().map(|identity| TlsAcceptor::from(Arc::clone(&identity.config)));
         let accepting =
             runtime.spawn(accept(listener, acceptor, Arc::clone(&shared), Arc::clone(&connections), stopping));
-        if shared.identities.log().is_shared() {
+        if shared.identities.is_shared() {
             runtime.spawn(follow(Arc::clone(&shared)));
         }
         let certificate = identity.map(|identity| Certificate {
@@ -231,7 +236,12 @@ impl Server {
 }
 
 /// Opens, or makes, what a server needs of a root. Where others may be making the same in the same database, more than once.
-fn open(root: &Root, ring: &KeyRing, options: &Options, config: &Config) -> Result<(Logs, Identities), ServerError> {
+fn open(
+    root: &Root,
+    ring: &KeyRing,
+    options: &Options,
+    config: &Config,
+) -> Result<(Arc<Logs>, Identities), ServerError> {
     if let Some(path) = root.path() {
         check_apart(ring.dir(), path)?;
     }
@@ -257,7 +267,7 @@ fn open_once(
     ring: &KeyRing,
     options: &Options,
     config: &Config,
-) -> Result<(Logs, Identities), ServerError> {
+) -> Result<(Arc<Logs>, Identities), ServerError> {
     if root.registry(options).is_err() {
         Registry::create(root.clone(), &format!("{}/registry", config.name), ring, options.clone())?;
     }
@@ -266,8 +276,14 @@ fn open_once(
     if logs.registered(&own).is_err() {
         logs.create(&own)?;
     }
-    let identities = Identities::load(logs.open_own(&own)?, Arc::clone(&options.clock))?;
-    logs.adopt(identities.log().clone());
+    let logs = Arc::new(logs);
+    let opener = Arc::downgrade(&logs);
+    let open = move || {
+        let gone = || LogError::Refused("the server has stopped".to_owned());
+        let logs = opener.upgrade().ok_or_else(gone)?;
+        logs.open_and_adopt(&own)
+    };
+    let identities = Identities::load(Box::new(open), Arc::clone(&options.clock))?;
     Ok((logs, identities))
 }
 
