@@ -28,7 +28,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::{access::Grant, error::ServerError};
+use crate::{
+    access::Grant,
+    error::ServerError,
+    locks::{Locks, Said},
+};
 
 /// The most keys that a server has at a time, revoked and ended ones not counted: each is about half a kilobyte of memory.
 pub const MAX_KEYS: usize = 10_000;
@@ -145,6 +149,7 @@ pub struct Identities {
     known: RwLock<BTreeMap<String, Arc<ApiKey>>>,
     /// Held while something is changed, so that no two changes are of one key.
     changing: Mutex<()>,
+    locks: Locks,
 }
 
 impl Identities {
@@ -156,30 +161,50 @@ impl Identities {
         log.checkpoint()?;
         let (_, head) = log.head();
         let (mut tree, mut known, mut next) = (Frontier::new(), BTreeMap::new(), 0);
+        let mut said = Said::default();
         while next < head.size.0 {
             let chunk = log.read(LeafIndex(next), STEP)?;
             for text in chunk.lines() {
                 let line = parse_line(text, next)?;
                 tree.push(leaf_hash(line.entry.bytes));
                 take(&line.entry, &mut known);
+                said.take(&line.entry);
                 next += 1;
                 if next == head.size.0 {
                     break;
                 }
             }
         }
-        // INVARIANT(believed): what was read is what the newest checkpoint covers, or no key of it is known.
+        // INVARIANT(believed): what was read is what the newest checkpoint covers, or no key and no lock of it is known.
         if tree.head() != head {
             return Err(ServerError::Identity { origin: log.origin().to_owned() });
         }
         let known = known.into_iter().map(|(id, key)| (id, Arc::new(key))).collect();
-        Ok(Self { log, clock, known: RwLock::new(known), changing: Mutex::new(()) })
+        Ok(Self { log, clock, known: RwLock::new(known), changing: Mutex::new(()), locks: Locks::new(said) })
     }
 
     /// The log that says it.
     #[must_use]
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// The logs that are locked, as the log says.
+    #[must_use]
+    pub(crate) fn locks(&self) -> &Locks {
+        &self.locks
+    }
+
+    /// The time by the server's clock.
+    #[must_use]
+    pub(crate) fn now(&self) -> Micros {
+        self.clock.now()
+    }
+
+    /// Whether a key that was good is so still: for what goes on long after it was asked for.
+    #[must_use]
+    pub(crate) fn is_still_good(&self, key: &ApiKey) -> bool {
+        self.get(&key.id).is_some_and(|known| known.is_good(self.now()))
     }
 
     /// The key whose token this is, if it is good now. Takes as long for a token that is wrong as for one whose id is unknown.
@@ -333,16 +358,28 @@ impl Identities {
     }
 
     fn record(&self, action: &str, by: By<'_>, key: Option<&ApiKey>, details: &Value) -> Result<(), AppendError> {
-        let actor = match by {
-            By::Operator => json!({ "id": "operator", "type": "system" }),
-            By::Key(key) => json!({ "id": key.id, "name": key.name, "type": "api_key" }),
-        };
-        let mut event = json!({ "action": action, "actor": actor, "details": details, "kind": "admin" });
+        let mut event = json!({ "action": action, "actor": actor(by), "details": details, "kind": "admin" });
         if let (Some(key), Some(event)) = (key, event.as_object_mut()) {
             let target = json!([{ "id": key.id, "name": key.name, "type": "api_key" }]);
             event.insert("targets".to_owned(), target);
         }
+        self.record_event(&event)
+    }
+
+    /// Records an event of the server's.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub(crate) fn record_event(&self, event: &Value) -> Result<(), AppendError> {
         self.log.append_json(event.to_string().as_bytes()).map(drop)
+    }
+}
+
+/// Who did it, as events say it.
+pub(crate) fn actor(by: By<'_>) -> Value {
+    match by {
+        By::Operator => json!({ "id": "operator", "type": "system" }),
+        By::Key(key) => json!({ "id": key.id, "name": key.name, "type": "api_key" }),
     }
 }
 
