@@ -27,6 +27,11 @@ pub struct Config {
     pub plain_http: bool,
     /// Logs whose checkpoints, tiles of hashes and public keys anybody may read without a key. Entries need one all the same.
     pub open: Vec<Pattern>,
+    /// Logs whose writers may have events without an id acknowledged before they are durable (`Prefer: bounded`). A crash loses those, and such a log says after each crash
+    /// that some may be missing.
+    pub bounded: Vec<Pattern>,
+    /// Whether it is put on record who reads what.
+    pub reads_on_record: bool,
     /// TLS.
     pub tls: Tls,
     /// Limits.
@@ -102,6 +107,18 @@ pub struct Limits {
     pub rate_per_minute: u32,
     /// Failed authentications from one address before answers are delayed.
     pub failures: u32,
+    /// Streams at a time: of those who follow logs, and exports. Each is about 300 KiB of memory.
+    pub streams: usize,
+    /// The same of one key.
+    pub streams_per_key: usize,
+    /// How often somebody who follows a log hears that there is nothing new.
+    pub heartbeat_ms: u64,
+    /// Events at a time that were acknowledged before they were durable; beyond it they are durable first.
+    pub bounded_pending: usize,
+    /// Logs that have gauges of their own in the metrics; 0 for none.
+    pub metrics_logs: usize,
+    /// How often what was read is put on record: one event for each key and log. A crash loses so much of it.
+    pub reads_every_ms: u64,
 }
 
 impl Default for Limits {
@@ -126,6 +143,12 @@ impl Default for Limits {
             blocking_per_log: 16,
             rate_per_minute: 1000,
             failures: 10,
+            streams: 64,
+            streams_per_key: 8,
+            heartbeat_ms: 15_000,
+            bounded_pending: 1024,
+            metrics_logs: 100,
+            reads_every_ms: 60_000,
         }
     }
 }
@@ -139,6 +162,8 @@ impl Default for Config {
             tls: Tls::default(),
             limits: Limits::default(),
             open: Vec::new(),
+            bounded: Vec::new(),
+            reads_on_record: true,
         }
     }
 }
@@ -182,8 +207,16 @@ impl Config {
             return Err(wrong("`name` has to be the beginning of the name of a log, like `example.com`"));
         }
         let limits = self.limits;
-        let times =
-            [limits.handshake_ms, limits.head_ms, limits.body_ms, limits.work_ms, limits.write_ms, limits.drain_ms];
+        let times = [
+            limits.handshake_ms,
+            limits.head_ms,
+            limits.body_ms,
+            limits.work_ms,
+            limits.write_ms,
+            limits.drain_ms,
+            limits.heartbeat_ms,
+            limits.reads_every_ms,
+        ];
         let counts = [
             limits.connections,
             limits.connections_per_address,
@@ -194,16 +227,25 @@ impl Config {
             limits.open_logs,
             limits.blocking,
             limits.blocking_per_log,
+            limits.streams,
+            limits.streams_per_key,
+            limits.bounded_pending,
         ];
         if times.contains(&0) || counts.contains(&0) || limits.failures == 0 {
-            return Err(wrong("a limit of 0 would refuse everything: only `rate_per_minute` may be 0, for none"));
+            return Err(wrong(
+                "a limit of 0 would refuse everything: only `rate_per_minute` and `metrics_logs` may be 0, for none",
+            ));
         }
         if limits.head_bytes < 8192 || limits.body_budget_bytes < limits.body_bytes {
             return Err(wrong("`head_bytes` is at least 8192, and `body_budget_bytes` at least `body_bytes`"));
         }
-        if limits.body_budget_bytes > 1 << 31 || limits.connections > 1 << 20 || limits.blocking > 1 << 10 {
+        if limits.body_budget_bytes > 1 << 31
+            || limits.connections > 1 << 20
+            || limits.blocking > 1 << 10
+            || limits.streams > 1 << 16
+        {
             return Err(wrong(
-                "`body_budget_bytes` is at most 2 GiB, `connections` at most 1048576, `blocking` at most 1024",
+                "`body_budget_bytes` is at most 2 GiB, `connections` at most 1048576, `blocking` at most 1024, `streams` at most 65536",
             ));
         }
         Ok(())

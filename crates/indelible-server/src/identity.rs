@@ -31,7 +31,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::{access::Grant, error::ServerError};
+use crate::{
+    access::Grant,
+    error::ServerError,
+    locks::{Locks, Said},
+};
 
 /// The most keys that a server has at a time, revoked and ended ones not counted: each is about half a kilobyte of memory.
 pub const MAX_KEYS: usize = 10_000;
@@ -162,12 +166,13 @@ pub struct Identities {
     origin: String,
     clock: Arc<dyn Clock>,
     known: RwLock<BTreeMap<String, Arc<ApiKey>>>,
-    /// The tree of all entries that were taken up.
-    followed: Mutex<Frontier>,
+    /// The tree of all entries that were taken up, and what they said of locks.
+    followed: Mutex<(Frontier, Said)>,
     /// Until when what is known may be gone by, where other servers end keys too.
     good_until: Mutex<Option<Instant>>,
     /// Held while something is changed, so that no two changes are of one key. Has the keys that are revoked in memory and not on record.
     changing: Mutex<BTreeSet<String>>,
+    locks: Locks,
 }
 
 impl Identities {
@@ -177,12 +182,16 @@ impl Identities {
     /// [`ServerError::Identity`] where its entries are not those of its newest checkpoint; [`LogError`].
     pub fn load(open: Opener, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
         let log = open()?;
-        let (mut tree, mut known) = (Frontier::new(), BTreeMap::new());
-        fold(&log, &mut tree, |entry| take(entry, &mut known))?;
+        let (mut tree, mut known, mut said) = (Frontier::new(), BTreeMap::new(), Said::default());
+        fold(&log, &mut tree, |entry| {
+            take(entry, &mut known);
+            said.take(entry);
+        })?;
+        let locks = Locks::new(said.clone());
         let good_until = Mutex::new(log.is_shared().then(|| Instant::now() + STALE));
-        let (known, followed, changing) = (RwLock::new(known), Mutex::new(tree), Mutex::default());
+        let (known, followed, changing) = (RwLock::new(known), Mutex::new((tree, said)), Mutex::default());
         let (origin, log) = (log.origin().to_owned(), Mutex::new(Some(log)));
-        Ok(Self { log, open, origin, clock, known, followed, good_until, changing })
+        Ok(Self { log, open, origin, clock, known, followed, good_until, changing, locks })
     }
 
     /// Whether another server may have ended keys, and this one could not see it for too long.
@@ -198,12 +207,13 @@ impl Identities {
     /// [`ServerError::Identity`] where the entries are not those of the newest checkpoint: nothing of them is taken up.
     pub fn follow(&self) -> Result<(), ServerError> {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut tree, mut news) = (followed.clone(), Vec::new());
+        let ((mut tree, mut said), mut news) = (followed.clone(), Vec::new());
         let log = self.log()?;
         fold(&log, &mut tree, |entry| {
             if ABOUT_KEYS.find(entry.body).is_some() {
                 news.push(entry.bytes.to_vec());
             }
+            said.take(entry);
         })?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         for bytes in &news {
@@ -211,7 +221,9 @@ impl Identities {
                 take(&entry, &mut known);
             }
         }
-        *followed = tree;
+        drop(known);
+        self.locks.follow(&said);
+        *followed = (tree, said);
         if let Some(until) = &mut *self.good_until.lock().unwrap_or_else(PoisonError::into_inner) {
             *until = Instant::now() + STALE;
         }
@@ -253,13 +265,55 @@ impl Identities {
         *self.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn append(&self, event: &Value) -> Result<(), AppendError> {
-        let log = self.log().map_err(|error| AppendError::Failed { why: chain(&error) });
-        let result = log?.append_json(event.to_string().as_bytes()).map(drop);
-        if result.as_ref().is_err_and(|error| !error.is_refusal()) {
+    /// Records events of the server's. What becomes of each is told in their order.
+    pub(crate) fn append_all(&self, events: &[Vec<u8>]) -> Vec<Result<(), AppendError>> {
+        let log = match self.log() {
+            Ok(log) => log,
+            Err(error) => {
+                let failed = || AppendError::Failed { why: chain(&error) };
+                return events.iter().map(|_| Err(failed())).collect();
+            }
+        };
+        let results: Vec<_> = log.append_all(events).into_iter().map(|result| result.map(drop)).collect();
+        if results.iter().any(|result| result.as_ref().is_err_and(|error| !error.is_refusal())) {
             self.let_go();
         }
-        result
+        results
+    }
+
+    fn append(&self, event: &Value) -> Result<(), AppendError> {
+        self.append_all(&[event.to_string().into_bytes()]).into_iter().collect()
+    }
+
+    /// Records an event under a checkpoint; what it says is taken up from there where other servers take it up too.
+    ///
+    /// # Errors
+    /// [`IdentityError::Append`] where it is not recorded; [`IdentityError::Checkpoint`].
+    pub(crate) fn record_signed_event(&self, event: &Value) -> Result<(), IdentityError> {
+        self.append(event)?;
+        self.sign()?;
+        match self.is_shared() {
+            true => self.follow().map_err(|error| IdentityError::Checkpoint(LogError::Refused(chain(&error)))),
+            false => Ok(()),
+        }
+    }
+
+    /// The logs that are locked, as the log says.
+    #[must_use]
+    pub(crate) fn locks(&self) -> &Locks {
+        &self.locks
+    }
+
+    /// The time by the server's clock.
+    #[must_use]
+    pub(crate) fn now(&self) -> Micros {
+        self.clock.now()
+    }
+
+    /// Whether a key that was good is so still: for what goes on long after it was asked for.
+    #[must_use]
+    pub(crate) fn is_still_good(&self, key: &ApiKey) -> bool {
+        self.get(&key.id).is_some_and(|known| known.is_good(self.now()))
     }
 
     /// The key whose token this is, if it is good now. Takes as long for a token that is wrong as for one whose id is unknown.
@@ -444,21 +498,37 @@ impl Identities {
         details: &Value,
     ) -> Result<(), IdentityError> {
         self.record(action, by, key, details)?;
+        self.sign()
+    }
+
+    fn sign(&self) -> Result<(), IdentityError> {
         let signed = self.log().and_then(|log| log.checkpoint()).map(drop);
         signed.inspect_err(|_| self.let_go()).map_err(IdentityError::Checkpoint)
     }
 
     fn record(&self, action: &str, by: By<'_>, key: Option<&ApiKey>, details: &Value) -> Result<(), AppendError> {
-        let actor = match by {
-            By::Operator => json!({ "id": "operator", "type": "system" }),
-            By::Key(key) => json!({ "id": key.id, "name": key.name, "type": "api_key" }),
-        };
-        let mut event = json!({ "action": action, "actor": actor, "details": details, "kind": "admin" });
+        let mut event = json!({ "action": action, "actor": actor(by), "details": details, "kind": "admin" });
         if let (Some(key), Some(event)) = (key, event.as_object_mut()) {
             let target = json!([{ "id": key.id, "name": key.name, "type": "api_key" }]);
             event.insert("targets".to_owned(), target);
         }
-        self.append(&event)
+        self.record_event(&event)
+    }
+
+    /// Records an event of the server's.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub(crate) fn record_event(&self, event: &Value) -> Result<(), AppendError> {
+        self.append(event)
+    }
+}
+
+/// Who did it, as events say it.
+pub(crate) fn actor(by: By<'_>) -> Value {
+    match by {
+        By::Operator => json!({ "id": "operator", "type": "system" }),
+        By::Key(key) => json!({ "id": key.id, "name": key.name, "type": "api_key" }),
     }
 }
 

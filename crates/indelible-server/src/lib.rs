@@ -12,9 +12,13 @@
 //! | [`tls`] | the certificate |
 //! | [`error`] | why a server did not start |
 //! | `request` | one request: who asks, may they, what comes back |
-//! | `events`, `reading`, `signed`, `verifying`, `managing` | what the operations do |
+//! | `events`, `reading`, `signed`, `tailing`, `exporting`, `verifying`, `managing` | what the operations do |
+//! | `streaming` | answers that are made while they are sent |
 //! | `logs` | the logs that are open |
-//! | `guard`, `metrics`, `body`, `answer`, `timed`, `descriptors` | rates and delays, counters, bodies in, answers out, stalled writes, file handles |
+//! | `locks`, `reads` | what the own log says beside keys: logs that take no events, and who read what |
+//! | `health` | how a log is: what is signed, what is not yet, when it was verified |
+//! | `guard`, `metrics`, `body`, `coding`, `prefer` | rates and delays, counters, bodies in, compressed ones, what is preferred |
+//! | `answer`, `timed`, `descriptors` | answers out, stalled writes, file handles |
 //!
 //! Storage calls block, and run on threads of their own; what serves connections never waits for a disk.
 
@@ -23,22 +27,30 @@ mod answer;
 #[cfg(feature = "bench")]
 pub mod bare;
 mod body;
+mod coding;
 pub mod config;
 mod descriptors;
 pub mod error;
 mod events;
+mod exporting;
 mod guard;
+mod health;
 pub mod identity;
+mod locks;
 mod logs;
 mod managing;
 mod metrics;
 pub mod openapi;
+mod prefer;
 pub mod problem;
 mod reading;
+mod reads;
 mod request;
 pub mod routes;
 pub mod server;
 mod signed;
+mod streaming;
+mod tailing;
 mod timed;
 pub mod tls;
 mod verifying;

@@ -18,6 +18,7 @@ use crate::{
     logs::WAIT,
     problem::{Kind, Problem},
     request::Asked,
+    server::Shared,
 };
 
 /// The most rows of a page.
@@ -28,7 +29,7 @@ const MAX_PATTERNS: usize = 256;
 const MAX_OVERLAP_SECONDS: u64 = 90 * 24 * 3600;
 
 /// Reads a JSON object whose members are all known.
-fn object<T: DeserializeOwned>(headers: &HeaderMap, body: Option<Body>) -> Result<T, Problem> {
+pub(crate) fn object<T: DeserializeOwned>(headers: &HeaderMap, body: Option<Body>) -> Result<T, Problem> {
     body::form(headers, false)?;
     let body = body.ok_or_else(|| Problem::bad("there is no body"))?;
     if body.bytes.trim_ascii_start().first() != Some(&b'{') {
@@ -38,9 +39,9 @@ fn object<T: DeserializeOwned>(headers: &HeaderMap, body: Option<Body>) -> Resul
 }
 
 /// Does something that waits for a disk and belongs to no log that is open.
-async fn aside<T: Send + 'static>(
+pub(crate) async fn aside<T: Send + 'static>(
     asked: &Asked,
-    work: impl FnOnce(&crate::server::Shared) -> Result<T, Problem> + Send + 'static,
+    work: impl FnOnce(&Shared) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let busy = |_| Problem::new(Kind::Busy, "too much waits for the registry and the server's own log").after(1);
     let share = tokio::time::timeout(WAIT, Arc::clone(&asked.shared.aside).acquire_owned()).await.map_err(busy)?;
@@ -52,9 +53,10 @@ async fn aside<T: Send + 'static>(
     done.await.map_err(|_| Problem::lost())?
 }
 
-fn log_json(log: &Registered) -> Value {
+fn log_json(shared: &Shared, log: &Registered) -> Value {
     json!({
         "frozen": log.frozen.as_ref().map(|frozen| json!({ "reason": frozen.reason, "tree_size": frozen.tree_size })),
+        "locked": shared.identities.locks().of(&log.origin).map(|locked| locked.to_json()),
         "log_id": log.log_id,
         "origin": log.origin,
         "public_key": log.public_key,
@@ -78,7 +80,8 @@ pub(crate) async fn logs(asked: Asked) -> Result<Answer, Problem> {
     });
     let found = found.await?;
     let (page, next) = page(&found, limit, |log| &log.origin);
-    Ok(Answer::json(StatusCode::OK, &json!({ "logs": page.iter().map(log_json).collect::<Vec<_>>(), "next": next })))
+    let logs: Vec<_> = page.iter().map(|log| log_json(&asked.shared, log)).collect();
+    Ok(Answer::json(StatusCode::OK, &json!({ "logs": logs, "next": next })))
 }
 
 /// The first `limit` of what was found, and the name to go on behind.
@@ -108,7 +111,7 @@ pub(crate) async fn create_log(asked: Asked, body: Option<Body>) -> Result<Answe
     let name = origin.clone();
     let made = aside(&asked, move |shared| Ok(shared.logs.create(&name)?)).await?;
     let place = format!("/v1/logs/{}/entries", encoded(&origin));
-    Ok(Answer::json(StatusCode::CREATED, &log_json(&made)).with(LOCATION, &place))
+    Ok(Answer::json(StatusCode::CREATED, &log_json(&asked.shared, &made)).with(LOCATION, &place))
 }
 
 /// The keys that grant no more than the one that asks.

@@ -1,6 +1,6 @@
 //! Counters, written as Prometheus reads them.
 //!
-//! Names of logs and keys are in none of them: what counts the server does not tell who uses it.
+//! Names of logs and keys are in none of them: what counts the server does not tell who uses it. (What is said of single logs is in `health`, for those who may see them.)
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     times: Mutex<BTreeMap<&'static str, Times>>,
     /// Events that were acknowledged as durable.
     pub(crate) events: AtomicU64,
+    /// Events that were acknowledged before they were durable, and of which it is not known that they are.
+    pub(crate) broken_promises: AtomicU64,
     /// Events that were refused for what they are.
     pub(crate) refused: AtomicU64,
     /// Authentications that failed.
@@ -66,6 +68,7 @@ impl Metrics {
         let mut out = String::new();
         let counters = [
             ("indelible_events_recorded_total", "Events acknowledged as durable", &self.events),
+            ("indelible_events_bounded_failed_total", "Bounded acknowledgements not made good", &self.broken_promises),
             ("indelible_events_refused_total", "Events refused for what they are", &self.refused),
             ("indelible_authentication_failures_total", "Authentications that failed", &self.failures),
             ("indelible_rate_limited_total", "Requests beyond the rate of their key", &self.limited),

@@ -24,6 +24,7 @@ pub enum Kind {
     MediaType,
     EventRefused,
     Frozen,
+    Locked,
     TooMany,
     SlowBody,
     Busy,
@@ -76,7 +77,13 @@ const ROWS: &[Row] = &[
         "The path has no such method",
         "`Allow` names those that it has.",
     ),
-    row(Kind::Conflict, "conflict", 409, "Already there", "What was to be made is there already; nothing was changed."),
+    row(
+        Kind::Conflict,
+        "conflict",
+        409,
+        "It is so already",
+        "What was to be made is there, or what was to be ended is not; nothing was changed.",
+    ),
     row(
         Kind::IdConflict,
         "id-conflict",
@@ -97,7 +104,7 @@ const ROWS: &[Row] = &[
         "media-type",
         415,
         "Not a media type that is read here",
-        "Events are `application/json` (one) or `application/x-ndjson` (one a line), not compressed.",
+        "Events are `application/json` (one) or `application/x-ndjson` (one a line), as they are or compressed by `gzip` or `zstd`.",
     ),
     row(
         Kind::EventRefused,
@@ -107,6 +114,13 @@ const ROWS: &[Row] = &[
         "Nothing was recorded of it. `pointer` says where in the event, `detail` what to send instead.",
     ),
     row(Kind::Frozen, "frozen", 423, "The log is frozen", "It is read and verified, and never written again."),
+    row(
+        Kind::Locked,
+        "locked",
+        423,
+        "The log is locked",
+        "Nothing was recorded. It is read and verified; whoever locked it, and why, is in `detail` and in the server's own log. Keep what you have to record until it is unlocked.",
+    ),
     row(
         Kind::TooMany,
         "too-many-requests",

@@ -10,12 +10,10 @@ use std::{
 };
 
 use aws_lc_rs::rand;
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{
     HeaderMap, Request, Response, Version,
     body::{Body as _, Incoming},
-    header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
+    header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
 use indelible_core::hex;
 
@@ -23,16 +21,23 @@ use crate::{
     access::Verb,
     answer::Answer,
     body::{self, Body},
-    events,
+    coding::{self, Coding},
+    events, exporting,
     guard::{Allowance, Failed},
+    health,
     identity::ApiKey,
+    locks,
     logs::OpenLog,
     managing,
+    prefer::Trace,
     problem::{self, Kind, Problem},
     reading,
+    reads::Given,
     routes::{self, Captured, Found, Needs, Operation, Route},
     server::Shared,
-    signed, verifying,
+    signed,
+    streaming::Payload,
+    tailing, verifying,
 };
 
 /// A bucket that is no key's.
@@ -77,6 +82,15 @@ impl Asked {
         self.key.as_ref().ok_or_else(no_key)
     }
 
+    /// Puts on record what is about to be given out.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] where it cannot be: then it is not given out.
+    pub(crate) fn reads(&self, how: &'static str, first: u64, count: u64) -> Result<(), Problem> {
+        let now = self.shared.identities.now();
+        self.shared.reads.note(self.key()?, self.log(), Given { how, first, count }, now)
+    }
+
     /// A header as text; `None` where it is not there.
     pub(crate) fn header(&self, name: &str) -> Result<Option<&str>, Problem> {
         let mut values = self.headers.get_all(name).iter();
@@ -98,13 +112,10 @@ fn no_key() -> Problem {
 }
 
 /// Answers a request, whatever it is.
-pub(crate) async fn answer(
-    shared: &Arc<Shared>,
-    peer: SocketAddr,
-    request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+pub(crate) async fn answer(shared: &Arc<Shared>, peer: SocketAddr, request: Request<Incoming>) -> Response<Payload> {
     let begun = Instant::now();
     let id = request_id();
+    let trace = Trace::of(request.headers());
     let mut seen = Seen { route: "none", allowance: None, close: false };
     let result = handle(shared, peer, request, &mut seen).await;
     let answer = result.unwrap_or_else(|problem| {
@@ -116,6 +127,10 @@ pub(crate) async fn answer(
     });
     shared.metrics.answered(seen.route, answer.status().as_u16(), begun.elapsed());
     let answer = if seen.close { answer.with(CONNECTION, "close") } else { answer };
+    let answer = match trace {
+        Some(trace) => answer.with(HeaderName::from_static("traceparent"), &trace.parent),
+        None => answer,
+    };
     answer.finish(&id, !shared.config.plain_http, seen.allowance)
 }
 
@@ -163,6 +178,10 @@ async fn handle(
     let serving = shared.serving.load(Ordering::Acquire);
     if !serving && !matches!(route.operation, Operation::Alive | Operation::Ready) {
         return Err(Problem::new(Kind::Stopping, "the server is stopping").after(1));
+    }
+    if route.operation == Operation::Append {
+        // Before its body is read; and once more when it is, since that takes a while.
+        shared.identities.locks().refuse(asked.log())?;
     }
     let body = take_body(shared, route, &asked.headers, incoming, seen).await?;
     still_good(shared, asked.key.as_deref())?;
@@ -234,9 +253,11 @@ fn authorise(
 
 /// While a body came in its sender's key may have ended.
 fn still_good(shared: &Shared, key: Option<&ApiKey>) -> Result<(), Problem> {
-    let now = shared.logs.options().clock.now();
-    let ended = key.is_some_and(|key| shared.identities.get(&key.id).is_none_or(|known| !known.is_good(now)));
-    if ended { Err(Problem::new(Kind::Unauthorised, "the key ended while the request came in")) } else { Ok(()) }
+    if key.is_some_and(|key| !shared.identities.is_still_good(key)) {
+        Err(Problem::new(Kind::Unauthorised, "the key ended while the request came in"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether a log's signed side is everybody's.
@@ -321,16 +342,22 @@ async fn take_body(
     if route.carries == routes::Carries::Nothing {
         return Ok(None);
     }
+    let coding = coding::coding(headers)?;
     let body = body::read(headers, incoming, &shared.config.limits, &shared.budget).await?;
     seen.close = false;
-    Ok(Some(body))
+    if coding == Coding::Identity {
+        return Ok(Some(body));
+    }
+    let (budget, most) = (Arc::clone(&shared.budget), shared.config.limits.body_bytes);
+    let expanded = tokio::task::spawn_blocking(move || coding::expand(coding, &body, most, &budget));
+    expanded.await.map_err(|_| Problem::lost())?.map(Some)
 }
 
 async fn operate(operation: Operation, asked: Asked, body: Option<Body>) -> Result<Answer, Problem> {
     match operation {
         Operation::Alive => Ok(Answer::text("alive\n")),
         Operation::Ready => ready(&asked),
-        Operation::Metrics => Ok(metrics(&asked)),
+        Operation::Metrics => metrics(&asked).await,
         Operation::OpenApi => Ok(Answer::written(asked.shared.document.clone())),
         Operation::ProblemText => {
             let text = problem::text(asked.captured.get("name"));
@@ -344,9 +371,14 @@ async fn operate(operation: Operation, asked: Asked, body: Option<Body>) -> Resu
         Operation::PublishedCheckpoint | Operation::TileCheckpoint => signed::checkpoint(asked).await,
         Operation::PublicKeys => signed::public_keys(asked).await,
         Operation::Tile => signed::tile(asked).await,
+        Operation::Tail => tailing::tail(asked).await,
+        Operation::Export => exporting::export(asked).await,
+        Operation::Health => health::health(asked).await,
         Operation::EntryBundle => signed::entry_bundle(asked).await,
         Operation::VerifyLog => verifying::begin(asked).await,
         Operation::Verification => verifying::show(&asked),
+        Operation::LockLog => locks::lock(asked, body).await,
+        Operation::UnlockLog => locks::unlock(asked, body).await,
         Operation::Logs => managing::logs(asked).await,
         Operation::CreateLog => managing::create_log(asked, body).await,
         Operation::ApiKeys => managing::api_keys(&asked),
@@ -365,14 +397,17 @@ fn ready(asked: &Asked) -> Result<Answer, Problem> {
     }
 }
 
-fn metrics(asked: &Asked) -> Answer {
+async fn metrics(asked: &Asked) -> Result<Answer, Problem> {
     let shared = &asked.shared;
     let held = (shared.config.limits.body_budget_bytes / 1024).saturating_sub(shared.budget.available_permits());
     let gauges = [
         ("indelible_open_logs", "Logs that are open", shared.logs.count_open() as u64),
+        ("indelible_streams", "Streams now", shared.streams.count() as u64),
+        ("indelible_locked_logs", "Logs that are locked", shared.identities.locks().count() as u64),
         ("indelible_body_kibibytes", "Kibibytes of bodies that are held", held as u64),
     ];
-    Answer::text(shared.metrics.text(&gauges))
+    let of_logs = health::gauges(shared, asked.key()?).await;
+    Ok(Answer::text(shared.metrics.text(&gauges) + &of_logs))
 }
 
 #[cfg(test)]

@@ -43,10 +43,14 @@ use crate::{
     descriptors,
     error::ServerError,
     guard::{Guard, Rates, network},
+    health::Told,
     identity::{By, Identities, NewKey},
     logs::Logs,
     metrics::Metrics,
-    openapi, request,
+    openapi,
+    reads::{self, Reads},
+    request,
+    streaming::Streams,
     timed::Timed,
     tls,
     verifying::Verifications,
@@ -73,6 +77,11 @@ pub(crate) struct Shared {
     pub(crate) guard: Guard,
     pub(crate) metrics: Metrics,
     pub(crate) verifications: Verifications,
+    pub(crate) reads: Reads,
+    pub(crate) streams: Streams,
+    pub(crate) setbacks: Told,
+    /// Places for events that were acknowledged before they are durable.
+    pub(crate) bounded: Arc<Semaphore>,
     /// Kibibytes of bodies that may still be held.
     pub(crate) budget: Arc<Semaphore>,
     /// Places for what waits for a disk and belongs to no open log: the registry, the server's own log.
@@ -169,6 +178,10 @@ impl Server {
             guard: Guard::default(),
             metrics: Metrics::default(),
             verifications: Verifications::default(),
+            reads: Reads::new(config.reads_on_record),
+            setbacks: Told::default(),
+            bounded: Arc::new(Semaphore::new(limits.bounded_pending)),
+            streams: Streams::new(limits.streams, limits.streams_per_key),
             budget: Arc::new(Semaphore::new(limits.body_budget_bytes / 1024)),
             aside: Arc::new(Semaphore::new(limits.blocking_per_log)),
             document: openapi::document().to_string().into(),
@@ -185,6 +198,7 @@ impl Server {
         if shared.identities.is_shared() {
             runtime.spawn(follow(Arc::clone(&shared)));
         }
+        runtime.spawn(reads::keep(Arc::clone(&shared)));
         let certificate = identity.map(|identity| Certificate {
             path: identity.certificate,
             fingerprint: identity.fingerprint,
@@ -221,6 +235,7 @@ impl Server {
                 (shared.reporter)("some requests did not end in time and were left");
             }
         });
+        reads::record(&shared);
         let recorded = shared.identities.record_server("server.stop", &json!({}));
         let failed = shared.logs.close();
         // What still waits for a disk that hangs is not waited for.

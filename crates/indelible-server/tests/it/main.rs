@@ -3,15 +3,27 @@
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod compressed;
+#[cfg(test)]
+mod health;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod identity;
+#[cfg(test)]
+mod locks;
+#[cfg(test)]
+mod prefer;
+#[cfg(test)]
+mod reads;
 #[cfg(test)]
 mod rights;
 #[cfg(unix)]
 mod several;
 #[cfg(test)]
 mod stopping;
+#[cfg(test)]
+mod streams;
 #[cfg(test)]
 mod tiles;
 #[cfg(test)]
