@@ -277,6 +277,35 @@ fn keys_that_one_server_makes_and_ends_are_so_at_the_other() {
 }
 
 #[test]
+fn a_lock_at_one_server_holds_at_the_other() {
+    let Some(world) = World::new() else { return };
+    let (one, other) = (world.start(), world.start());
+    let admin = one.admin.clone().unwrap();
+    until(200, other.address, &admin);
+    let ask = |server: &Running, path: &str, body: serde_json::Value| {
+        Client::connect(server.address).ask("POST", path, Some(&admin), Some(&body)).status
+    };
+    assert_eq!(ask(&one, "/v1/logs", json!({ "origin": LOG })), 201);
+    let ask_until = |server: &Running, status: u16, path: &str, body: serde_json::Value| {
+        let begun = Instant::now();
+        while ask(server, path, body.clone()) != status {
+            assert!(begun.elapsed() < PATIENCE, "{path}: {body}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let (log, events) = (format!("/v1/logs/{}", crate::world::segment(LOG)), events_of(LOG));
+    assert_eq!(ask(&one, &format!("{log}/lock"), json!({ "reason": "an inquiry" })), 200);
+    assert_eq!(ask(&one, &events, event("refused")), 423);
+    ask_until(&other, 423, &events, event("until it is locked"));
+    // Whoever knows of it may end it, whichever server it came from.
+    ask_until(&other, 200, &format!("{log}/unlock"), json!({ "reason": "it is over" }));
+    ask_until(&other, 201, &events, event("open there"));
+    ask_until(&one, 201, &events, event("open here"));
+    one.server.stop().unwrap();
+    other.server.stop().unwrap();
+}
+
+#[test]
 fn where_the_database_does_not_tell_which_keys_ended_none_is_believed() {
     let Some(world) = World::new() else { return };
     let one = world.start();
