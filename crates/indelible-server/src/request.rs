@@ -4,7 +4,7 @@
 //! disk before that.
 
 use std::{
-    net::SocketAddr,
+    net::IpAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use http_body_util::Full;
 use hyper::{
     HeaderMap, Request, Response, Version,
     body::{Body as _, Incoming},
-    header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
+    header::{AUTHORIZATION, CONNECTION},
 };
 use indelible_core::hex;
 
@@ -23,20 +23,19 @@ use crate::{
     access::Verb,
     answer::Answer,
     body::{self, Body},
-    events,
-    guard::{Allowance, Failed},
+    connections::Peer,
+    events, form,
+    guard::Allowance,
     identity::ApiKey,
     logs::OpenLog,
     managing,
     problem::{self, Kind, Problem},
-    reading,
+    reading, refusing,
     routes::{self, Captured, Found, Needs, Operation, Route},
     server::Shared,
     signed, verifying,
 };
 
-/// A bucket that is no key's.
-const LOCK_OUTS: &str = "lock-outs";
 /// The longest parameter or header that is looked at.
 const MAX_VALUE_BYTES: usize = 1024;
 
@@ -98,13 +97,11 @@ fn no_key() -> Problem {
 }
 
 /// Answers a request, whatever it is.
-pub(crate) async fn answer(
-    shared: &Arc<Shared>,
-    peer: SocketAddr,
-    request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+pub(crate) async fn answer(shared: &Arc<Shared>, peer: &Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let begun = Instant::now();
     let id = request_id();
+    // Streams of one connection have nothing to do with each other: it goes on where one is refused.
+    let closing = request.version() != Version::HTTP_2;
     let mut seen = Seen { route: "none", allowance: None, close: false };
     let result = handle(shared, peer, request, &mut seen).await;
     let answer = result.unwrap_or_else(|problem| {
@@ -115,7 +112,7 @@ pub(crate) async fn answer(
         Answer::problem(&problem, &id)
     });
     shared.metrics.answered(seen.route, answer.status().as_u16(), begun.elapsed());
-    let answer = if seen.close { answer.with(CONNECTION, "close") } else { answer };
+    let answer = if seen.close && closing { answer.with(CONNECTION, "close") } else { answer };
     answer.finish(&id, !shared.config.plain_http, seen.allowance)
 }
 
@@ -140,13 +137,18 @@ fn request_id() -> String {
 
 async fn handle(
     shared: &Arc<Shared>,
-    peer: SocketAddr,
+    peer: &Peer,
     request: Request<Incoming>,
     seen: &mut Seen,
 ) -> Result<Answer, Problem> {
-    in_order(&request)?;
+    form::in_order(&request, shared.config.limits.headers)?;
     // A body that is not read ends the connection with the answer.
     seen.close = !request.body().is_end_stream();
+    let client = shared.config.network.client(peer.address.ip(), request.headers()).map_err(Problem::bad)?;
+    if !shared.config.network.admits(client) {
+        refusing::address(shared, client);
+        return Err(Problem::new(Kind::AddressRefused, "nobody is served at this address"));
+    }
     let (parts, incoming) = request.into_parts();
     let (route, captured) = match routes::find(parts.method.as_str(), parts.uri.path()) {
         Found::Route(route, captured) => (route, captured),
@@ -157,7 +159,7 @@ async fn handle(
         Found::Malformed => return Err(Problem::bad("the path has a percent code that is none, or is no UTF-8")),
     };
     seen.route = route.id;
-    let key = authorise(shared, peer, route, &captured, &parts.headers, seen)?;
+    let key = authorise(shared, (peer, client), route, &captured, &parts.headers, seen)?;
     let query = query(route, parts.uri.query().unwrap_or_default())?;
     let asked = Asked { shared: Arc::clone(shared), captured, headers: parts.headers, key, query };
     let serving = shared.serving.load(Ordering::Acquire);
@@ -172,31 +174,10 @@ async fn handle(
     }
 }
 
-/// What proxies and servers have been known to read in two ways is refused.
-fn in_order(request: &Request<Incoming>) -> Result<(), Problem> {
-    let headers = request.headers();
-    if request.version() != Version::HTTP_11 {
-        return Err(Problem::bad("HTTP/1.1 is spoken here"));
-    }
-    if headers.get_all(HOST).iter().count() != 1 {
-        return Err(Problem::bad("`Host` is sent once"));
-    }
-    if request.uri().scheme().is_some() || request.uri().authority().is_some() {
-        return Err(Problem::bad("the target of a request is a path: this is no proxy"));
-    }
-    let framed = (headers.contains_key(TRANSFER_ENCODING), headers.get_all(CONTENT_LENGTH).iter().count());
-    let digits = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
-    let is_number = headers.get(CONTENT_LENGTH).is_none_or(digits);
-    if framed.1 > 1 || (framed.0 && framed.1 > 0) || !is_number {
-        return Err(Problem::bad("a body has one length: send `Content-Length` once, or `Transfer-Encoding` alone"));
-    }
-    Ok(())
-}
-
 /// Who asks, and whether the route is theirs.
 fn authorise(
     shared: &Arc<Shared>,
-    peer: SocketAddr,
+    (peer, client): (&Peer, IpAddr),
     route: &Route,
     captured: &Captured,
     headers: &HeaderMap,
@@ -209,7 +190,7 @@ fn authorise(
         Needs::Key(verb) => (verb, false),
         Needs::OnLog(verb) | Needs::OnLogUnlessOpen(verb) => (verb, true),
     };
-    let key = authenticate(shared, peer, headers)?;
+    let key = authenticate(shared, peer, client, headers)?;
     if let Some(allowance) = shared.rates.take(&key.id, key.rate_per_minute, Instant::now()) {
         seen.allowance = Some(allowance);
         if !allowance.granted {
@@ -245,7 +226,19 @@ fn may_on_log(shared: &Shared, key: &ApiKey, verb: Verb, log: &str) -> Result<()
     Ok(())
 }
 
-fn authenticate(shared: &Arc<Shared>, peer: SocketAddr, headers: &HeaderMap) -> Result<Arc<ApiKey>, Problem> {
+/// By a token where one is sent, else by the certificate of the connection. A token that is wrong is not made good by a certificate.
+fn authenticate(
+    shared: &Arc<Shared>,
+    peer: &Peer,
+    client: IpAddr,
+    headers: &HeaderMap,
+) -> Result<Arc<ApiKey>, Problem> {
+    if let Some(certificate) = peer.certificate.as_ref().filter(|_| !headers.contains_key(AUTHORIZATION)) {
+        let trust = shared.certificates.as_ref().and_then(|certificates| certificates.current().trust.clone());
+        let known = certificate.check(trust.as_ref());
+        let key = known.and_then(|()| shared.identities.authenticate_certificate(certificate));
+        return key.map_err(|detail| refusing::failure(shared, client, &detail));
+    }
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Err(no_key()) };
     let text = value.to_str().unwrap_or_default();
@@ -253,30 +246,7 @@ fn authenticate(shared: &Arc<Shared>, peer: SocketAddr, headers: &HeaderMap) -> 
     if let Some(key) = token.and_then(|(_, token)| shared.identities.authenticate(token.trim())) {
         return Ok(key);
     }
-    shared.metrics.failures.fetch_add(1, Ordering::Relaxed);
-    match shared.guard.failed(peer.ip(), shared.config.limits.failures, Instant::now()) {
-        Failed::Refused => Err(Problem::new(Kind::Unauthorised, "the token is of no key that is in force")),
-        Failed::Locked { seconds, failures, record } => {
-            if record {
-                record_lockout(shared, peer, failures);
-            }
-            let text = "too many tokens from this address were of no key that is in force";
-            Err(Problem::new(Kind::TooMany, text).after(seconds))
-        }
-    }
-}
-
-/// One event for each delay, which doubles, and for all addresses together one a second: an attack cannot fill the log.
-fn record_lockout(shared: &Arc<Shared>, peer: SocketAddr, failures: u64) {
-    if shared.rates.take(LOCK_OUTS, 60, Instant::now()).is_some_and(|allowance| !allowance.granted) {
-        return;
-    }
-    let (shared, address) = (Arc::clone(shared), crate::guard::network(peer.ip()).to_string());
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = shared.identities.record_lockout(&address, failures) {
-            (shared.reporter)(&format!("a lock-out is not on record: {}", indelible::error::chain(&error)));
-        }
-    });
+    Err(refusing::failure(shared, client, "the token is of no key that is in force"))
 }
 
 /// The parameters that the route has; any other is a mistake that would go unnoticed.
@@ -356,7 +326,13 @@ fn ready(asked: &Asked) -> Result<Answer, Problem> {
 fn metrics(asked: &Asked) -> Answer {
     let shared = &asked.shared;
     let held = (shared.config.limits.body_budget_bytes / 1024).saturating_sub(shared.budget.available_permits());
+    let certificate = shared.certificates.as_ref().and_then(|certificates| certificates.current().not_after);
     let gauges = [
+        (
+            "indelible_certificate_ends_seconds",
+            "End of the certificate since 1970; 0 for none",
+            certificate.unwrap_or(0),
+        ),
         ("indelible_open_logs", "Logs that are open", shared.logs.count_open() as u64),
         ("indelible_body_kibibytes", "Kibibytes of bodies that are held", held as u64),
     ];

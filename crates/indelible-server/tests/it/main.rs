@@ -7,9 +7,19 @@ mod hostile;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod lab;
+#[cfg(test)]
+mod mtls;
+#[cfg(test)]
+mod network;
+#[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod rights;
 #[cfg(test)]
 mod stopping;
+#[cfg(test)]
+mod streams;
 #[cfg(test)]
 mod tiles;
 #[cfg(test)]
