@@ -6,6 +6,8 @@
 //!
 //! - Before anything is believed, all entries are folded into a tree whose root has to be that of the log's newest checkpoint, which the head store knows. Whoever
 //!   may write files makes themselves no key.
+//! - A key has a token, or is bound to a certificate: then there is nothing secret, and the event says which. At any time a certificate or a name is bound to one key that
+//!   is in force, so that it is never a question whose request it is.
 //! - A key is in force when its event is durable. One that is revoked ends at once, also where the event could not be recorded; the caller is told.
 //! - A crash leaves the event or not.
 //! - Where several servers share a database, each takes up what the others recorded when a checkpoint covers it ([`Identities::follow`]).
@@ -33,6 +35,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     access::Grant,
+    binding::Binding,
+    clients::ClientCertificate,
     error::ServerError,
     locks::{Locks, Said},
 };
@@ -67,10 +71,28 @@ pub struct ApiKey {
     pub expires_at: Option<Micros>,
     /// When it was revoked.
     pub revoked_at: Option<String>,
-    digest: [u8; 32],
+    shows: Shows,
+}
+
+/// By what a key is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Shows {
+    /// A token with this SHA-256.
+    Token([u8; 32]),
+    /// A certificate.
+    Certificate(Binding),
 }
 
 impl ApiKey {
+    /// What it is bound to, where that is a certificate.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Binding> {
+        match &self.shows {
+            Shows::Token(_) => None,
+            Shows::Certificate(binding) => Some(binding),
+        }
+    }
+
     /// Whether it is good at a time.
     #[must_use]
     pub fn is_good(&self, now: Micros) -> bool {
@@ -86,6 +108,7 @@ impl ApiKey {
             (None, true) => "active",
         };
         json!({
+            "certificate": self.certificate(),
             "created_at": self.created_at,
             "expires_at": self.expires_at.map(|end| end.to_string()),
             "id": self.id,
@@ -144,6 +167,12 @@ pub enum IdentityError {
     /// The key that asks has ended since.
     #[error("the key that asks is not in force any more")]
     Asker,
+    /// A certificate that another key has.
+    #[error("the API key `{0}` is bound to this certificate and in force: a certificate has one key at a time")]
+    Bound(String),
+    /// A key that is bound to a certificate is rotated to another one.
+    #[error("the API key `{0}` is bound to a certificate: say in `certificate` to which one its successor is")]
+    Certificate(String),
     /// The system has no randomness.
     #[error("the system gave no random bytes")]
     Random,
@@ -166,6 +195,8 @@ pub struct Identities {
     origin: String,
     clock: Arc<dyn Clock>,
     known: RwLock<BTreeMap<String, Arc<ApiKey>>>,
+    /// The newest key that each certificate was bound to, in the order of the log.
+    bound: RwLock<BTreeMap<Binding, String>>,
     /// The tree of all entries that were taken up, and what they said of locks.
     followed: Mutex<(Frontier, Said)>,
     /// Until when what is known may be gone by, where other servers end keys too.
@@ -182,16 +213,18 @@ impl Identities {
     /// [`ServerError::Identity`] where its entries are not those of its newest checkpoint; [`LogError`].
     pub fn load(open: Opener, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
         let log = open()?;
-        let (mut tree, mut known, mut said) = (Frontier::new(), BTreeMap::new(), Said::default());
+        let (mut tree, mut known, mut bound) = (Frontier::new(), BTreeMap::new(), BTreeMap::new());
+        let mut said = Said::default();
         fold(&log, &mut tree, |entry| {
-            take(entry, &mut known);
+            bound.extend(take(entry, &mut known));
             said.take(entry);
         })?;
         let locks = Locks::new(said.clone());
         let good_until = Mutex::new(log.is_shared().then(|| Instant::now() + STALE));
-        let (known, followed, changing) = (RwLock::new(known), Mutex::new((tree, said)), Mutex::default());
+        let (known, bound) = (RwLock::new(known), RwLock::new(bound));
+        let (followed, changing) = (Mutex::new((tree, said)), Mutex::default());
         let (origin, log) = (log.origin().to_owned(), Mutex::new(Some(log)));
-        Ok(Self { log, open, origin, clock, known, followed, good_until, changing, locks })
+        Ok(Self { log, open, origin, clock, known, bound, followed, good_until, changing, locks })
     }
 
     /// Whether another server may have ended keys, and this one could not see it for too long.
@@ -216,12 +249,14 @@ impl Identities {
             said.take(entry);
         })?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut newly_bound = Vec::new();
         for bytes in &news {
             if let Ok(entry) = EntryRef::parse(bytes) {
-                take(&entry, &mut known);
+                newly_bound.extend(take(&entry, &mut known));
             }
         }
         drop(known);
+        self.bound.write().unwrap_or_else(PoisonError::into_inner).extend(newly_bound);
         self.locks.follow(&said);
         *followed = (tree, said);
         if let Some(until) = &mut *self.good_until.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -323,9 +358,44 @@ impl Identities {
         let mut parts = token.splitn(3, '_');
         let (prefix, id) = (parts.next()?, parts.next()?);
         let key = self.known.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
-        let expected = key.as_ref().map_or([0; 32], |key| key.digest);
-        let same = verify_slices_are_equal(&digest, &expected).is_ok();
+        let (expected, has_token) = match key.as_ref().map(|key| &key.shows) {
+            Some(Shows::Token(digest)) => (*digest, true),
+            _ => ([0; 32], false),
+        };
+        let same = verify_slices_are_equal(&digest, &expected).is_ok() && has_token;
         key.filter(|key| same && prefix == PREFIX && key.is_good(self.clock.now()))
+    }
+
+    /// The key that a certificate is bound to, if it is good now. A certificate that a key names by its SHA-256 is that key's alone: where that has ended, no name in
+    /// it makes it good again.
+    ///
+    /// # Errors
+    /// Why it is nobody's, for its bearer to read.
+    pub(crate) fn authenticate_certificate(&self, certificate: &ClientCertificate) -> Result<Arc<ApiKey>, String> {
+        let now = self.clock.now();
+        if let Some(key) = self.bound_to(certificate.sha256()) {
+            let ended = || format!("the API key `{}` of the client's certificate is not in force any more", key.id);
+            return if key.is_good(now) { Ok(key) } else { Err(ended()) };
+        }
+        let mut named: Vec<_> = certificate.names().iter().filter_map(|name| self.bound_to(name)).collect();
+        let any = named.first().cloned();
+        named.retain(|key| key.is_good(now));
+        named.dedup_by(|one, other| one.id == other.id);
+        match (named.as_slice(), any) {
+            ([key], _) => Ok(Arc::clone(key)),
+            ([], None) => Err("the client's certificate is of no API key".to_owned()),
+            ([], Some(key)) => {
+                Err(format!("the API key `{}` of the client's certificate is not in force any more", key.id))
+            }
+            _ => Err("the client's certificate has names of several API keys: it is not clear whose request this is"
+                .to_owned()),
+        }
+    }
+
+    /// The newest key that is or was bound to it.
+    fn bound_to(&self, binding: &Binding) -> Option<Arc<ApiKey>> {
+        let id = self.bound.read().unwrap_or_else(PoisonError::into_inner).get(binding).cloned()?;
+        self.get(&id)
     }
 
     /// One key.
@@ -354,7 +424,7 @@ impl Identities {
     pub fn create(&self, by: By<'_>, new: NewKey) -> Result<(Arc<ApiKey>, Zeroizing<String>), IdentityError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.may_change(by)?;
-        self.make(by, new, "api_key.create", None)
+        self.make_with_token(by, new, "api_key.create", None)
     }
 
     /// A key that asks may have ended since it was looked at: then it changes nothing any more.
@@ -368,7 +438,17 @@ impl Identities {
         }
     }
 
-    /// Makes a key of the same grant, and lets the old one end at a time.
+    /// Makes a key that is bound to a certificate.
+    ///
+    /// # Errors
+    /// [`IdentityError`]: no key was made.
+    pub fn bind(&self, by: By<'_>, new: NewKey, to: Binding) -> Result<Arc<ApiKey>, IdentityError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_change(by)?;
+        self.make(by, new, (new_id()?, Shows::Certificate(to)), "api_key.create", None)
+    }
+
+    /// Makes a key of the same grant with another token, and lets the old one end at a time.
     ///
     /// # Errors
     /// [`IdentityError`]: nothing was changed.
@@ -380,6 +460,29 @@ impl Identities {
     ) -> Result<(Arc<ApiKey>, Zeroizing<String>), IdentityError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.may_change(by)?;
+        let (old, new, until) = self.successor(id, until)?;
+        if old.certificate().is_some() {
+            return Err(IdentityError::Certificate(id.to_owned()));
+        }
+        let made = self.make_with_token(by, new, "api_key.rotate", Some((id, until)))?;
+        self.put(ApiKey { expires_at: Some(until), ..(*old).clone() });
+        Ok(made)
+    }
+
+    /// Makes a key of the same grant that is bound to a certificate, and lets the old one end at a time.
+    ///
+    /// # Errors
+    /// [`IdentityError`]: nothing was changed.
+    pub fn rotate_to(&self, by: By<'_>, id: &str, until: Micros, to: Binding) -> Result<Arc<ApiKey>, IdentityError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_change(by)?;
+        let (old, new, until) = self.successor(id, until)?;
+        let made = self.make(by, new, (new_id()?, Shows::Certificate(to)), "api_key.rotate", Some((id, until)))?;
+        self.put(ApiKey { expires_at: Some(until), ..(*old).clone() });
+        Ok(made)
+    }
+
+    fn successor(&self, id: &str, until: Micros) -> Result<(Arc<ApiKey>, NewKey, Micros), IdentityError> {
         let old = self.get(id).ok_or_else(|| IdentityError::Unknown(id.to_owned()))?;
         if !old.is_good(self.clock.now()) {
             return Err(IdentityError::Ended(id.to_owned()));
@@ -391,9 +494,7 @@ impl Identities {
             rate_per_minute: old.rate_per_minute,
             expires_at: old.expires_at,
         };
-        let made = self.make(by, new, "api_key.rotate", Some((id, until)))?;
-        self.put(ApiKey { expires_at: Some(until), ..(*old).clone() });
-        Ok(made)
+        Ok((old, new, until))
     }
 
     /// Ends a key at once.
@@ -421,10 +522,36 @@ impl Identities {
     /// # Errors
     /// [`AppendError`].
     pub fn record_lockout(&self, address: &str, failures: u64) -> Result<(), AppendError> {
+        self.record_refusal("auth.lockout", address, &json!({ "failures": failures }))
+    }
+
+    /// Records that handshakes of an address failed too often for its certificates.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub(crate) fn record_refused_certificate(
+        &self,
+        address: &str,
+        failures: u64,
+        reason: &str,
+    ) -> Result<(), AppendError> {
+        let details = json!({ "failures": failures, "reason": format!("the certificate {reason}") });
+        self.record_refusal("auth.lockout", address, &details)
+    }
+
+    /// Records that an address is not let in; `refused` counts all of them since the start.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub(crate) fn record_refused_address(&self, address: &str, refused: u64) -> Result<(), AppendError> {
+        self.record_refusal("address.refuse", address, &json!({ "refused": refused }))
+    }
+
+    fn record_refusal(&self, action: &str, address: &str, details: &Value) -> Result<(), AppendError> {
         let event = json!({
-            "action": "auth.lockout",
+            "action": action,
             "actor": { "id": address, "type": "address" },
-            "details": { "failures": failures },
+            "details": details,
             "kind": "security",
             "outcome": "denied",
             "severity": "warning",
@@ -440,13 +567,26 @@ impl Identities {
         self.record(action, By::Operator, None, details)
     }
 
-    fn make(
+    fn make_with_token(
         &self,
         by: By<'_>,
         new: NewKey,
         action: &str,
         replaces: Option<(&str, Micros)>,
     ) -> Result<(Arc<ApiKey>, Zeroizing<String>), IdentityError> {
+        let (id, token) = new_token()?;
+        let shows = Shows::Token(digest_of(&token));
+        Ok((self.make(by, new, (id, shows), action, replaces)?, token))
+    }
+
+    fn make(
+        &self,
+        by: By<'_>,
+        new: NewKey,
+        (id, shows): (String, Shows),
+        action: &str,
+        replaces: Option<(&str, Micros)>,
+    ) -> Result<Arc<ApiKey>, IdentityError> {
         let name = &new.name;
         if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.contains(char::is_control) {
             return Err(IdentityError::Name);
@@ -461,7 +601,16 @@ impl Identities {
         {
             return Err(IdentityError::Rate);
         }
-        let (id, token) = new_token()?;
+        if matches!(shows, Shows::Certificate(_)) && self.is_shared() {
+            // Another server may have bound it a moment ago.
+            self.follow().map_err(|error| IdentityError::Checkpoint(LogError::Refused(chain(&error))))?;
+        }
+        // INVARIANT(one): a certificate is bound to one key that is in force. Of two servers that bind one at the same time the later in the log counts, for all.
+        if let Shows::Certificate(binding) = &shows
+            && let Some(other) = self.bound_to(binding).filter(|key| key.is_good(now))
+        {
+            return Err(IdentityError::Bound(other.id.clone()));
+        }
         let NewKey { name, grant, rate_per_minute, expires_at } = new;
         let expires_at = match by {
             // A key makes none that outlives it.
@@ -469,10 +618,13 @@ impl Identities {
             By::Operator => expires_at,
         };
         let created_at = now.to_string();
-        let digest = digest_of(&token);
-        let key = ApiKey { id, name, grant, rate_per_minute, created_at, expires_at, revoked_at: None, digest };
+        let key = ApiKey { id, name, grant, rate_per_minute, created_at, expires_at, revoked_at: None, shows };
         let details = Made {
-            digest: hex::encode(&digest),
+            certificate: key.certificate().cloned(),
+            digest: match &key.shows {
+                Shows::Token(digest) => Some(hex::encode(digest)),
+                Shows::Certificate(_) => None,
+            },
             expires_at: key.expires_at.map(|end| end.to_string()),
             grant: key.grant.clone(),
             rate_per_minute: key.rate_per_minute,
@@ -480,7 +632,21 @@ impl Identities {
         };
         let details = serde_json::to_value(details).unwrap_or_default();
         self.record_signed(action, by, Some(&key), &details)?;
-        Ok((self.put(key), token))
+        if let Some(binding) = key.certificate() {
+            self.now_bound(binding, &key.id);
+        }
+        Ok(self.put(key))
+    }
+
+    /// A key that was recorded is the newest of its certificate. Where other servers bind too, only the order of the log says which is.
+    fn now_bound(&self, binding: &Binding, id: &str) {
+        if self.is_shared() {
+            // What cannot be followed now is followed later: until then the certificate is of no key.
+            let _ = self.follow();
+        } else {
+            let mut bound = self.bound.write().unwrap_or_else(PoisonError::into_inner);
+            bound.insert(binding.clone(), id.to_owned());
+        }
     }
 
     fn put(&self, key: ApiKey) -> Arc<ApiKey> {
@@ -532,10 +698,13 @@ pub(crate) fn actor(by: By<'_>) -> Value {
     }
 }
 
-/// The details of the event that makes a key.
+/// The details of the event that makes a key. It has a digest or a certificate.
 #[derive(Serialize, Deserialize)]
 struct Made {
-    digest: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<Binding>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
     expires_at: Option<String>,
     grant: Grant,
     rate_per_minute: u32,
@@ -569,8 +738,8 @@ fn fold(log: &Log, tree: &mut Frontier, mut each: impl FnMut(&EntryRef<'_>)) -> 
     if tree.head() == head { Ok(()) } else { Err(ServerError::Identity { origin: log.origin().to_owned() }) }
 }
 
-/// What an entry says of keys; others say nothing.
-fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, Arc<ApiKey>>) {
+/// What an entry says of keys; others say nothing. Gives the certificate that is bound to a new key from then on.
+fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, Arc<ApiKey>>) -> Option<(Binding, String)> {
     #[derive(Deserialize)]
     struct Event {
         action: String,
@@ -587,14 +756,18 @@ fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, Arc<ApiKey>>) {
         r#type: String,
     }
     if entry.kind != BodyKind::Event {
-        return;
+        return None;
     }
-    let Ok(event) = serde_json::from_slice::<Event>(entry.body) else { return };
-    let Some(target) = event.targets.into_iter().find(|target| target.r#type == "api_key") else { return };
+    let event: Event = serde_json::from_slice(entry.body).ok()?;
+    let target = event.targets.into_iter().find(|target| target.r#type == "api_key")?;
     match event.action.as_str() {
         "api_key.create" | "api_key.rotate" => {
-            let Ok(made) = serde_json::from_value::<Made>(event.details) else { return };
-            let Some(digest) = hex::decode(made.digest.as_bytes()) else { return };
+            let made: Made = serde_json::from_value(event.details).ok()?;
+            let shows = match (made.digest, made.certificate) {
+                (Some(digest), None) => Shows::Token(hex::decode(digest.as_bytes())?),
+                (None, Some(binding)) => Shows::Certificate(binding),
+                _ => return None,
+            };
             // An end that cannot be read is an end.
             let end = |text: &str| Micros::parse(text).unwrap_or(Micros(i64::MIN));
             if let Some(replaces) = &made.replaces
@@ -611,10 +784,11 @@ fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, Arc<ApiKey>>) {
                 created_at: entry.recorded_at.to_owned(),
                 expires_at: made.expires_at.as_deref().map(end),
                 revoked_at: None,
-                digest,
+                shows,
             };
             // The first word counts: a later one cannot put another token in its place.
-            known.entry(target.id).or_insert(Arc::new(key));
+            let key = known.entry(target.id).or_insert(Arc::new(key));
+            return key.certificate().cloned().map(|binding| (binding, key.id.clone()));
         }
         "api_key.revoke" => {
             if let Some(key) = known.get_mut(&target.id) {
@@ -623,6 +797,7 @@ fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, Arc<ApiKey>>) {
         }
         _ => {}
     }
+    None
 }
 
 fn digest_of(token: &str) -> [u8; 32] {
@@ -632,12 +807,17 @@ fn digest_of(token: &str) -> [u8; 32] {
 
 /// A fresh id and the token that begins with it.
 fn new_token() -> Result<(String, Zeroizing<String>), IdentityError> {
-    let (mut id, mut secret) = ([0; 8], Zeroizing::new([0; 32]));
-    rand::fill(&mut id).and_then(|()| rand::fill(&mut *secret)).map_err(|_| IdentityError::Random)?;
-    let id = hex::encode(&id);
+    let (id, mut secret) = (new_id()?, Zeroizing::new([0; 32]));
+    rand::fill(&mut *secret).map_err(|_| IdentityError::Random)?;
     let secret = Zeroizing::new(URL_SAFE_NO_PAD.encode(*secret));
     let token = Zeroizing::new(format!("{PREFIX}_{id}_{}", *secret));
     Ok((id, token))
+}
+
+fn new_id() -> Result<String, IdentityError> {
+    let mut id = [0; 8];
+    rand::fill(&mut id).map_err(|_| IdentityError::Random)?;
+    Ok(hex::encode(&id))
 }
 
 impl From<IdentityError> for crate::problem::Problem {
@@ -645,8 +825,10 @@ impl From<IdentityError> for crate::problem::Problem {
         use crate::problem::Kind;
         match error {
             IdentityError::Unknown(_) => Self::new(Kind::NotFound, error.to_string()),
-            IdentityError::Ended(_) | IdentityError::TooMany => Self::new(Kind::Conflict, error.to_string()),
-            IdentityError::Name | IdentityError::Rate => Self::bad(error.to_string()),
+            IdentityError::Ended(_) | IdentityError::Bound(_) | IdentityError::TooMany => {
+                Self::new(Kind::Conflict, error.to_string())
+            }
+            IdentityError::Name | IdentityError::Rate | IdentityError::Certificate(_) => Self::bad(error.to_string()),
             IdentityError::Asker => Self::new(Kind::Unauthorised, error.to_string()),
             IdentityError::Random => Self::internal(&error),
             IdentityError::Append(error) => error.into(),
@@ -784,6 +966,35 @@ mod tests {
         assert_eq!(keys.log().unwrap().size().unwrap(), size, "once is enough");
         drop(keys);
         assert_eq!(world.again().unwrap().authenticate(&token), None);
+    }
+
+    #[test]
+    fn a_certificate_that_another_server_bound_has_its_key_here_too() {
+        let ((_elsewhere, other), (_world, keys)) = (World::new(), World::new());
+        let to = Binding::Dns("a.example".to_owned());
+        let theirs = other.bind(By::Operator, new_key(Role::Reader), to.clone()).unwrap();
+        assert_eq!(other.bound_to(&to).as_deref(), Some(&*theirs));
+        // What it recorded comes into this log, as from another server of one database.
+        let recorded = other.log().unwrap().read(LeafIndex(0), STEP).unwrap();
+        let lines = (0..).zip(recorded.lines()).map(|(index, text)| parse_line(text, index).unwrap());
+        let events: Vec<_> = lines.filter(|line| line.entry.kind == BodyKind::Event).collect();
+        let events: Vec<_> = events.iter().map(|line| line.entry.body.to_vec()).collect();
+        assert!(keys.append_all(&events).iter().all(Result::is_ok) && keys.bound_to(&to).is_none());
+        keys.follow().unwrap();
+        assert_eq!(keys.bound_to(&to).map(|key| key.id.clone()), Some(theirs.id.clone()));
+        let again = keys.bind(By::Operator, new_key(Role::Reader), to.clone());
+        assert!(matches!(again, Err(IdentityError::Bound(id)) if id == theirs.id));
+        // Who has ended binds and rotates nothing, and no bound key outlives its maker.
+        let ending = NewKey { expires_at: Some(Micros(i64::MAX / 2)), ..new_key(Role::Admin) };
+        let (admin, _) = keys.create(By::Operator, ending).unwrap();
+        let next = Binding::Dns("b.example".to_owned());
+        let bound = keys.bind(By::Key(&admin), new_key(Role::Reader), next.clone()).unwrap();
+        assert_eq!(bound.expires_at, admin.expires_at);
+        keys.revoke(By::Operator, &admin.id).unwrap();
+        let refused = keys.bind(By::Key(&admin), new_key(Role::Reader), Binding::Dns("c.example".to_owned()));
+        assert!(matches!(refused, Err(IdentityError::Asker)));
+        let refused = keys.rotate_to(By::Key(&admin), &theirs.id, Micros(1), next);
+        assert!(matches!(refused, Err(IdentityError::Asker)));
     }
 
     #[test]

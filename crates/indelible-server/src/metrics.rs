@@ -46,6 +46,16 @@ pub(crate) struct Metrics {
     pub(crate) connections: AtomicU64,
     /// TLS handshakes that failed.
     pub(crate) handshakes: AtomicU64,
+    /// Certificates of clients that were not taken.
+    pub(crate) certificates_of_clients: AtomicU64,
+    /// Connections and requests from addresses that are not let in.
+    pub(crate) addresses: AtomicU64,
+    /// HTTP/2 connections that were ended because they took back too many requests.
+    pub(crate) abused: AtomicU64,
+    /// Certificates of the server that were taken up while it ran.
+    pub(crate) certificates_taken: AtomicU64,
+    /// Certificates of the server that could not be used.
+    pub(crate) certificates_refused: AtomicU64,
 }
 
 impl Metrics {
@@ -75,6 +85,19 @@ impl Metrics {
             ("indelible_connections_accepted_total", "Connections accepted", &self.accepted),
             ("indelible_connections_turned_away_total", "Connections closed at once", &self.turned_away),
             ("indelible_tls_handshakes_failed_total", "TLS handshakes that failed", &self.handshakes),
+            (
+                "indelible_client_certificates_refused_total",
+                "Certificates of clients that were not taken",
+                &self.certificates_of_clients,
+            ),
+            (
+                "indelible_addresses_refused_total",
+                "Connections and requests from addresses not let in",
+                &self.addresses,
+            ),
+            ("indelible_connections_abused_total", "Connections ended for taking back too many requests", &self.abused),
+            ("indelible_certificate_reloads_total", "Certificates taken up while running", &self.certificates_taken),
+            ("indelible_certificate_reload_failures_total", "New certificates of no use", &self.certificates_refused),
         ];
         for (name, help, counter) in counters {
             write_one(&mut out, name, help, "counter", counter.load(Ordering::Relaxed));

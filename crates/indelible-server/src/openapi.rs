@@ -38,7 +38,10 @@ pub fn document() -> Value {
                 "headers": { "X-Request-Id": { "description": "What the operator finds it under", "schema": { "type": "string" } } },
                 "content": { "application/problem+json": { "schema": reference("Problem") } },
             } },
-            "securitySchemes": { "apiKey": {
+            "securitySchemes": { "certificate": {
+                "type": "mutualTLS",
+                "description": "The certificate that an API key is bound to, where the server takes certificates. A token stands above it.",
+            }, "apiKey": {
                 "type": "http",
                 "scheme": "bearer",
                 "description": format!("The token of an API key. Its role has verbs: {}.", roles()),
@@ -97,14 +100,14 @@ fn operation(route: &Route) -> Value {
 }
 
 fn rule(needs: Needs) -> (String, Value) {
-    let key = json!([{ "apiKey": [] }]);
+    let key = json!([{ "apiKey": [] }, { "certificate": [] }]);
     match needs {
         Needs::Nothing => ("Needs no key.".to_owned(), json!([])),
         Needs::Key(verb) => (format!("Needs a key with `{}`.", verb.as_str()), key),
         Needs::OnLog(verb) => (format!("Needs a key with `{}` for the log.", verb.as_str()), key),
         Needs::OnLogUnlessOpen(verb) => {
             let text = format!("Needs a key with `{}` for the log, unless the configuration opens it.", verb.as_str());
-            (text, json!([{ "apiKey": [] }, {}]))
+            (text, json!([{ "apiKey": [] }, { "certificate": [] }, {}]))
         }
     }
 }
@@ -232,14 +235,23 @@ fn schemas() -> Value {
     let verbs = list(json!({ "enum": Verb::ALL.map(Verb::as_str) }));
     let role = json!({ "enum": Role::ALL.map(Role::as_str) });
     let names = json!({ "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": 256, "description": "Names of logs, or beginnings of names with `*` behind" });
+    let certificate = json!({
+        "type": ["object", "null"], "minProperties": 1, "maxProperties": 1, "additionalProperties": false,
+        "description": "The certificate that a key is bound to: its SHA-256, or a name that the trusted authorities give",
+        "properties": { "dns": text, "sha256": text, "uri": text },
+    });
     let key = json!({
+        "certificate": certificate,
         "created_at": time, "expires_at": maybe_time, "id": text, "logs": names, "name": text, "rate_per_minute": number,
         "revoked_at": maybe_time, "role": role, "state": { "enum": ["active", "expired", "revoked"] }, "verbs": verbs,
     });
     let key_members = ["created_at", "id", "logs", "name", "rate_per_minute", "role", "state", "verbs"];
     let mut key_with_token = key.clone();
     if let Some(members) = key_with_token.as_object_mut() {
-        members.insert("token".to_owned(), json!({ "type": "string", "description": "Shown once" }));
+        members.insert(
+            "token".to_owned(),
+            json!({ "type": "string", "description": "Shown once; a key that is bound to a certificate has none" }),
+        );
     }
     let locked = json!({ "type": ["object", "null"], "properties": { "by": text, "reason": text, "since": time }, "required": ["by", "reason", "since"] });
     let checkpoint = object(
@@ -260,7 +272,6 @@ fn schemas() -> Value {
     );
     let verdict = json!({ "type": ["object", "null"], "description": "The last verdict through this server since it was started", "properties": { "finished_at": time, "status": text, "tree_size": number }, "required": ["finished_at", "status", "tree_size"] });
     let ring_key = json!({ "type": "object", "properties": { "active_since": maybe_time, "age_seconds": { "type": ["integer", "null"] }, "due_at": maybe_time, "id": text, "overdue": yes, "purpose": text, "state": text }, "required": ["id", "overdue", "purpose", "state"] });
-    let tokens: Vec<&str> = key_members.into_iter().chain(["token"]).collect();
     json!({
         "Object": { "type": "object" },
         "Event": { "type": "object", "description": "What a caller says happened; `docs/format.md` has all members", "properties": { "action": text, "actor": { "type": "object", "properties": { "id": text, "type": text }, "required": ["id", "type"] }, "id": text }, "required": ["action", "actor"] },
@@ -279,10 +290,10 @@ fn schemas() -> Value {
         "Why": { "type": "object", "properties": { "reason": { "type": "string", "minLength": 1, "maxLength": 1024 } }, "required": ["reason"], "additionalProperties": false },
         "Lock": object("The lock of a log; `null` where there is none", json!({ "locked": locked, "log": text }), &["locked", "log"]),
         "ApiKey": object("An API key, without its token", key, &key_members),
-        "ApiKeyWithToken": object("An API key that was just made", key_with_token, &tokens),
+        "ApiKeyWithToken": object("An API key that was just made", key_with_token, &key_members),
         "ApiKeys": object("A page of API keys", json!({ "api_keys": list(reference("ApiKey")), "next": maybe_text }), &["api_keys", "next"]),
-        "NewApiKey": { "type": "object", "properties": { "expires_at": maybe_time, "logs": names, "name": { "type": "string", "minLength": 1, "maxLength": 128 }, "rate_per_minute": { "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX }, "role": role, "verbs": verbs }, "required": ["logs", "name", "role"], "additionalProperties": false },
-        "Rotation": { "type": "object", "properties": { "overlap_seconds": { "type": "integer", "minimum": 0, "maximum": 7_776_000 } }, "required": ["overlap_seconds"], "additionalProperties": false },
+        "NewApiKey": { "type": "object", "properties": { "certificate": certificate, "expires_at": maybe_time, "logs": names, "name": { "type": "string", "minLength": 1, "maxLength": 128 }, "rate_per_minute": { "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX }, "role": role, "verbs": verbs }, "required": ["logs", "name", "role"], "additionalProperties": false },
+        "Rotation": { "type": "object", "properties": { "certificate": certificate, "overlap_seconds": { "type": "integer", "minimum": 0, "maximum": 7_776_000 } }, "required": ["overlap_seconds"], "additionalProperties": false },
         "Problem": object("RFC 9457", json!({ "detail": text, "pointer": text, "request_id": text, "status": number, "title": text, "type": text }), &["detail", "request_id", "status", "title", "type"]),
     })
 }

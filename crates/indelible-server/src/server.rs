@@ -8,56 +8,47 @@
 
 use std::{
     collections::HashMap,
-    future::{Future as _, poll_fn},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use indelible::{KeyRing, LogError, Options};
 use indelible_keys::check_apart;
 use indelible_service::{Registry, Root};
 use serde_json::json;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     runtime::Runtime,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Semaphore, watch},
     task::JoinHandle,
 };
-use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
 use crate::{
     access::Grant,
+    certificates::{self, Certificates, Why},
     config::Config,
-    descriptors,
+    connections, descriptors,
     error::ServerError,
-    guard::{Guard, Rates, network},
+    guard::{Guard, Rates},
     health::Told,
     identity::{By, Identities, NewKey},
     logs::Logs,
     metrics::Metrics,
     openapi,
     reads::{self, Reads},
-    request,
+    signals::{Signal, Signals},
     streaming::Streams,
-    timed::Timed,
-    tls,
+    tls::Sources,
     verifying::Verifications,
 };
 
-/// After an error of the listener (no file handles left) it rests for so long.
-const REST: Duration = Duration::from_millis(50);
 /// How often a server looks for what others of its database recorded of API keys: with the second until a checkpoint covers it, a key that is revoked
 /// there ends here within two.
 const FOLLOW: Duration = Duration::from_millis(500);
@@ -90,7 +81,9 @@ pub(crate) struct Shared {
     pub(crate) document: Bytes,
     pub(crate) serving: AtomicBool,
     pub(crate) reporter: Reporter,
-    per_address: Mutex<HashMap<IpAddr, usize>>,
+    pub(crate) per_address: Mutex<HashMap<IpAddr, usize>>,
+    /// What is shown to whoever connects; `None` without TLS.
+    pub(crate) certificates: Option<Certificates>,
 }
 
 /// What whoever starts a server is told.
@@ -133,6 +126,7 @@ pub struct Server {
     accepting: JoinHandle<()>,
     /// As many permits as there may be connections.
     connections: Arc<Semaphore>,
+    signals: Option<Signals>,
 }
 
 impl Server {
@@ -153,7 +147,9 @@ impl Server {
         if let Some(told) = descriptors::provide(&mut config.limits) {
             reporter(&told);
         }
-        let identity = (!config.plain_http).then(|| tls::load(&config.tls, ring.dir(), config.listen)).transpose()?;
+        let sources = || Sources::find(&config.tls, ring.dir(), config.listen);
+        let certificates = (!config.plain_http).then(|| sources().and_then(Certificates::new)).transpose()?;
+        let identity = certificates.as_ref().map(Certificates::current);
         let (logs, identities) = open(&root, &ring, &options, &config)?;
         let admin_token = admin_key(&identities, admin)?;
         identities.record_server("server.start", &json!({ "version": env!("CARGO_PKG_VERSION") }))?;
@@ -188,33 +184,56 @@ impl Server {
             serving: AtomicBool::new(true),
             reporter,
             per_address: Mutex::default(),
+            certificates,
             config,
         });
         let (stop, stopping) = watch::channel(false);
         let connections = Arc::new(Semaphore::new(limits.connections));
-        let acceptor = identity.as_ref().map(|identity| TlsAcceptor::from(Arc::clone(&identity.config)));
+        runtime.spawn(certificates::watch(Arc::clone(&shared), stopping.clone()));
         let accepting =
-            runtime.spawn(accept(listener, acceptor, Arc::clone(&shared), Arc::clone(&connections), stopping));
+            runtime.spawn(connections::accept(listener, Arc::clone(&shared), Arc::clone(&connections), stopping));
         if shared.identities.is_shared() {
             runtime.spawn(follow(Arc::clone(&shared)));
         }
         runtime.spawn(reads::keep(Arc::clone(&shared)));
         let certificate = identity.map(|identity| Certificate {
-            path: identity.certificate,
-            fingerprint: identity.fingerprint,
+            path: identity.certificate.clone(),
+            fingerprint: identity.fingerprint.clone(),
             self_signed: identity.self_signed,
         });
-        let server = Self { runtime, shared, stop, accepting, connections };
+        let server = Self { runtime, shared, stop, accepting, connections, signals: None };
         Ok((server, Started { address, certificate, own_log, admin_token }))
     }
 
-    /// Serves until the process is asked to end (SIGTERM, or SIGINT as of Ctrl-C), and stops.
+    /// Serves until the process is asked to end (SIGTERM, or SIGINT as of Ctrl-C), and stops. SIGHUP has the certificates read again.
     ///
     /// # Errors
     /// As [`Server::stop`].
-    pub fn run(self) -> Result<(), ServerError> {
-        self.runtime.block_on(asked_to_end())?;
+    pub fn run(mut self) -> Result<(), ServerError> {
+        self.hear_signals()?;
+        while let Some(signals) = &mut self.signals {
+            if self.runtime.block_on(signals.next()) == Signal::End {
+                break;
+            }
+            self.reload_certificates();
+        }
         self.stop()
+    }
+
+    /// Hears signals from now on; what comes before [`Server::run`] is done then.
+    ///
+    /// # Errors
+    /// [`ServerError::Io`]: the system does not let it.
+    pub fn hear_signals(&mut self) -> Result<(), ServerError> {
+        if self.signals.is_none() {
+            self.signals = Some(self.runtime.block_on(async { Signals::new() })?);
+        }
+        Ok(())
+    }
+
+    /// Reads the certificates again, now. Connections go on; what cannot be used is told, and changes nothing.
+    pub fn reload_certificates(&self) {
+        certificates::reload(&self.shared, Why::Asked);
     }
 
     /// Stops: what has begun is answered, and every log is closed with a checkpoint that covers all of it.
@@ -222,7 +241,7 @@ impl Server {
     /// # Errors
     /// [`ServerError::Close`] where a log could not be closed.
     pub fn stop(self) -> Result<(), ServerError> {
-        let Self { runtime, shared, stop, accepting, connections } = self;
+        let Self { runtime, shared, stop, accepting, connections, signals: _ } = self;
         shared.serving.store(false, Ordering::Release);
         // The receivers are the tasks that end by it.
         let _ = stop.send(true);
@@ -344,142 +363,4 @@ fn admin_key(identities: &Identities, admin: AdminKey) -> Result<Option<Zeroizin
     }
     let new = NewKey { name: "admin".to_owned(), grant: Grant::admin(), rate_per_minute: 0, expires_at: None };
     Ok(Some(identities.create(By::Operator, new)?.1))
-}
-
-async fn asked_to_end() -> Result<(), ServerError> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let failed = |step| ServerError::io("wait for", step);
-        let mut term = signal(SignalKind::terminate()).map_err(failed("SIGTERM"))?;
-        let mut int = signal(SignalKind::interrupt()).map_err(failed("SIGINT"))?;
-        let either = |context: &mut Context<'_>| {
-            let asked = term.poll_recv(context).is_ready() || int.poll_recv(context).is_ready();
-            if asked { Poll::Ready(()) } else { Poll::Pending }
-        };
-        poll_fn(either).await;
-        Ok(())
-    }
-    #[cfg(not(unix))]
-    {
-        tokio::signal::ctrl_c().await.map_err(ServerError::io("wait for", "Ctrl-C"))
-    }
-}
-
-/// Takes connections. Whoever comes when all permits are out waits in the system's queue.
-async fn accept(
-    listener: TcpListener,
-    acceptor: Option<TlsAcceptor>,
-    shared: Arc<Shared>,
-    connections: Arc<Semaphore>,
-    stopping: watch::Receiver<bool>,
-) {
-    // Whoever stops the server ends this where it waits: no connection is then between its acceptance and its task.
-    while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
-        let accepted = listener.accept().await;
-        let Ok((stream, peer)) = accepted else {
-            drop(permit);
-            tokio::time::sleep(REST).await;
-            continue;
-        };
-        let Some(held) = Held::take(&shared, peer, permit) else {
-            shared.metrics.turned_away.fetch_add(1, Ordering::Relaxed);
-            continue;
-        };
-        shared.metrics.accepted.fetch_add(1, Ordering::Relaxed);
-        let connection = connection(stream, peer, acceptor.clone(), Arc::clone(&shared), stopping.clone());
-        tokio::spawn(async move {
-            connection.await;
-            drop(held);
-        });
-    }
-}
-
-/// A connection's place: one of all, and one of its address.
-struct Held {
-    shared: Arc<Shared>,
-    address: IpAddr,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Held {
-    fn take(shared: &Arc<Shared>, peer: SocketAddr, permit: OwnedSemaphorePermit) -> Option<Self> {
-        let address = network(peer.ip());
-        let mut counts = shared.per_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= shared.config.limits.connections_per_address {
-            return None;
-        }
-        *count += 1;
-        drop(counts);
-        shared.metrics.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Self { shared: Arc::clone(shared), address, _permit: permit })
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.shared.metrics.connections.fetch_sub(1, Ordering::Relaxed);
-        let mut counts = self.shared.per_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
-
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    acceptor: Option<TlsAcceptor>,
-    shared: Arc<Shared>,
-    stopping: watch::Receiver<bool>,
-) {
-    let limits = shared.config.limits;
-    // A socket that does not take the option is as good, only slower.
-    let _ = stream.set_nodelay(true);
-    let stream = Timed::new(stream, Duration::from_millis(limits.write_ms));
-    match acceptor {
-        None => serve(stream, peer, shared, stopping).await,
-        Some(acceptor) => {
-            let shaking = tokio::time::timeout(Duration::from_millis(limits.handshake_ms), acceptor.accept(stream));
-            match shaking.await {
-                Ok(Ok(stream)) => serve(stream, peer, shared, stopping).await,
-                _ => {
-                    shared.metrics.handshakes.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
-    }
-}
-
-async fn serve<S>(stream: S, peer: SocketAddr, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let limits = shared.config.limits;
-    let service = service_fn(move |incoming| {
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, std::convert::Infallible>(request::answer(&shared, peer, incoming).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits.head_ms))
-        .max_headers(limits.headers)
-        .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    // How a connection ends (a client that went away, a head that was none) is nobody's business but its own.
-    let mut stop = pin!(stopping.wait_for(|stop| *stop));
-    let ended = |context: &mut Context<'_>| match connection.as_mut().poll(context) {
-        Poll::Ready(_) => Poll::Ready(true),
-        Poll::Pending => stop.as_mut().poll(context).map(|_| false),
-    };
-    if poll_fn(ended).await {
-        return;
-    }
-    connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
 }

@@ -3,7 +3,8 @@
 //! A task of its own fills a stream and waits for its reader: at most one piece waits between them. Memory is `limits.streams` × 3 pieces (one that is made, one that waits, one that is
 //! sent) of about [`PIECE_BYTES`] and half as much again for how they are written: 64 × 3 × 96 KiB, so 18 MiB at most.
 //!
-//! - A stream whose reader takes nothing for `limits.write_ms` ends; so does one whose reader has gone.
+//! - A stream whose reader takes nothing for `limits.write_ms` ends; so does one whose reader has gone. With HTTP/1.1 that shows only
+//!   when something is written: a tail that has nothing to say finds it within two heartbeats.
 //! - A stream that did not come to its end is broken off, in a way that HTTP shows: no reader takes a part for the whole.
 
 use std::{
@@ -23,9 +24,10 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::{
+    connections::Peer,
     identity::ApiKey,
     problem::{Kind, Problem},
-    request::Asked,
+    request::{self, Asked},
     server::Shared,
 };
 
@@ -147,7 +149,7 @@ impl Drop for Held {
 pub(crate) enum Over {
     /// The reader has gone, or takes nothing.
     Gone,
-    /// The key is not in force any more.
+    /// The key is not in force any more, or the certificate that it is known by is not trusted any more.
     KeyEnded,
     /// The server stops.
     Stopping,
@@ -169,6 +171,7 @@ impl Over {
 pub(crate) struct Sink {
     shared: Arc<Shared>,
     key: Arc<ApiKey>,
+    peer: Arc<Peer>,
     pieces: mpsc::Sender<Bytes>,
     whole: Arc<AtomicBool>,
     patience: Duration,
@@ -185,8 +188,9 @@ pub(crate) fn stream(asked: &Asked) -> Result<(Sink, Payload), Problem> {
     let (sender, pieces) = mpsc::channel(1);
     let whole = Arc::new(AtomicBool::new(false));
     let stream = Stream { pieces, whole: Arc::clone(&whole) };
+    let peer = Arc::clone(&asked.peer);
     let patience = Duration::from_millis(shared.config.limits.write_ms);
-    Ok((Sink { shared, key, pieces: sender, whole, patience, _held: held }, Payload::Stream(stream)))
+    Ok((Sink { shared, key, peer, pieces: sender, whole, patience, _held: held }, Payload::Stream(stream)))
 }
 
 impl Sink {
@@ -199,7 +203,7 @@ impl Sink {
             Err(Over::Gone)
         } else if !self.shared.serving.load(Ordering::Acquire) {
             Err(Over::Stopping)
-        } else if self.shared.identities.is_still_good(&self.key) {
+        } else if request::is_still_good(&self.shared, &self.key, &self.peer) {
             Ok(())
         } else {
             Err(Over::KeyEnded)

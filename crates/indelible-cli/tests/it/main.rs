@@ -24,6 +24,8 @@ mod live;
 mod newcomer;
 #[cfg(test)]
 mod openssl;
+#[cfg(all(test, feature = "server", unix))]
+mod packaging;
 #[cfg(test)]
 mod places;
 #[cfg(test)]

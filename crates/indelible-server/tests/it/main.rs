@@ -9,13 +9,23 @@ mod health;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod lab;
+#[cfg(test)]
 mod locks;
+#[cfg(test)]
+mod mtls;
+#[cfg(test)]
+mod network;
 #[cfg(test)]
 mod prefer;
 #[cfg(test)]
 mod reads;
+#[cfg(test)]
+mod reload;
 #[cfg(test)]
 mod rights;
 #[cfg(unix)]

@@ -213,6 +213,8 @@ fn a_tail_ends_with_its_key_and_with_the_server() {
 fn streams_have_limits_and_give_their_places_back() {
     let mut few = config();
     (few.limits.streams, few.limits.streams_per_key) = (3, 2);
+    // A reader who has gone is found by writing.
+    few.limits.heartbeat_ms = 20;
     let world = World::with(few, Options::default());
     world.create(LOG);
     let (_, one) = world.key("reader", &[LOG]);
