@@ -58,6 +58,10 @@ class Trust:
             return [self._vkey]
         return [VKey.of(origin, key.public, key.algorithm) for key in self.ring.keys if key.public is not None]
 
+    def is_the_key(self, key: VKey) -> bool:
+        """Whether it is the one public key that was given. A ring has keys of which nothing holds any more as well."""
+        return key == self._vkey
+
     def has_entry_key(self, key_id: str) -> bool:
         """Whether signatures under this key can be checked at all."""
         return key_id in self._derived or self._secret(key_id) is not None
