@@ -136,7 +136,8 @@ fn verbs_narrow_a_role() {
     let key = world.ask("POST", "/v1/api-keys", Some(&new(json!(["head", "metrics"])))).status(201).json();
     let token = key["token"].as_str().unwrap();
     for route in ROUTES {
-        let may = ["getCheckpoint", "getHealth", "getPublicKeys", "tileCheckpoint", "tile", "metrics"].contains(&route.id);
+        let may =
+            ["getCheckpoint", "getHealth", "getPublicKeys", "tileCheckpoint", "tile", "metrics"].contains(&route.id);
         let may = may || expected(route) == "-";
         assert_eq!(is_in(&ask(&world, route, LOG, Some(token))), may, "{}", route.id);
     }
