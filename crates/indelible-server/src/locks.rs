@@ -218,3 +218,40 @@ pub(crate) async fn unlock(asked: Asked, body: Option<Body>) -> Result<Answer, P
     unlocked.await?;
     Ok(Answer::json(StatusCode::OK, &json!({ "locked": null, "log": asked.log() })))
 }
+
+#[cfg(test)]
+mod tests {
+    use indelible::{KeyRing, Log, Options, clock::SystemClock};
+
+    use super::*;
+    use crate::{access::Grant, identity::NewKey};
+
+    #[test]
+    fn a_lock_that_cannot_be_recorded_is_in_force_and_an_end_that_cannot_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
+        let log = Log::create(&dir.path().join("log"), "t.example/_server", &ring, Options::default()).unwrap();
+        let own = Identities::load(log, Arc::new(SystemClock::default())).unwrap();
+        let new = NewKey { name: "n".to_owned(), grant: Grant::admin(), rate_per_minute: 0, expires_at: None };
+        let key = own.create(By::Operator, new).unwrap().0;
+        own.locks().lock(&own, &key, "a", "before").unwrap();
+        own.log().close().unwrap();
+        // Whoever asks again is not told that all is well.
+        for _ in 0..2 {
+            let problem = own.locks().lock(&own, &key, "b", "behind").unwrap_err();
+            assert_eq!(problem.kind(), Kind::Unavailable);
+        }
+        for log in ["a", "b"] {
+            assert_eq!(own.locks().unlock(&own, &key, log, "over").unwrap_err().kind(), Kind::Unavailable);
+            assert_eq!(own.locks().refuse(log).unwrap_err().kind(), Kind::Locked, "{log}");
+        }
+        drop(own);
+        // What was on record is in force again; what was not is what the operator was told of.
+        let log = Log::open(&dir.path().join("log"), &ring, Options::default()).unwrap();
+        let own = Identities::load(log, Arc::new(SystemClock::default())).unwrap();
+        assert_eq!(own.locks().refuse("a").unwrap_err().kind(), Kind::Locked);
+        own.locks().refuse("b").unwrap();
+        own.locks().unlock(&own, &key, "a", "over").unwrap();
+        own.locks().refuse("a").unwrap();
+    }
+}
