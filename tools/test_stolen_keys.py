@@ -10,13 +10,13 @@ import shutil
 import sys
 import unittest
 from pathlib import Path
-from typing import Callable, Optional, Tuple
+from typing import Callable, Tuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 import indelible_verify as verify  # noqa: E402
-from history_case import (CANNOT, DAMAGED, GAP, INTACT, K1, K2, K3, STRANGER, TAMPERED,  # noqa: E402
+from history_case import (CANNOT, DAMAGED, GAP, INTACT, K1, K2, K3, STRANGER, TAMPERED, UNVERIFIABLE,  # noqa: E402
                           HistoryTest, run)
-from log_writer import ORIGIN, Ed25519, EntryKey, Kept, Writer, b64, compact, sha256  # noqa: E402
+from log_writer import ORIGIN, EntryKey, Kept, Writer, b64, compact, sha256  # noqa: E402
 
 
 def without_secret() -> EntryKey:
@@ -110,7 +110,8 @@ class HiddenChange(HistoryTest):
         self.check(log, DAMAGED, kind="head")  # and nothing tells that K2 was there
         aside = self.base / "aside"
         aside.write_bytes(log.note(9, (K1, K2)))
-        self.check(log, GAP, "--checkpoint", aside, kind="segment_missing", index=4)
+        report = self.check(log, UNVERIFIABLE, "--checkpoint", aside, kind="key_missing", index=4)
+        self.assertEqual(report["tree_size"], 4)  # up to where the head record vouches
 
     def test_earlier_absence_stays_on_record(self) -> None:
         """What was accounted for before the hidden change is still on record."""
@@ -150,6 +151,32 @@ class HiddenChange(HistoryTest):
                 for public in (None, K2):
                     report = self.check(log, GAP, public=public, kind="segment_missing", index=4)
                     self.assertIn("key_missing", [kind for kind, _ in self.kinds(report, "unverifiable")])
+
+    def test_the_new_key_comes_in_later_by_the_word_of_the_replaced_one(self) -> None:
+        """Behind the absence K1 lets K2 in, beside a key of the thief's: but K2 had signed before."""
+        log = self.start()
+        del log.history["checkpoint_keys"][1:], log.signers[1:]
+        record = log.keys_record
+        log.rotate(signers=(STRANGER, K2), require="1")
+        log.excuse("explained", 4, 8, STRANGER)
+        log.keys_record = record
+        log.write(log.ring())
+        log.segment(4).unlink()
+        for public in (None, K2):
+            self.check(log, TAMPERED, public=public, kind="key")
+
+    def test_checkpoint_by_the_replaced_key_behind_it(self) -> None:
+        """What K1 signs behind the hidden change covers nothing."""
+        log = self.start()
+        log.excuse("explained", 4, 8, K1)
+        head = log.published
+        self.taken(log)
+        (log.dir / "checkpoint").write_bytes(log.note(log.size, (K1, STRANGER)))
+        (log.dir / "tree" / "0").write_bytes(b"".join(log.leaves))
+        assert head is not None
+        for public in (None, K2):
+            report = self.check(log, GAP, public=public, kind="segment_missing", index=4)
+            self.assertEqual((report["tree_size"], report["unanchored"]), (head.size, 1))
 
     def test_planted_line_of_nobody(self) -> None:
         """A line that names an unknown key of the log does not make an excuse by a replaced key count."""

@@ -96,8 +96,9 @@ class Authority:
         return note.signatures_of(self._callers).signers
 
     def strange(self, note: Checkpoint) -> Set[VKey]:
-        """The caller's keys that signed it and that no record introduces."""
-        return self.signed(note) - self._scan.history.all_keys()
+        """The caller's keys that signed it and that no record had introduced by then."""
+        sets = self._scan.history.sets
+        return self.signed(note) - {key for item in sets for key in item.keys if item.first < max(note.size, 1)}
 
     def shows_hidden_keys(self, note: Checkpoint) -> bool:
         """Whether a caller's key signed it that can only have come in among absent entries."""

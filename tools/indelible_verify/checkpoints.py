@@ -37,6 +37,7 @@ class Checkpoints:
         self.every: List[Judged] = []  # those that are the log's
         self.newest: Optional[Judged] = None
         self.kept_by_caller: Optional[Judged] = None
+        self.covered = 0  # for how many entries the caller's keys vouch
         self.trusted = 0  # how many sets are the log's, for whoever trusts the caller's keys
         self.unjudged = 0  # the largest size of a checkpoint of which nothing tells whether it is the log's
         self.cannot: Optional[str] = None  # why nothing can be said, which counts where nothing is tampered with
@@ -178,7 +179,9 @@ class Checkpoints:
         authority.settle([note for _, note in self._notes()] + ([self.head.checkpoint] if self.head else []))
         judged = [authority.judge(where, note, where != PUBLISHED) for where, note in self._notes()]
         head = authority.judge("the head record", self.head.checkpoint) if self.head is not None else None
-        self.trusted = scan.trusted_sets(self._covered(judged, head))
+        self.covered = self._covered(judged, head)
+        self.trusted = scan.trusted_sets(self.covered)
+        self._find_hidden_keys(scan)
         for item in judged:
             if item.state == BAD:
                 self.report.add(TAMPERED, "signature", None, "%s: %s" % (item.where, item.why))
@@ -186,7 +189,7 @@ class Checkpoints:
             self._check_signers(judged + ([head] if head and head.size <= end else []))
         if head is not None and head.state == BAD:
             self._judge_head(head, same_log and head.size > end)
-        accepted = [item for item in [*([head] if head else []), *judged] if self.is_accepted(item)]
+        accepted = [item for item in [*([head] if head else []), *judged] if self._may_vouch(item)]
         if head is not None and head.state == BAD:
             accepted.insert(0, head)
         self.every = accepted
@@ -200,7 +203,6 @@ class Checkpoints:
         if not accepted and (judged or head):
             self.cannot = "wrong key: the log names the given key, and it signed no checkpoint that vouches for the log"
         self._judge_callers(authority)
-        self._find_hidden_keys(scan)
 
     def _covered(self, judged: List[Judged], head: Optional[Judged]) -> int:
         """For how many entries the caller's keys vouch.
@@ -231,6 +233,12 @@ class Checkpoints:
     def is_accepted(self, item: Judged) -> bool:
         """Signed by the caller's own key, or by a set that is the log's for whoever trusts that key."""
         return item.state != BAD and (item.by_caller or (item.state == GOOD and item.set_number < self.trusted))
+
+    def _may_vouch(self, item: Judged) -> bool:
+        """Behind a hidden change of keys the last known set may have been replaced: what it signs beyond that which is
+        vouched for proves nothing."""
+        hidden = self.hides_keys and item.size > self.covered and self.authority.is_unsure(item.size)
+        return self.is_accepted(item) and not hidden
 
     def _report_unjudged(self, item: Judged) -> None:
         above = item.size > self.limit

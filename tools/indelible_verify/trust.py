@@ -129,6 +129,9 @@ def ring_of_format_2(ring: Any, master: Optional[bytes]) -> Ring:
     if wrapping is not None:
         check_master(wrapping, master)
     keys = [key_of_format_2(item, wrapping is not None, master) for item in ring["keys"]]
+    active = [(item["purpose"], item["algorithm"]) for item in ring["keys"] if item["state"] == "active"]
+    if len(set(active)) != len(active):
+        raise Malformed("two keys of one purpose and algorithm are active")
     return Ring(keys, wrapping is not None and master is None)
 
 
