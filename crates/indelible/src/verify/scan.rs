@@ -745,11 +745,11 @@ fn hides_keys(store: &dyn Reader, own: &Own<'_>, history: &KeyHistory) -> Result
         return Ok(true);
     }
     let notes = head.iter().map(|record| record.checkpoint.as_bytes()).chain(own.published).collect::<Vec<_>>();
-    if notes.iter().any(|note| known::by_others(note, history)) {
+    if notes.iter().any(|note| known::by_later_ones(note, history)) {
         return Ok(true);
     }
     for number in store.kept_numbers()? {
-        if kept(store, number)?.is_some_and(|note| known::by_others(&note, history)) {
+        if kept(store, number)?.is_some_and(|note| known::by_later_ones(&note, history)) {
             return Ok(true);
         }
     }
