@@ -221,7 +221,9 @@ pub(crate) async fn unlock(asked: Asked, body: Option<Body>) -> Result<Answer, P
 
 #[cfg(test)]
 mod tests {
-    use indelible::{KeyRing, Log, Options, clock::SystemClock};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use indelible::{KeyRing, Log, LogError, Options, clock::SystemClock};
 
     use super::*;
     use crate::{access::Grant, identity::NewKey};
@@ -230,12 +232,23 @@ mod tests {
     fn a_lock_that_cannot_be_recorded_is_in_force_and_an_end_that_cannot_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let ring = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
-        let log = Log::create(&dir.path().join("log"), "t.example/_server", &ring, Options::default()).unwrap();
-        let own = Identities::load(log, Arc::new(SystemClock::default())).unwrap();
+        let path = dir.path().join("log");
+        drop(Log::create(&path, "t.example/_server", &ring, Options::default()).unwrap());
+        let gone = Arc::new(AtomicBool::new(false));
+        let load = || {
+            let (path, ring, gone) = (path.clone(), ring.clone(), Arc::clone(&gone));
+            let open = move || match gone.load(Ordering::SeqCst) {
+                true => Err(LogError::Refused("its disk is gone".to_owned())),
+                false => Log::open(&path, &ring, Options::default()),
+            };
+            Identities::load(Box::new(open), Arc::new(SystemClock::default())).unwrap()
+        };
+        let own = load();
         let new = NewKey { name: "n".to_owned(), grant: Grant::admin(), rate_per_minute: 0, expires_at: None };
         let key = own.create(By::Operator, new).unwrap().0;
         own.locks().lock(&own, &key, "a", "before").unwrap();
-        own.log().close().unwrap();
+        own.log().unwrap().close().unwrap();
+        gone.store(true, Ordering::SeqCst);
         // Whoever asks again is not told that all is well.
         for _ in 0..2 {
             let problem = own.locks().lock(&own, &key, "b", "behind").unwrap_err();
@@ -247,8 +260,8 @@ mod tests {
         }
         drop(own);
         // What was on record is in force again; what was not is what the operator was told of.
-        let log = Log::open(&dir.path().join("log"), &ring, Options::default()).unwrap();
-        let own = Identities::load(log, Arc::new(SystemClock::default())).unwrap();
+        gone.store(false, Ordering::SeqCst);
+        let own = load();
         assert_eq!(own.locks().refuse("a").unwrap_err().kind(), Kind::Locked);
         own.locks().refuse("b").unwrap();
         own.locks().unlock(&own, &key, "a", "over").unwrap();
