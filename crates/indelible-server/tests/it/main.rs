@@ -18,7 +18,7 @@ mod prefer;
 mod reads;
 #[cfg(test)]
 mod rights;
-#[cfg(unix)]
+#[cfg(test)]
 mod several;
 #[cfg(test)]
 mod stopping;
