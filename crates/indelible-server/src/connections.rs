@@ -20,7 +20,7 @@ use std::{
 };
 
 use hyper::{
-    Method, Request,
+    Method, Request, StatusCode,
     body::Incoming,
     server::conn::{http1, http2},
     service::service_fn,
@@ -255,6 +255,8 @@ where
         let is_head = incoming.method() == Method::HEAD;
         async move {
             let response = request::answer(&shared, &peer, incoming).await;
+            // A body that breaks off is such a request: its stream may be gone, which is not seen from here.
+            let stream = if response.status() == StatusCode::BAD_REQUEST { stream.refused() } else { stream };
             let watched = if is_head { stream.answer_head(response) } else { response.map(|body| stream.answer(body)) };
             Ok::<_, Infallible>(watched)
         }

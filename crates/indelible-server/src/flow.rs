@@ -105,10 +105,18 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// It was no request: it counts as one that was taken back.
+    pub(crate) fn refused(mut self) -> Self {
+        self.answered = true;
+        self.flow.taken_back.fetch_add(1, Ordering::Relaxed);
+        self
+    }
+
     /// The body of its answer; it is open until that is gone.
     pub(crate) fn answer<B>(mut self, body: B) -> Watched<B> {
-        self.answered = true;
-        self.flow.answered.fetch_add(1, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.answered, true) {
+            self.flow.answered.fetch_add(1, Ordering::Relaxed);
+        }
         Watched { body, rest: Bytes::new(), hidden: false, stream: self }
     }
 
@@ -263,7 +271,7 @@ mod tests {
     fn whoever_takes_back_more_than_they_let_be_answered_is_seen() {
         let flow = Flow::new(Instant::now());
         for _ in 0..10 {
-            drop(flow.begin().answer(Full::from("x")));
+            drop(flow.begin().answer(Full::<bytes::Bytes>::from("x")));
         }
         for _ in 0..MAX_TAKEN_BACK + 10 {
             drop(flow.begin());

@@ -218,3 +218,53 @@ pub(crate) async fn unlock(asked: Asked, body: Option<Body>) -> Result<Answer, P
     unlocked.await?;
     Ok(Answer::json(StatusCode::OK, &json!({ "locked": null, "log": asked.log() })))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use indelible::{KeyRing, Log, LogError, Options, clock::SystemClock};
+
+    use super::*;
+    use crate::{access::Grant, identity::NewKey};
+
+    #[test]
+    fn a_lock_that_cannot_be_recorded_is_in_force_and_an_end_that_cannot_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
+        let path = dir.path().join("log");
+        drop(Log::create(&path, "t.example/_server", &ring, Options::default()).unwrap());
+        let gone = Arc::new(AtomicBool::new(false));
+        let load = || {
+            let (path, ring, gone) = (path.clone(), ring.clone(), Arc::clone(&gone));
+            let open = move || match gone.load(Ordering::SeqCst) {
+                true => Err(LogError::Refused("its disk is gone".to_owned())),
+                false => Log::open(&path, &ring, Options::default()),
+            };
+            Identities::load(Box::new(open), Arc::new(SystemClock::default())).unwrap()
+        };
+        let own = load();
+        let new = NewKey { name: "n".to_owned(), grant: Grant::admin(), rate_per_minute: 0, expires_at: None };
+        let key = own.create(By::Operator, new).unwrap().0;
+        own.locks().lock(&own, &key, "a", "before").unwrap();
+        own.log().unwrap().close().unwrap();
+        gone.store(true, Ordering::SeqCst);
+        // Whoever asks again is not told that all is well.
+        for _ in 0..2 {
+            let problem = own.locks().lock(&own, &key, "b", "behind").unwrap_err();
+            assert_eq!(problem.kind(), Kind::Unavailable);
+        }
+        for log in ["a", "b"] {
+            assert_eq!(own.locks().unlock(&own, &key, log, "over").unwrap_err().kind(), Kind::Unavailable);
+            assert_eq!(own.locks().refuse(log).unwrap_err().kind(), Kind::Locked, "{log}");
+        }
+        drop(own);
+        // What was on record is in force again; what was not is what the operator was told of.
+        gone.store(false, Ordering::SeqCst);
+        let own = load();
+        assert_eq!(own.locks().refuse("a").unwrap_err().kind(), Kind::Locked);
+        own.locks().refuse("b").unwrap();
+        own.locks().unlock(&own, &key, "a", "over").unwrap();
+        own.locks().refuse("a").unwrap();
+    }
+}

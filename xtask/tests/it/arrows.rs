@@ -17,7 +17,8 @@ const LAYERS: &[(u8, &str)] = &[
     (4, "indelible-import-sql"),
     (4, "indelible-service"),
     (5, "indelible-server"),
-    (6, "indelible-cli"),
+    (6, "indelible-client"),
+    (7, "indelible-cli"),
 ];
 
 /// Any crate may test with it, and none may contain it.

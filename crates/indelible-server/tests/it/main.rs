@@ -28,7 +28,7 @@ mod reads;
 mod reload;
 #[cfg(test)]
 mod rights;
-#[cfg(unix)]
+#[cfg(test)]
 mod several;
 #[cfg(test)]
 mod stopping;

@@ -1,5 +1,7 @@
 //! Roots in databases; several servers on one, behind a balancer that knows nothing of HTTP.
 
+#![cfg(unix)]
+
 use std::{
     collections::BTreeMap,
     io,

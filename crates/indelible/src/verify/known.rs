@@ -105,8 +105,17 @@ pub(super) fn find_without_beginning(
 
 /// Whether a checkpoint has a signature in the log's name by a key that the history does not know, rightly signed or not.
 pub(super) fn by_others(note: &[u8], history: &KeyHistory) -> bool {
+    by_none_of(note, history, u64::MAX)
+}
+
+/// The same of keys that came in below the size which it says: one that is brought behind it, by whoever held another, explains nothing.
+pub(super) fn by_later_ones(note: &[u8], history: &KeyHistory) -> bool {
+    by_none_of(note, history, said_size(note).map_or(0, |size| size.0))
+}
+
+fn by_none_of(note: &[u8], history: &KeyHistory, below: u64) -> bool {
     let lines = Note::parse(note).map(|note| note.signatures().to_vec()).unwrap_or_default();
-    let known = |id: &KeyId| history.sets().iter().any(|set| set.set.get(id).is_some());
+    let known = |id: &KeyId| history.sets().iter().any(|set| set.first < below && set.set.get(id).is_some());
     lines.iter().map(NoteSignature::key_id).any(|id| id.name == history.origin() && !known(&id))
 }
 

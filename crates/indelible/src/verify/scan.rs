@@ -255,7 +255,7 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
         Ok(anchor) => fixed.extend(anchor),
         Err(error) => unusable_input = Some(error),
     }
-    let (receipts, refused) = receipts(request, &origin, &history, &secrets_of(request, log_id, &origin))?;
+    let (receipts, refused) = receipts(request, &origin, &history, &secrets_of(request, log_id, &origin));
     unusable_input = unusable_input.or(refused);
     let newest = fixed.iter().filter(|a| a.source != Source::Given).max_by_key(|a| a.head.size).copied();
     if let (Some((record, _)), Some(zero)) = (&head, &zero)
@@ -745,11 +745,11 @@ fn hides_keys(store: &dyn Reader, own: &Own<'_>, history: &KeyHistory) -> Result
         return Ok(true);
     }
     let notes = head.iter().map(|record| record.checkpoint.as_bytes()).chain(own.published).collect::<Vec<_>>();
-    if notes.iter().any(|note| known::by_others(note, history)) {
+    if notes.iter().any(|note| known::by_later_ones(note, history)) {
         return Ok(true);
     }
     for number in store.kept_numbers()? {
-        if kept(store, number)?.is_some_and(|note| known::by_others(&note, history)) {
+        if kept(store, number)?.is_some_and(|note| known::by_later_ones(&note, history)) {
             return Ok(true);
         }
     }
@@ -807,14 +807,15 @@ fn receipts(
     origin: &str,
     history: &KeyHistory,
     secrets: &Secrets<'_>,
-) -> Result<(BTreeMap<u64, Vec<entry::Receipt>>, Option<VerifyError>), VerifyError> {
+) -> (BTreeMap<u64, Vec<entry::Receipt>>, Option<VerifyError>) {
     let mut by_index: BTreeMap<u64, Vec<entry::Receipt>> = BTreeMap::new();
     let mut refused = None;
     let keys = secrets.in_force(history);
     for receipt in &request.receipts {
         if receipt.origin != origin {
             let text = format!("a receipt is of log `{}`, not of `{origin}`", receipt.origin);
-            return Err(VerifyError::Input(text));
+            refused.get_or_insert(VerifyError::Input(text));
+            continue;
         }
         let leaf = Hash::from_hex(receipt.leaf_hash.as_bytes());
         let mac = hex::decode::<32>(receipt.mac.as_bytes());
@@ -832,7 +833,7 @@ fn receipts(
         }
         by_index.entry(receipt.index).or_default().push(receipt.clone());
     }
-    Ok((by_index, refused))
+    (by_index, refused)
 }
 
 fn unusable() -> VerifyError {
