@@ -337,7 +337,8 @@ mod tests {
     #[test]
     fn of_a_chain_the_right_most_that_is_no_proxy_of_ours_is_the_client() {
         const NAME: &str = "x-forwarded-for";
-        let rows: [(&str, &[(&str, &str)], &str); 13] = [
+        type Headers = [(&'static str, &'static str)];
+        let rows: [(&str, &Headers, &str); 13] = [
             ("192.0.2.1", &[(NAME, "203.0.113.1")], "192.0.2.1"),
             ("10.0.0.1", &[], "10.0.0.1"),
             ("10.0.0.1", &[(NAME, "203.0.113.1")], "203.0.113.1"),

@@ -24,7 +24,8 @@ mod live;
 mod newcomer;
 #[cfg(test)]
 mod openssl;
-#[cfg(all(test, feature = "server", unix))]
+#[cfg(all(feature = "server", unix))]
+#[cfg(test)]
 mod packaging;
 #[cfg(test)]
 mod places;
