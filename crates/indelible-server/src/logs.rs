@@ -399,10 +399,11 @@ impl Logs {
 
     fn open_frozen(&self, origin: &str, reason: String) -> Result<FrozenLog, LogError> {
         let reader = self.root.log(origin).driver(&self.options)?.reader()?;
-        let heads = self.options.heads_for(&self.ring());
+        let ring = self.ring();
+        let heads = self.options.heads_for(&ring);
         let missing = || LogError::HeadMissing { origin: origin.to_owned(), place: heads.place(origin) };
         let head = heads.load(origin)?.ok_or_else(missing)?;
-        let history = indelible::verify::known_keys(&*reader, Some(&head))?;
+        let history = indelible::verify::known_keys(&*reader, Some(&head), &ring.trusted_keys(origin)?)?;
         let tree = history.open(head.checkpoint.as_bytes())?.head;
         Ok(FrozenLog { reader, head, tree, history, reason })
     }

@@ -14,7 +14,7 @@ use indelible_core::{
     tree::{Hash, LeafIndex, TreeHead, TreeSize, empty_root, leaf_hash, range_root},
 };
 use indelible_store::{
-    driver::{Driver as _, TailCheck},
+    driver::{Driver as _, TailCheck, TailFault},
     store::{Batch, BatchEntry, StoreError},
 };
 use indelible_store_postgres::PostgresDriver;
@@ -69,7 +69,7 @@ fn delete(server: &TestServer, what: &str) {
 struct AnyLine;
 
 impl TailCheck for AnyLine {
-    fn fault(&self, _: &Line<'_>, _: &Hash) -> Option<String> {
+    fn fault(&self, _: &Line<'_>, _: &Hash) -> Option<TailFault> {
         None
     }
 }

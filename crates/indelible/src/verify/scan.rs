@@ -635,7 +635,8 @@ fn common_key(names: &[String]) -> String {
 fn foreign_ring(names: &[String], history: &KeyHistory, ring: &KeyRing) -> Option<String> {
     let held = ring.entry_key_id();
     let mut known = names.iter().map(String::as_str).chain(history.entry_keys().iter().map(|key| key.id.as_str()));
-    let wanted = names.first().filter(|_| !known.any(|id| ring.entry(id).is_some()))?;
+    // A key whose secret was destroyed left its name: the ring is the log's, and what it cannot check is told as that.
+    let wanted = names.first().filter(|_| !known.any(|id| ring.keys().any(|key| key.id == id)))?;
     Some(format!("the log is signed with entry key `{wanted}`, the ring holds `{held}`"))
 }
 

@@ -127,7 +127,7 @@ fn a_log_is_intact_for_the_newest_key_right_after_its_rotation() {
         check(&publicly(&world, key), Verdict::Intact, None, None);
     }
     let reader = indelible_store_file::driver::reader_of_entry_zero(&OsDisk::shared(), &world.log_path()).unwrap();
-    assert_eq!(known_keys(&reader, None).unwrap().sets().len(), 2);
+    assert_eq!(known_keys(&reader, None, &[]).unwrap().sets().len(), 2);
 }
 
 /// A log whose first key was withdrawn, and its entries signed again.
@@ -446,7 +446,7 @@ fn an_entry_0_that_was_changed_makes_no_writer_sign_for_it() {
     assert!(matches!(error, LogError::Evidence { index: 0, .. }), "{error:?}");
     let reader = indelible_store_file::driver::reader_of_entry_zero(&OsDisk::shared(), &world.log_path()).unwrap();
     let head = world.heads().load(ORIGIN).unwrap();
-    let error = known_keys(&reader, head.as_ref()).unwrap_err();
+    let error = known_keys(&reader, head.as_ref(), &keys).unwrap_err();
     assert!(matches!(error, LogError::Evidence { index: 0, .. }), "{error:?}");
     assert_eq!(world.verify().status, Verdict::Tampered);
 }
