@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import indelible_verify as verify
 from log_writer import Ed25519, EntryKey, MlDsa44, Signer, Writer
 
+BINARY = os.environ.get("INDELIBLE_BIN")
 INTACT, CANNOT, TAMPERED, GAP, DIVERGED, UNVERIFIABLE, DAMAGED = 0, 1, 10, 11, 12, 13, 14
 K1, K2, K3, STRANGER = (Ed25519(label) for label in ("one", "two", "three", "stranger"))
 MLDSA = MlDsa44("ml-dsa")
@@ -43,6 +46,7 @@ class HistoryTest(unittest.TestCase):
         trust = ["--public-key", public.vkey()] if public else ["--keys", log.keys]
         code, report = run(log.dir, *trust, "--strict", *more)
         self.assertEqual(code, expected, json.dumps(report, indent=1))
+        self.compare(log, expected, *trust, "--strict", *more)
         if kind is not None:
             found = [item for item in report["findings"] if item["kind"] == kind and item["verdict"] in (
                 report["status"], "note")]
@@ -50,6 +54,33 @@ class HistoryTest(unittest.TestCase):
             if index is not Ellipsis:
                 self.assertIn(index, [item["index"] for item in found], json.dumps(report, indent=1))
         return report
+
+    #: Tests in which the program is known to say something else: what it says, by what this verifier says, and why.
+    PROGRAM_DIFFERS: Dict[str, Tuple[Dict[int, int], str]] = {
+        "test_checkpoint_of_the_caller": ({DAMAGED: GAP, UNVERIFIABLE: GAP}, "any signature in the log's name by a key that no entry brings takes the excuse away"),
+        "test_planted_line_of_nobody": ({TAMPERED: GAP}, "it does not conclude from a later checkpoint by one key that no other came in among absent entries"),
+        "test_where_the_log_names_the_new_key_nowhere": ({TAMPERED: GAP}, "the same"),
+        "test_no_set_was_changed_where_a_later_checkpoint_needs_none": ({TAMPERED: GAP}, "the same"),
+        "test_later_record_and_no_secret": ({UNVERIFIABLE: CANNOT}, "a ring without an active entry key is none to it"),
+        "test_ring_without_the_newest_key": ({UNVERIFIABLE: CANNOT}, "the same"),
+        "test_ring_put_back": ({UNVERIFIABLE: CANNOT}, "the same"),
+        "test_first_set": ({TAMPERED: CANNOT}, "a ring without an active checkpoint key is none to it"),
+        "test_kept_by_the_caller": ({CANNOT: INTACT}, "one that the keys before the change should have signed too, and that the log agrees with, is no reason to stop"),
+        "test_public_key_that_signed_nothing": ({CANNOT: UNVERIFIABLE}, "a key that the log had is no wrong one"),
+    }
+    #: Options that the program does not have.
+    OTHER_OPTIONS = {"--entry-key", "--head", "--master-key"}
+
+    def compare(self, log: Writer, expected: int, *arguments: Any) -> None:
+        """The program, where it is at hand, says the same of the log."""
+        if BINARY is None or self.OTHER_OPTIONS.intersection(map(str, arguments)):
+            return
+        differs, why = self.PROGRAM_DIFFERS.get(self._testMethodName, ({}, ""))
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("INDELIBLE_", "XDG_"))}
+        with tempfile.TemporaryDirectory() as state:
+            done = subprocess.run([BINARY, "verify", "--log", str(log.dir), *map(str, arguments)], capture_output=True, check=False,
+                                  env=dict(environment, XDG_STATE_HOME=state), timeout=120)
+        self.assertIn(done.returncode, {expected, differs.get(expected, expected)}, (done.stdout + done.stderr).decode())
 
     def kinds(self, report: Dict[str, Any], verdict: str) -> List[Tuple[str, Optional[int]]]:
         return [(item["kind"], item["index"]) for item in report["findings"] if item["verdict"] == verdict]

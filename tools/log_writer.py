@@ -439,10 +439,16 @@ class Writer:
         keys += [{"algorithm": one.algorithm, "created_at": TIME, "cryptoperiod_days": 730, "id": one.id(version),
                   "public": b64(one.public), "purpose": "checkpoint_signing", "secret": one.secret.hex(), "version": version,
                   "state": "active" if one in active else "verify_only"} for version, one in enumerate(signers, 1)]
+        for key in keys:
+            key["activated_at"] = TIME
+            if key["state"] == "verify_only":
+                key["retired_at"] = TIME
         return {"keys": keys, "master": None, "require": "all", "v": 2}
 
     def write_ring(self, ring: Optional[Dict[str, Any]] = None) -> None:
-        (self.keys / "ring.json").write_text(compact(ring or self.ring()) + "\n")
+        path = self.keys / "ring.json"
+        path.write_text(compact(ring or self.ring()) + "\n")
+        path.chmod(0o600)
 
     @property
     def head_path(self) -> Path:

@@ -355,6 +355,17 @@ class Records(HistoryTest):
             log.write()
             self.check(log, TAMPERED, kind="unauthorised_control", index=2)
 
+    def test_withdrawal_that_comes_back(self) -> None:
+        """A record forgets it, and the next has it again: the newest history is right, and the record in between is not."""
+        log = self.log()
+        log.rotate(key=EntryKey(2), withdraw=[(EntryKey(1).id, 0)])
+        log.rotate(key=EntryKey(3), edit=lambda record: record["withdrawn"].clear())
+        log.rotate(key=EntryKey(4))
+        log.checkpoint()
+        log.write()
+        for public in (None, K1):
+            self.check(log, TAMPERED, kind="unauthorised_control", index=2, public=public)
+
     def test_limit(self) -> None:
         """256 sets and keys together, and no more."""
         log = self.log()
@@ -495,6 +506,39 @@ class Absent(HistoryTest):
                 (lambda record: record["entry_keys"][1].update(id=EntryKey(7).id, version=7), "key", 9)):
             log = self.make(True, edit=edit)
             self.check(log, TAMPERED, kind=kind, index=index)
+
+    def test_change_at_an_entry_that_is_there(self) -> None:
+        """Behind a hole a record says that its key began with an entry which is there and says nothing of it."""
+        log = self.log()
+        log.events(3)
+        log.checkpoint(keep=True)
+        log.roll()
+        log.events(3)
+        log.roll()
+        log.events(2)
+        log.excuse("explained", 4, 6)
+        log.rotate(key=EntryKey(2), edit=lambda record: record["entry_keys"][-1].update(first=8), entry_under=None)
+        log.events(1)
+        log.checkpoint(keep=True)
+        log.write()
+        log.segment(4).unlink()
+        self.check(log, TAMPERED, kind="unauthorised_control", index=10, public=K1)
+        self.check(log, TAMPERED)
+
+    def test_hole_up_to_the_newest_checkpoint(self) -> None:
+        """The file behind it begins in its place, though no checkpoint covers what is in it."""
+        log = self.log()
+        log.events(3)
+        log.checkpoint(keep=True)
+        log.roll()
+        log.events(2)
+        log.checkpoint(keep=True)
+        log.roll()
+        log.events(2)
+        log.write()
+        log.segment(4).unlink()
+        for public in (None, K1):
+            self.check(log, GAP, kind="segment_missing", index=4, public=public)
 
     def test_old_key_behind_a_rotation(self) -> None:
         """The later record says that the key had been retired before the entries that name it."""

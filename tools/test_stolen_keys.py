@@ -364,7 +364,8 @@ class Strays(HistoryTest):
         makers: Tuple[Tuple[int, Callable[[Writer], bytes], int], ...] = (
             (3, lambda log: log.kept[0].note, TAMPERED), (3, lambda log: log.kept[1].note, TAMPERED),
             (3, lambda log: log.note(11), INTACT), (9, lambda log: log.note(11), TAMPERED),
-            (3, lambda log: b"no checkpoint", TAMPERED), (3, lambda log: log.note(11, (STRANGER,)), TAMPERED),
+            (3, lambda log: b"no checkpoint", TAMPERED), (9, lambda log: b"no checkpoint", DAMAGED),
+            ((1 << 64) - 1, lambda log: b"no checkpoint", DAMAGED), ((1 << 64) - 1, lambda log: log.note(11), TAMPERED), (3, lambda log: log.note(11, (STRANGER,)), TAMPERED),
             (3, lambda log: log.note(10, (K2,), [bytes(32)] * 20), TAMPERED),
             (3, lambda log: log.note(20, (K2,), [bytes(32)] * 20), TAMPERED))
         for number, make, by_key in makers:

@@ -24,7 +24,8 @@ PUBLISHED = "checkpoint"
 class Checkpoints:
     """All of them. They are read before the entries, and judged when the entries have told which keys were due."""
 
-    def __init__(self, log: Path, callers_keys: List[VKey], ring: bool, writer: bool, report: Report) -> None:
+    def __init__(self, log: Path, origin: str, callers_keys: List[VKey], ring: bool, writer: bool, report: Report) -> None:
+        self.origin = origin
         self.log, self.callers_keys, self.ring, self.writer, self.report = log, callers_keys, ring, writer, report
         self.head: Optional[HeadRecord] = None
         self.published: Optional[Checkpoint] = None
@@ -58,11 +59,13 @@ class Checkpoints:
         if self.has_published:
             self.published = self._parse_note(path, PUBLISHED)
         folder = self.log / "checkpoints"
+        files: Dict[int, Path] = {}
         for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
             if re.fullmatch("[0-9]{20}", name):
-                self._read_kept(int(name), folder / name)
+                files[int(name)] = folder / name
             else:
                 stranger("checkpoints", name)
+        self._read_kept(files)
         if brought is not None:
             self.callers_path = str(brought)
             try:
@@ -77,12 +80,28 @@ class Checkpoints:
         if self.head is not None and self.published is not None:
             self._compare_head(self.head.checkpoint, self.published)
 
-    def _read_kept(self, number: int, path: Path) -> None:
+    def _read_kept(self, files: Dict[int, Path]) -> None:
         """The head record is written first (section 5): of a number above its own the writer knows nothing."""
-        if self.ring and self.head is not None and number > self.head.kept:
-            self.beyond[number] = path
-        else:
-            self.kept[number] = self._parse_note(path, "checkpoints/" + path.name)
+        faults: Dict[int, str] = {}
+        for number, path in files.items():
+            if self.ring and self.head is not None and number > self.head.kept:
+                self.beyond[number] = path
+                continue
+            try:
+                self.kept[number] = Checkpoint.parse(read_file(path, MAX_NOTE))
+            except Malformed as error:
+                self.kept[number], faults[number] = None, str(error)
+        due = self.head.kept if self.head else 0
+        while due + 1 in self.kept:
+            due += 1
+        due = max([due] + [number for number, note in self.kept.items() if note is not None and note.origin == self.origin])
+        for number, why in faults.items():
+            where = "checkpoints/" + files[number].name
+            if number <= due:
+                self.report.add(TAMPERED, "checkpoint", None, "%s: %s" % (where, why))
+            else:  # none of the log's: it says nothing of what should be there
+                del self.kept[number]
+                self.report.add(DAMAGED, "kept_checkpoint", None, "%s is not a kept checkpoint of the log: %s" % (where, why))
 
     def _sort_out(self, named: Set[int]) -> None:
         """What lies beyond the head record is none of the log's, but where an entry names it: then the record was put back."""

@@ -101,8 +101,8 @@ class LogVerifier:
         settings = self._read_settings()
         self._identify(segments, settings)
         self._read_durable()
-        self.marks = Checkpoints(self.log, self.trust.checkpoint_keys(self.origin), self.trust.keys_dir is not None, self.writer,
-                                 self.report)
+        self.marks = Checkpoints(self.log, self.origin, self.trust.checkpoint_keys(self.origin),
+                                 self.trust.keys_dir is not None, self.writer, self.report)
         self.marks.read(self.head, self.checkpoint_path, self._stranger)
         self.tree0 = RecordFile(self.log / "tree" / "0", 32)
         self.levels = self._level_files()

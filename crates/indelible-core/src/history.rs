@@ -503,6 +503,10 @@ fn check_epochs(keys: &[EntryEpoch], newest: u64) -> Result<(), HistoryError> {
         if EntryAlgorithm::parse(&key.algorithm).is_none() {
             return Err(malformed(&format!("entry key `{}` has an algorithm that is not known", key.id)));
         }
+        let tag = key.id.strip_prefix(&format!("es{}-", key.version)).unwrap_or_default();
+        if tag.len() != 16 || !tag.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(malformed(&format!("`{}` is no id of version {} of an entry key", key.id, key.version)));
+        }
         if keys.iter().take(at).any(|other| other.id == key.id) {
             return Err(malformed(&format!("entry key `{}` is there twice", key.id)));
         }

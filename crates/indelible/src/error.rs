@@ -193,6 +193,14 @@ pub enum LogError {
         /// What was found.
         detail: String,
     },
+    /// An entry that says which keys are the log's is absent: nothing else has the authority to.
+    #[error(
+        "the body of entry {index} is absent, and it says which keys are right since then: nothing is written; put the file that it was in back from a copy, or go on under a new name with `indelible log succeed`; `indelible verify` still tells what is there"
+    )]
+    KeysAbsent {
+        /// The entry.
+        index: u64,
+    },
     /// A log that is being copied, or its copy, contradicts itself or the other.
     #[error(
         "entry {index}: {detail}; what was copied stays and is not to be used: run `indelible verify` on the source, and copy to another place"

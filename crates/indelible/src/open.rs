@@ -225,8 +225,8 @@ pub(crate) fn known_history(
     head: &HeadRecord,
     info: &LogInfo,
 ) -> Result<(KeyHistory, TreeHead), LogError> {
-    let first = KeyHistory::of_created(&entry_zero(reader)?)?;
-    let history = stored_history(reader, &first, info.log_id, head.keys)?;
+    let first = KeyHistory::of_created(&entry_zero(reader).map_err(keys_absent)?)?;
+    let history = stored_history(reader, &first, info.log_id, head.keys).map_err(keys_absent)?;
     let tree = history.open(head.checkpoint.as_bytes())?.head;
     let size = reader.size()?;
     if size < tree.size {
@@ -234,6 +234,13 @@ pub(crate) fn known_history(
     }
     proven(reader, &history, &tree)?;
     Ok((history, tree))
+}
+
+fn keys_absent(error: LogError) -> LogError {
+    match error {
+        LogError::Store(StoreError::Absent { index }) => LogError::KeysAbsent { index },
+        error => error,
+    }
 }
 
 /// That what a history was read from is in a signed tree, as far as that covers it: what says which keys are right has no other warrant, for a key that it names may have

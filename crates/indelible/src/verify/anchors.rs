@@ -140,6 +140,10 @@ pub(super) fn said_size(note: &[u8]) -> Option<TreeSize> {
     Some(Checkpoint::parse(Note::parse(note).ok()?.text()).ok()?.head.size)
 }
 
+fn said_origin(note: &[u8]) -> Option<String> {
+    Some(Checkpoint::parse(Note::parse(note).ok()?.text()).ok()?.origin)
+}
+
 impl<'a> Anchors<'a> {
     pub(super) fn new(
         store: &'a dyn Reader,
@@ -241,7 +245,7 @@ impl<'a> Anchors<'a> {
             let known = self.newest_kept.is_some_and(|newest| number <= newest.number);
             let read = match self.store.kept(number) {
                 Err(StoreError::Damaged { detail, .. }) if self.newest_kept.is_none() || known => {
-                    self.next_kept += 1;
+                    self.next_kept = number.saturating_add(1);
                     self.follows = false;
                     let detail = format!("kept checkpoint {number}: {detail}");
                     findings.push(finding(Kind::CheckpointSignature, None, detail));
@@ -255,11 +259,14 @@ impl<'a> Anchors<'a> {
                 read => read?,
             };
             let Some(note) = read else {
+                if !known && self.passed_over(number, findings)? {
+                    continue;
+                }
                 if !known {
                     self.asked = Some(size);
                     return Ok(());
                 }
-                self.next_kept += 1;
+                self.next_kept = number.saturating_add(1);
                 self.follows = false;
                 if !self.in_head || self.newest_kept.is_none_or(|newest| newest.number != number) {
                     findings.push(missing(number));
@@ -281,10 +288,36 @@ impl<'a> Anchors<'a> {
                 self.postponed = Some(at.0);
                 return Ok(());
             }
-            self.next_kept += 1;
+            self.next_kept = number.saturating_add(1);
             self.read_kept(number, &note, size, findings);
         }
         Ok(())
+    }
+
+    /// Behind the scan, without a head record that says how many there are: whether one in the log's name with a higher number is there than `number`, which is not. Goes on with it then.
+    fn passed_over(&mut self, number: u64, findings: &mut Vec<Finding>) -> Result<bool, StoreError> {
+        if !self.ended || self.newest_kept.is_some() {
+            return Ok(false);
+        }
+        let mut higher = self.store.kept_numbers()?;
+        higher.retain(|there| (number.saturating_add(1)..u64::MAX).contains(there));
+        higher.sort_unstable();
+        // What is no checkpoint says nothing of what should be there; a check of the folder tells of it.
+        let is_own = |note: &[u8]| said_origin(note).is_some_and(|origin| origin == self.history.origin());
+        let mut found = None;
+        for there in higher {
+            if kept(self.store, there)?.is_some_and(|note| is_own(&note)) {
+                found = Some(there);
+                break;
+            }
+        }
+        let Some(higher) = found else { return Ok(false) };
+        // A live writer may have kept it between the two looks.
+        if kept(self.store, number)?.is_none() {
+            findings.extend(all_missing(number, higher - 1));
+            (self.next_kept, self.follows) = (higher, false);
+        }
+        Ok(true)
     }
 
     fn read_kept(&mut self, number: u64, note: &[u8], size: u64, findings: &mut Vec<Finding>) {
@@ -361,12 +394,7 @@ impl<'a> Anchors<'a> {
         }
         // Not known from the head store: the entry itself says that they were kept.
         if self.newest_kept.is_none() && self.next_kept <= head.number {
-            let told = head.number.min(self.next_kept + TOLD_MISSING - 1);
-            findings.extend((self.next_kept..=told).map(missing));
-            if told < head.number {
-                let detail = format!("kept checkpoints {} to {} are missing", told + 1, head.number);
-                findings.push(finding(Kind::CheckpointMissing, None, detail));
-            }
+            findings.extend(all_missing(self.next_kept, head.number));
         }
         if self.next_kept <= head.number {
             self.follows = false;
@@ -415,4 +443,14 @@ pub(super) fn wrong_type(error: &StoreError) -> Option<String> {
 /// A root in the report's form.
 pub(super) fn short(root: &Hash) -> String {
     root.to_hex().get(..16).unwrap_or_default().to_owned()
+}
+
+/// Kept checkpoints `first` to `last`, as many one by one as are worth it.
+fn all_missing(first: u64, last: u64) -> impl Iterator<Item = Finding> {
+    let told = last.min(first.saturating_add(TOLD_MISSING - 1));
+    let rest = (told < last).then(|| {
+        let detail = format!("kept checkpoints {} to {last} are missing", told + 1);
+        finding(Kind::CheckpointMissing, None, detail)
+    });
+    (first..=told).map(missing).chain(rest)
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use indelible_core::{
     control::{Control, ControlError, LogCreated, MAX_RESIGNED, Resigned},
     entry::Line,
-    history::{Between, KeyHistory, KeysRecord, Withdrawn},
+    history::{Between, HistoryError, KeyHistory, KeysRecord, Withdrawn},
     mac::{EntryKey, LogId},
     tile,
     tree::{LeafIndex, TreeSize},
@@ -62,10 +62,14 @@ pub(super) struct Keyed {
     pub(super) explained: Option<u64>,
     /// Entries under keys that no record introduced, behind absent ones: first, last, key.
     strange: Vec<(u64, u64, String)>,
+    /// Records without authority, unless absent entries brought the keys that authorised them.
+    doubtful: Vec<(u64, String, ControlError)>,
     /// Authorised records of second signatures.
     resigned: Vec<(u64, Resigned)>,
     /// Index of the newest `keys` record that was accepted at its place.
     pub(super) accepted: Option<u64>,
+    /// How many keys that record withdraws: a later one withdraws them as well.
+    withdrawals: usize,
     /// Ids of withdrawn keys, with the index of the first accepted record that says so.
     withdrawn: BTreeMap<String, u64>,
     /// What the newest record says that may be right, if absent entries brought the keys that gave it authority. It counts for nothing.
@@ -75,8 +79,8 @@ pub(super) struct Keyed {
 /// Whether a control record has the authority that it needs.
 pub(super) enum Authority {
     Held,
-    /// It is by keys that absent entries may have brought.
-    Unknown,
+    /// It is by keys that absent entries may have brought, if they brought any.
+    Unknown(ControlError),
     Lacking(ControlError),
 }
 
@@ -101,12 +105,43 @@ impl Merger<'_> {
 
     /// A record that has no authority changes nothing; it is told when it is accepted.
     fn extend(&mut self, index: LeafIndex, record: &KeysRecord) {
-        let between = if self.keyed.absent { Between::Unseen } else { Between::Nothing };
-        let Ok(next) = self.history().extended(record, index, self.setup.log_id, between) else { return };
+        let Ok(next) = self.extended(index, record) else { return };
         self.setup.expect.renew(self.setup.secrets.in_force(&next));
         self.setup.anchors.renew(next);
         self.keyed.absent = false;
         self.keyed.claimed = None;
+    }
+
+    /// The history with a record at `index` taken in.
+    fn extended(&self, index: LeafIndex, record: &KeysRecord) -> Result<KeyHistory, HistoryError> {
+        let between = if self.keyed.absent { Between::Unseen } else { Between::Nothing };
+        let next = self.history().extended(record, index, self.setup.log_id, between)?;
+        self.tells_what_was(index, record)?;
+        Ok(next)
+    }
+
+    /// Whether a record at `index` tells of nothing before it that other records, which are there, do not tell of.
+    fn tells_what_was(&self, index: LeafIndex, record: &KeysRecord) -> Result<(), HistoryError> {
+        if record.withdrawn.len() < self.keyed.withdrawals {
+            return Err(HistoryError::Changed("keys that a record before it withdraws are not withdrawn".to_owned()));
+        }
+        let since = self.setup.from.max(self.keyed.accepted.map_or(1, |accepted| accepted + 1));
+        let keys = record.entry_keys.iter().map(|key| key.first);
+        let mut firsts = keys.chain(record.checkpoint_keys.iter().map(|set| set.first));
+        match firsts.find(|first| (since..index.0).contains(first) && self.stands(*first)) {
+            None => Ok(()),
+            Some(first) => {
+                Err(HistoryError::Changed(format!("it tells of a change at entry {first}, where there was none")))
+            }
+        }
+    }
+
+    /// Whether an entry that was met is neither absent nor told of as wrong.
+    fn stands(&self, index: u64) -> bool {
+        let among = |first: u64, last: u64| (first..=last).contains(&index);
+        let told = |finding: &Finding| finding.index.is_some_and(|at| among(at, finding.last.unwrap_or(at)));
+        let absent = self.absent.iter().any(|(first, last)| among(*first, *last));
+        !absent && !self.report.findings.iter().chain(self.in_doubt()).any(told)
     }
 
     /// Whether the signature of a line could be checked.
@@ -147,7 +182,10 @@ impl Merger<'_> {
         };
         match by(self.history()) {
             Ok(()) => Authority::Held,
-            Err(_) if self.keyed.claimed.as_ref().is_some_and(|claimed| by(claimed).is_ok()) => Authority::Unknown,
+            // What is absent may have brought the keys in force here: those that a later record says, or others.
+            Err(error) if self.keyed.absent && self.keyed.claimed.as_ref().is_none_or(|said| by(said).is_ok()) => {
+                Authority::Unknown(error)
+            }
             Err(error) => Authority::Lacking(error),
         }
     }
@@ -169,8 +207,23 @@ impl Merger<'_> {
         Some(said)
     }
 
-    /// A record by keys that absent entries may have brought.
-    pub(super) fn by_unknown_keys(&mut self, index: u64, what: &str) {
+    /// A record by keys that absent entries may have brought. Whether they brought any, the checkpoints show.
+    pub(super) fn in_doubt_of(&mut self, index: u64, what: String, error: ControlError) {
+        self.keyed.doubtful.push((index, what, error));
+    }
+
+    /// Behind the scan. `hidden`: whether checkpoints show that absent entries brought keys which nothing else tells of.
+    pub(super) fn judge_doubtful(&mut self, hidden: bool) {
+        for (index, what, error) in std::mem::take(&mut self.keyed.doubtful) {
+            if hidden || self.keyed.explained.is_some() {
+                self.by_unknown_keys(index, &what);
+            } else {
+                self.add(finding(Kind::UnauthorisedControl, Some(index), format!("{what}: {error}")));
+            }
+        }
+    }
+
+    fn by_unknown_keys(&mut self, index: u64, what: &str) {
         let detail = format!(
             "{what}: the keys that authorised it are not known to be the log's; entries are absent that may have said so, and it counts for nothing"
         );
@@ -184,6 +237,12 @@ impl Merger<'_> {
         let same = said.is_some_and(|said| {
             history.entry_keys().starts_with(said.entry_keys()) && history.sets().starts_with(said.sets())
         });
+        let algorithms = &created.policy.checkpoint_algorithms;
+        let keys = self.history().sets().first().map(|set| set.set.keys()).unwrap_or_default();
+        if same && !keys.iter().map(|key| key.algorithm().name()).eq(algorithms.iter().map(String::as_str)) {
+            let detail = format!("it contradicts itself about the algorithms of its checkpoint keys: {algorithms:?}");
+            self.add(finding(Kind::UnauthorisedControl, Some(0), detail));
+        }
         if !same {
             let detail = "it does not name the keys that sign the newest checkpoint, nor does anything behind it";
             self.add(finding(Kind::UnauthorisedControl, Some(0), detail.to_owned()));
@@ -194,10 +253,9 @@ impl Merger<'_> {
     pub(super) fn keys_record(&mut self, index: u64, record: &KeysRecord) {
         let (log_id, at) = (self.setup.log_id, LeafIndex(index));
         let said = if at > self.history().newest() {
-            let between = if self.keyed.absent { Between::Unseen } else { Between::Nothing };
-            self.history().extended(record, at, log_id, between).map(|_| ())
+            self.extended(at, record).map(|_| ())
         } else {
-            self.history().agrees(record, at, log_id)
+            self.history().agrees(record, at, log_id).and_then(|()| self.tells_what_was(at, record))
         };
         if said.is_err()
             && let Some(claimed) = self.claims(at, record)
@@ -212,6 +270,7 @@ impl Merger<'_> {
             return;
         }
         self.keyed.accepted = Some(index);
+        self.keyed.withdrawals = record.withdrawn.len();
         for withdrawn in &record.withdrawn {
             self.keyed.withdrawn.entry(withdrawn.id.clone()).or_insert(index);
         }
@@ -234,7 +293,7 @@ impl Merger<'_> {
         let what = format!("it says that entries {first} to {last} are signed again");
         match self.authority(index, control) {
             Authority::Held => self.keyed.resigned.push((index, resigned.clone())),
-            Authority::Unknown => self.by_unknown_keys(index, &what),
+            Authority::Unknown(error) => self.in_doubt_of(index, what, error),
             Authority::Lacking(error) => {
                 let detail = format!("{what}: {error}");
                 self.add(finding(Kind::UnauthorisedControl, Some(index), detail));
@@ -250,7 +309,7 @@ impl Merger<'_> {
             self.tell_withdrawn(&withdrawn);
         }
         for (at, resigned) in std::mem::take(&mut self.keyed.resigned) {
-            match self.check_overlay(at, &resigned)? {
+            match self.counts(at, &resigned).map_or_else(|| self.check_overlay(at, &resigned), |why| Ok(Ok(why)))? {
                 Ok(detail) => {
                     self.report.remarks.push(Remark { kind: "resigned", index: Some(resigned.first), detail });
                 }
@@ -262,15 +321,27 @@ impl Merger<'_> {
     }
 
     fn judge_strange(&mut self) {
+        let mut before = None;
         for (first, last, key) in std::mem::take(&mut self.keyed.strange) {
             let range = self.history().range_of(&key);
+            // Nothing is absent between these and other ones: a record between them would be there.
+            let follows = before.replace(last).is_some_and(|before: u64| before + 1 == first);
             if range.is_some_and(|(from, until)| from <= first && last < until) {
                 continue;
             }
-            let kind = if range.is_some() { Kind::Key } else { Kind::KeyMissing };
-            let detail = format!(
-                "entries {first} to {last} are signed with key `{key}`, which no record introduces; entries before them are absent, and one may have done so"
-            );
+            let claimed = self.keyed.claimed.as_ref().and_then(|claimed| claimed.range_of(&key));
+            let (kind, why) = match self.keyed.accepted.filter(|at| *at >= first) {
+                Some(at) => (Kind::Key, format!("which was not in force, as entry {at} tells")),
+                None if range.is_some() => (Kind::Key, "which is not in force there".to_owned()),
+                None if follows && claimed.is_none() => {
+                    (Kind::Key, "another one than the entry before, and no record between them tells of it".to_owned())
+                }
+                None => {
+                    let why = "which no record introduces; entries before them are absent, and one may have done so";
+                    (Kind::KeyMissing, why.to_owned())
+                }
+            };
+            let detail = format!("entries {first} to {last} are signed with key `{key}`, {why}");
             self.add(Finding { last: Some(last), ..finding(kind, Some(first), detail) });
         }
     }
@@ -329,33 +400,37 @@ impl Merger<'_> {
         self.report.remarks.push(Remark { kind: "key_withdrawn", index: Some(*from), detail });
     }
 
+    /// Why second signatures count for nothing, if so: whoever made the record was mistaken, and nothing rests on it.
+    fn counts(&self, at: u64, resigned: &Resigned) -> Option<String> {
+        let Resigned { first, last, old_key, new_key, .. } = resigned;
+        let nothing =
+            |why: String| Some(format!("the second signatures of entries {first} to {last} count for nothing: {why}"));
+        let history = self.history();
+        if first > last || last - first >= MAX_RESIGNED || *last >= at {
+            return nothing("they are not over entries before the record".to_owned());
+        }
+        if !history.range_of(old_key).is_some_and(|(from, until)| from <= *first && *last < until) {
+            return nothing(format!("key `{old_key}` was not in force on all of them"));
+        }
+        let since = self.keyed.withdrawn.get(old_key).copied().unwrap_or(0);
+        if since > at || !history.withdrawn().iter().any(|one| one.id == *old_key) {
+            return nothing(format!("key `{old_key}`, which signed them, was not withdrawn"));
+        }
+        if history.entry_key_at(LeafIndex(at)).is_none_or(|key| key.id != *new_key) {
+            return nothing(format!("they are by key `{new_key}`, which is not in force at entry {at}"));
+        }
+        None
+    }
+
     /// Checks second signatures: what to say of them, or what is wrong.
     fn check_overlay(&self, at: u64, resigned: &Resigned) -> Result<Result<String, String>, StoreError> {
         let Resigned { first, last, old_key, new_key, .. } = resigned;
         let (first, last) = (*first, *last);
         let what = format!("the second signatures of entries {first} to {last}");
-        if first > last
-            || last - first >= MAX_RESIGNED
-            || last >= at
-            || resigned.tree_size > at
-            || last >= resigned.tree_size
-        {
+        if resigned.tree_size > at || last >= resigned.tree_size {
             return Ok(Err(format!("{what} are for entries that they cannot be for")));
         }
         let history = self.history();
-        let old = history.range_of(old_key).is_some_and(|(from, until)| from <= first && last < until);
-        if !old {
-            return Ok(Err(format!(
-                "{what} are in the place of key `{old_key}`, which is not in force on all of them"
-            )));
-        }
-        let since = self.keyed.withdrawn.get(old_key).copied().unwrap_or(0);
-        if since > at || !history.withdrawn().iter().any(|one| one.id == *old_key) {
-            return Ok(Err(format!("{what} do not count: key `{old_key}`, which signed them, is not withdrawn")));
-        }
-        if history.entry_key_at(LeafIndex(at)).is_none_or(|key| key.id != *new_key) {
-            return Ok(Err(format!("{what} are by key `{new_key}`, which is not in force at entry {at}")));
-        }
         if self.broken || resigned.tree_size > self.setup.vouched {
             return Ok(Err(format!("{what} cannot be compared with the tree")));
         }

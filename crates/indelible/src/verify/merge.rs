@@ -283,7 +283,12 @@ impl<'a> Merger<'a> {
         let proven = match self.setup.macs && self.can_check(seen, entry) {
             true => entry.signed,
             // Whatever the stored tree says: it is as long as somebody made it.
-            false => entry.index < self.setup.vouched && self.stored_leaf(entry.index)? == Some(entry.leaf),
+            false if entry.index < self.setup.vouched => self.stored_leaf(entry.index)? == Some(entry.leaf),
+            // Nobody vouches yet for the first entry behind the newest checkpoint. A file that begins with it and goes on from the last one that is vouched for begins in its place.
+            false => {
+                let begins = first_of_run && run.first == entry.index && entry.index == self.setup.vouched;
+                begins && self.stored_leaf(entry.index.saturating_sub(1))? == Some(entry.prev)
+            }
         };
         let (id, recorded_at) = piece.name(seen);
         // Behind what was synced, pages of one write may be lost in any order: lines of the same batch further on prove nothing.
@@ -574,7 +579,7 @@ impl<'a> Merger<'a> {
         let what = format!("it says that entries {} to {} are {kind}", excuse.first, excuse.last);
         match self.authority(index, control) {
             Authority::Held => self.excuses.push((index, kind, excuse.clone())),
-            Authority::Unknown => self.by_unknown_keys(index, &what),
+            Authority::Unknown(error) => self.in_doubt_of(index, what, error),
             Authority::Lacking(error) => {
                 let detail = format!("{what}: {error}");
                 self.add(finding(Kind::UnauthorisedControl, Some(index), detail));
@@ -892,6 +897,11 @@ impl<'a> Merger<'a> {
             next += count as u64;
         }
         Ok(frontier.root())
+    }
+
+    /// What the next anchor decides on.
+    pub(super) fn in_doubt(&self) -> impl Iterator<Item = &Finding> {
+        self.differing.iter().chain(&self.unlinked)
     }
 
     pub(super) fn kept(&self) -> (u64, u64) {

@@ -215,7 +215,9 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
     let notes: Vec<&[u8]> = notes.into_iter().chain(evidence).collect();
     let hints = [record.as_ref().and_then(|record| record.keys), store.end().ok().flatten().map(|end| end.keys)];
     let hints: Vec<_> = hints.into_iter().flatten().filter(|index| index.0 > 0).collect();
-    let trusted = |note: &[u8]| signer_of(request, &[note]).is_some();
+    // A ring has keys that were replaced as well, and whoever stole one signs with it: where a head record is at hand, what that record has vouches, and nothing else.
+    let head_only = request.ring.and(record.as_ref()).map(|record| record.checkpoint.as_bytes());
+    let trusted = |note: &[u8]| head_only.is_none_or(|newest| newest == note) && signer_of(request, &[note]).is_some();
     let history = match (request.from.as_ref().and_then(|from| from.keys.as_ref()), first) {
         (Some((index, record)), _) => {
             KeyHistory::of_record(record, &origin, LeafIndex(*index)).map_err(|_| unusable())?
@@ -308,7 +310,9 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
     let mut merger = Merger::new(setup, &mut report, tree_size);
     merger.keyed.explained = (!unexplained.is_empty()).then_some(total);
     scan(store, request, &expect, total, &mut merger)?;
-    if merger.keyed.ever_absent && hides_keys(store, &own, &merger.setup.anchors.history)? {
+    let hidden = merger.keyed.ever_absent && hides_keys(store, &own, &merger.setup.anchors.history)?;
+    merger.judge_doubtful(hidden);
+    if hidden {
         merger.excuse_nothing();
         if unexplained.is_empty() {
             let detail = "the newest checkpoints are by keys that no entry here brings, and entries are absent that may have replaced the keys known here: no record excuses that";
@@ -345,6 +349,14 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
         seen: merger.entries_seen,
     };
     let absent = merger.keyed.ever_absent;
+    let early = early_signature(store, request, &own, &merger.setup.anchors.history)?;
+    if let Some((key, size, first)) = &early {
+        let detail = format!("`{key}` signed a checkpoint of {size} entries, {first}");
+        match first.of_none() {
+            true if absent => merger.add(finding(Kind::KeyMissing, None, detail)),
+            _ => merger.add(finding(Kind::Key, None, detail)),
+        }
+    }
     for Unexplained { what, detail, trusted, .. } in &unexplained {
         match absent {
             true => report.add(anchors::unexplained(what, detail)),
@@ -358,7 +370,8 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
         return Err(error);
     }
     // A key that the log does not know says nothing of it; what that key signed of this log does.
-    if standing != Standing::Strange || evidence.is_none() || report.status != Verdict::Tampered {
+    let signed = early.is_some() || evidence.is_some() && report.status == Verdict::Tampered;
+    if !signed || !matches!(standing, Standing::Strange | Standing::NotYet(_)) {
         judge_standing(standing, request, &history, &mut report)?;
     }
     conclude(store, request, &mut report, &end, head.as_ref(), newest, log_id)?;
@@ -457,7 +470,76 @@ fn trusted_history(
         return Ok(history);
     }
     let key = signer_of(request, notes).and_then(|key| KeyHistory::of_one_key(key, &common_key(names)));
-    key.ok_or_else(|| strange(request, &history))
+    match key {
+        Some(history) => Ok(history),
+        None if signed_kept(store, request)? => Ok(history),
+        None => Err(strange(request, &history)),
+    }
+}
+
+/// Whether a trusted key signed a kept checkpoint: then the log is that key's, whatever its newest ones say.
+fn signed_kept(store: &dyn Reader, request: &Request<'_>) -> Result<bool, StoreError> {
+    for number in store.kept_numbers()? {
+        if kept(store, number)?.is_some_and(|note| signer_of(request, &[&note]).is_some()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Since when a key is the log's, by its own word.
+#[derive(Clone, Copy)]
+enum Since {
+    Never,
+    Entry(u64),
+}
+
+impl Since {
+    fn of_none(self) -> bool {
+        matches!(self, Self::Never)
+    }
+}
+
+impl std::fmt::Display for Since {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Never => f.write_str("and by the entries that are here it is none of the log's keys"),
+            Self::Entry(first) => write!(f, "and the log says that it has had that key from entry {first} on"),
+        }
+    }
+}
+
+/// A trusted key that signed a checkpoint before the log had it, by the log's word: the key, the checkpoint's size, and since when.
+fn early_signature(
+    store: &dyn Reader,
+    request: &Request<'_>,
+    own: &Own<'_>,
+    history: &KeyHistory,
+) -> Result<Option<(String, TreeSize, Since)>, StoreError> {
+    let firsts: Vec<(&VerifyingKey, Since)> = request.keys.iter().map(|key| (key, since(history, key))).collect();
+    let early = |note: &[u8]| {
+        let (parsed, size) = (Note::parse(note).ok()?, anchors::said_size(note)?);
+        let (key, since) = firsts.iter().find(|(key, since)| match since {
+            Since::Never => parsed.verify(key).is_ok(),
+            Since::Entry(first) => size.0 <= *first && *first > 0 && parsed.verify(key).is_ok(),
+        })?;
+        Some((key.to_string(), size, *since))
+    };
+    let head = own.head.map(|(record, _)| record.checkpoint.as_bytes());
+    if let Some(found) = head.into_iter().chain(own.published).find_map(early) {
+        return Ok(Some(found));
+    }
+    for number in store.kept_numbers()? {
+        if let Some(found) = kept(store, number)?.and_then(|note| early(&note)) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Since which entry a log has had a key, by its own word.
+fn since(history: &KeyHistory, key: &VerifyingKey) -> Since {
+    history.sets().iter().find(|set| set.set.keys().contains(key)).map_or(Since::Never, |set| Since::Entry(set.first))
 }
 
 /// Whether one of the newest checkpoints or of the kept ones names a trusted key, rightly signed or not.
@@ -580,10 +662,13 @@ fn head_of(
     unexplained: &mut Vec<Unexplained>,
 ) -> Result<Option<(HeadRecord, TreeHead)>, VerifyError> {
     let trusted = by_trusted(request, history, record.checkpoint.as_bytes());
+    // By a key of the log's that is not in force there: no other log's head, and not one that the writer made.
+    let own: Vec<VerifyingKey> = history.sets().iter().flat_map(|set| set.set.keys()).cloned().collect();
+    let ended = known::is_signed_by(record.checkpoint.as_bytes(), &own);
     match open(record.checkpoint.as_bytes(), history) {
         Opened::Good(head) => Ok(Some((record, head))),
         // An auditor's: it was verified when it was stored, by keys that the log said then. A writer's: by a key of its ring.
-        Opened::OtherKey(detail) if !request.head_required || trusted.is_some() => {
+        Opened::OtherKey(detail) if !request.head_required || trusted.is_some() || ended => {
             let what = match request.head_required {
                 true => "the newest head in the head store",
                 false => "the newest head that was verified before",

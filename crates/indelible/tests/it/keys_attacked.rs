@@ -230,6 +230,32 @@ fn a_file_with_a_change_of_checkpoint_keys_that_is_gone_is_a_gap() {
 }
 
 #[test]
+fn a_log_whose_newest_change_of_keys_is_gone_is_not_written_and_says_what_to_do() {
+    let world = World::new();
+    let log = world.create(small_segments());
+    receipts(log.append_all(&events(0..60)));
+    rotate(&world, Purpose::EntrySigning);
+    log.adopt_keys("a test").unwrap();
+    receipts(log.append_all(&events(60..160)));
+    let change = log.key_history().entry_keys()[1].first;
+    log.close().unwrap();
+    drop(log);
+    let segments = segments(&world);
+    let at = segments.iter().rposition(|(first, _)| *first <= change).unwrap();
+    let aside = world.log_path().with_file_name("aside");
+    fs::rename(&segments[at].1, &aside).unwrap();
+    assert_eq!(world.verify().status, Verdict::Gap);
+    let error = Log::open(&world.log_path(), world.ring(), small_segments()).err().unwrap();
+    assert!(matches!(error, LogError::KeysAbsent { index } if index == change), "{error:?}");
+    assert!(error.to_string().contains("back from a copy") && error.to_string().contains("log succeed"), "{error}");
+    fs::rename(&aside, &segments[at].1).unwrap();
+    let log = world.reopen();
+    receipts(log.append_all(&events(160..170)));
+    log.close().unwrap();
+    assert_eq!(world.verify().status, Verdict::Intact);
+}
+
+#[test]
 fn what_stands_behind_an_absent_change_of_checkpoint_keys_is_no_forgery() {
     let world = World::new();
     let log = world.create(small_segments());
