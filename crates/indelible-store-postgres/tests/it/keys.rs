@@ -98,3 +98,25 @@ fn a_ring_that_lacks_the_new_key_is_told_so_and_writes_nothing() {
     log.close().unwrap();
     assert!(matches!(Log::open_in(&place, &old, options()), Err(LogError::HeadMissing { .. } | LogError::Keys(_))));
 }
+
+#[test]
+fn a_log_that_was_closed_opens_where_the_key_of_its_last_entry_is_destroyed() {
+    let Some(server) = start() else { return };
+    server.migrated(DATABASE);
+    let world = World::new();
+    let database = server.open("writer", DATABASE, settings());
+    let origin = "example.com/destroyed";
+    let log = world.create(&database, origin);
+    for n in 0..10 {
+        log.append_json(&event(n)).unwrap();
+    }
+    log.close().unwrap();
+    let ring = KeyRing::load(&world.keys_path()).unwrap();
+    let old = ring.active_entry().unwrap().id().to_owned();
+    let ring = ring.rotate(Purpose::EntrySigning, SystemClock::default().now()).unwrap().ring;
+    let ring = ring.destroy(&old, SystemClock::default().now()).unwrap().ring;
+    let place = PostgresDriver::new(server.open("writer", DATABASE, settings()), Some(origin.to_owned()));
+    let log = Log::open_in(&place, &ring, options()).unwrap();
+    log.append_json(&event(10)).unwrap();
+    log.close().unwrap();
+}
