@@ -427,16 +427,18 @@ class Writer:
         self.head_path.write_bytes(with_digest(head))
 
     def ring(self) -> Dict[str, Any]:
-        """A ring of format 2 with all keys of the log, in the clear."""
+        """A ring of format 2 with all keys of the log, in the clear; of each algorithm the first one in force is active."""
         keys = [{"algorithm": key.algorithm, "created_at": TIME, "cryptoperiod_days": 90, "id": key.id,
                  "purpose": "entry_signing", "secret": key.secret.hex(), "version": key.version,
                  "state": "active" if key is self.secrets[-1] else "verify_only"} for key in self.secrets]
         signers: List[Signer] = []
         for one in (one for group in self.signers for one in group if one not in signers):
             signers.append(one)
+        active = [next(one for one in self.signers[-1] if one.algorithm == name)
+                  for name in {one.algorithm for one in self.signers[-1]}]
         keys += [{"algorithm": one.algorithm, "created_at": TIME, "cryptoperiod_days": 730, "id": one.id(version),
                   "public": b64(one.public), "purpose": "checkpoint_signing", "secret": one.secret.hex(), "version": version,
-                  "state": "active" if one in self.signers[-1] else "verify_only"} for version, one in enumerate(signers, 1)]
+                  "state": "active" if one in active else "verify_only"} for version, one in enumerate(signers, 1)]
         return {"keys": keys, "master": None, "require": "all", "v": 2}
 
     def write_ring(self, ring: Optional[Dict[str, Any]] = None) -> None:

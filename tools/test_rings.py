@@ -127,7 +127,8 @@ class Rings(HistoryTest):
                      change(0, purpose="other"), change(0, algorithm="HMAC-MD5"), change(0, more=1), change(0, public=public),
                      lambda ring: ring["keys"][0].pop("secret"), lambda ring: ring["keys"][2].pop("public"),
                      change(2, public=public), change(2, secret=secret), change(2, algorithm="ml-dsa-44"),
-                     lambda ring: ring["keys"][0].pop("cryptoperiod_days"), change(0, state="destroyed")):
+                     lambda ring: ring["keys"][0].pop("cryptoperiod_days"), change(0, state="destroyed"),
+                     change(0, state="active"), change(2, state="active")):  # of a kind one is active at most
             ring = log.ring()
             edit(ring)
             log.write_ring(ring)

@@ -54,14 +54,14 @@ class Authority:
         """Whether absent entries may have told of another set for this size."""
         return any(first < size and end > self._settled for first, end in self._scan.absent)
 
-    def judge(self, where: str, note: Checkpoint) -> Judged:
-        """One checkpoint that the log, or the head store, holds."""
-        due = self._due(note.size)
+    def judge(self, where: str, note: Checkpoint, kept: bool = False) -> Judged:
+        """One checkpoint that the log, or the head store, holds; a kept one may be the first over a change of keys."""
+        due = self._due(note.size, kept)
         sets = [self._scan.history.sets[number] for number in due]
         keys = {key for item in sets for key in item.keys}
         number = min(due, default=0)
         faults = [fault for fault in (item.fault(note.signatures_of(item.keys)) for item in sets) if fault is not None]
-        if sets and not faults:
+        if sets and not faults and not (self.strange(note) and self._may_be_good(note.size, True)):
             return Judged(where, note, GOOD, "", bool(note.signatures_of(keys & self._callers).signers), number)
         why = faults[0] if faults else "nothing tells which keys are due"
         ours = note.signatures_of(self._callers)
@@ -75,26 +75,34 @@ class Authority:
             return by_caller
         return self.is_unsure(size)
 
-    def _due(self, size: int) -> List[int]:
-        """The set in force, and the ones before it up to the first kept checkpoint over each change."""
+    def _due(self, size: int, kept: bool) -> List[int]:
+        """The set in force, and the ones before it up to the first kept checkpoint over each change.
+
+        That one itself carries both signatures. One of the same size that replaces it in `checkpoint` need not.
+        """
         sets = self._scan.history.sets
         if not sets:
             return []
         number = self._scan.history.set_number(size)
         due = [number]
-        while number and not any(sets[number].first < kept < size for kept in self._kept_sizes):
+        over = size if kept else size + 1
+        while number and not any(sets[number].first < other < over for other in self._kept_sizes):
             number -= 1
             due.append(number)
         return due
 
-    def trusted_sets(self, judged: Iterable[Judged]) -> int:
-        """How many sets are the log's own, where the caller's keys signed good ones among these."""
-        vouched = any(item.by_caller and item.state != BAD and item.size for item in judged)
-        return self._scan.trusted_sets(self._callers, vouched)
-
     def signed(self, note: Checkpoint) -> Set[VKey]:
         """The caller's keys that signed it, whatever the history says of them."""
         return note.signatures_of(self._callers).signers
+
+    def strange(self, note: Checkpoint) -> Set[VKey]:
+        """The caller's keys that signed it and that no record had introduced by then."""
+        sets = self._scan.history.sets
+        return self.signed(note) - {key for item in sets for key in item.keys if item.first < max(note.size, 1)}
+
+    def shows_hidden_keys(self, note: Checkpoint) -> bool:
+        """Whether a caller's key signed it that can only have come in among absent entries."""
+        return self.is_unsure(note.size) and bool(self.strange(note))
 
     def claimed(self, note: Checkpoint) -> bool:
         """Whether a line names a key of the caller's, rightly or not."""

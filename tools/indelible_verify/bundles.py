@@ -19,7 +19,7 @@ def claims_key(text: str, vkey: VKey) -> bool:
     """Whether a note that is no checkpoint has a signature line of this key, which does not verify."""
     body, separator, lines = text.rpartition("\n\n")
     try:
-        signatures = [Checkpoint.parse_signature(line) for line in lines[:-1].split("\n")]
+        signatures = Checkpoint.parse_signatures(lines)
     except Malformed:
         return False
     note = Checkpoint(vkey.origin, 0, b"", (body + "\n").encode(), ())

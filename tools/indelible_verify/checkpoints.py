@@ -17,25 +17,31 @@ from .notes import Checkpoint, VKey
 from .report import Report
 from .trust import HeadRecord, read_callers_file
 
+#: The file with the newest one.
+PUBLISHED = "checkpoint"
+
 
 class Checkpoints:
     """All of them. They are read before the entries, and judged when the entries have told which keys were due."""
 
-    def __init__(self, log: Path, callers_keys: List[VKey], writer: bool, report: Report) -> None:
-        self.log, self.callers_keys, self.writer, self.report = log, callers_keys, writer, report
+    def __init__(self, log: Path, callers_keys: List[VKey], ring: bool, writer: bool, report: Report) -> None:
+        self.log, self.callers_keys, self.ring, self.writer, self.report = log, callers_keys, ring, writer, report
         self.head: Optional[HeadRecord] = None
         self.published: Optional[Checkpoint] = None
         self.has_published = False
         self.kept: Dict[int, Optional[Checkpoint]] = {}  # None for one that is no checkpoint
+        self.beyond: Dict[int, Path] = {}  # numbers that the writer's head record does not know of
         self.callers: Optional[Checkpoint] = None
         self.callers_path = ""
         # What is known when they are judged.
         self.every: List[Judged] = []  # those that are the log's
         self.newest: Optional[Judged] = None
         self.kept_by_caller: Optional[Judged] = None
+        self.covered = 0  # for how many entries the caller's keys vouch
         self.trusted = 0  # how many sets are the log's, for whoever trusts the caller's keys
         self.unjudged = 0  # the largest size of a checkpoint of which nothing tells whether it is the log's
-        self.no_anchor: Optional[str] = None
+        self.cannot: Optional[str] = None  # why nothing can be said, which counts where nothing is tampered with
+        self.hides_keys = False  # whether a change of keys is among absent entries, and no record behind them tells of it
 
     @property
     def limit(self) -> int:
@@ -50,11 +56,11 @@ class Checkpoints:
         path = self.log / "checkpoint"
         self.has_published = os.path.lexists(path)
         if self.has_published:
-            self.published = self._parse_note(path, "checkpoint")
+            self.published = self._parse_note(path, PUBLISHED)
         folder = self.log / "checkpoints"
         for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
             if re.fullmatch("[0-9]{20}", name):
-                self.kept[int(name)] = self._parse_note(folder / name, "checkpoints/" + name)
+                self._read_kept(int(name), folder / name)
             else:
                 stranger("checkpoints", name)
         if brought is not None:
@@ -70,7 +76,22 @@ class Checkpoints:
                 self.report.add(DAMAGED, "checkpoint", None, "the file checkpoint is missing")
         if self.head is not None and self.published is not None:
             self._compare_head(self.head.checkpoint, self.published)
-        self._check_kept()
+
+    def _read_kept(self, number: int, path: Path) -> None:
+        """The head record is written first (section 5): of a number above its own the writer knows nothing."""
+        if self.ring and self.head is not None and number > self.head.kept:
+            self.beyond[number] = path
+        else:
+            self.kept[number] = self._parse_note(path, "checkpoints/" + path.name)
+
+    def _sort_out(self, named: Set[int]) -> None:
+        """What lies beyond the head record is none of the log's, but where an entry names it: then the record was put back."""
+        for number, path in sorted(self.beyond.items()):
+            if number in named:
+                self.kept[number] = self._parse_note(path, "checkpoints/" + path.name)
+            else:
+                self.report.add(DAMAGED, "kept_checkpoint", None, "checkpoints/%s is not a kept checkpoint of the log: the "
+                                "head record and the entries do not know of it" % path.name)
 
     def _parse_note(self, path: Path, where: str) -> Optional[Checkpoint]:
         try:
@@ -81,7 +102,7 @@ class Checkpoints:
 
     def _notes(self) -> List[Tuple[str, Checkpoint]]:
         """What the log directory has of checkpoints, and where."""
-        notes = [("checkpoint", self.published)]
+        notes = [(PUBLISHED, self.published)]
         notes += [("checkpoints/%020d" % number, note) for number, note in sorted(self.kept.items())]
         return [(where, note) for where, note in notes if note is not None]
 
@@ -142,28 +163,33 @@ class Checkpoints:
 
     # ------------------------------------------------------------------ judging
 
-    def judge(self, scan: HistoryScan, end: int, same_log: bool) -> None:
+    def judge(self, scan: HistoryScan, end: int, same_log: bool, named: Set[int]) -> None:
         """Every checkpoint against the keys that were in force for its size; tell a wrong key from a wrong signature.
 
-        `end` is how many entries there are, `same_log` whether entry 0 has the log id of the head record.
+        `end` is how many entries there are, `same_log` whether entry 0 has the log id of the head record, `named` the
+        numbers of the kept checkpoints that entries name.
         """
+        self._sort_out(named)
+        self._check_kept()
         kept = [note.size for note in self.kept.values() if note is not None]
         if self.head is not None and self.head.kept:
             kept.append(self.head.kept_size)
         self.authority = authority = Authority(scan, end, self.callers_keys, kept)
         self._refuse_wrong_key(authority, scan.history.all_keys())
-        authority.settle(note for _, note in self._notes())
-        judged = [authority.judge(where, note) for where, note in self._notes()]
+        authority.settle([note for _, note in self._notes()] + ([self.head.checkpoint] if self.head else []))
+        judged = [authority.judge(where, note, where != PUBLISHED) for where, note in self._notes()]
         head = authority.judge("the head record", self.head.checkpoint) if self.head is not None else None
-        self.trusted = authority.trusted_sets(judged + ([head] if head else []))
+        self.covered = self._covered(judged, head)
+        self.trusted = scan.trusted_sets(self.covered)
+        self._find_hidden_keys(scan)
         for item in judged:
             if item.state == BAD:
                 self.report.add(TAMPERED, "signature", None, "%s: %s" % (item.where, item.why))
         if scan.begun:
-            self._check_signers(judged, scan.history.all_keys())
+            self._check_signers(judged + ([head] if head and head.size <= end else []))
         if head is not None and head.state == BAD:
             self._judge_head(head, same_log and head.size > end)
-        accepted = [item for item in [*([head] if head else []), *judged] if self.is_accepted(item)]
+        accepted = [item for item in [*([head] if head else []), *judged] if self._may_vouch(item)]
         if head is not None and head.state == BAD:
             accepted.insert(0, head)
         self.every = accepted
@@ -175,12 +201,44 @@ class Checkpoints:
                 self.report.add(UNVERIFIABLE, "key_missing", None, "%s is signed by the given key; which keys are due there is "
                                 "told by an entry that is absent" % item.where)
         if not accepted and (judged or head):
-            self.no_anchor = ("wrong key: the log names the given key, and it signed no checkpoint that vouches for the log")
+            self.cannot = "wrong key: the log names the given key, and it signed no checkpoint that vouches for the log"
         self._judge_callers(authority)
+
+    def _covered(self, judged: List[Judged], head: Optional[Judged]) -> int:
+        """For how many entries the caller's keys vouch.
+
+        A ring has the keys that were replaced too, and whoever stole one of those makes checkpoints with it. So with a
+        ring it is the head record, which no thief of the log's files and of such a key writes.
+        """
+        if self.ring and head is not None and head.by_caller and head.state != BAD:
+            return head.size
+        every = judged + ([head] if head else [])
+        return max((item.size for item in every if item.by_caller and item.state != BAD), default=0)
+
+    def _find_hidden_keys(self, scan: HistoryScan) -> None:
+        """An absence that hides a change of keys is never excused: whoever has the replaced key could do it."""
+        notes = [note for _, note in self._notes()] + ([self.callers] if self.callers else [])
+        newest = None
+        if self.head is not None:
+            notes.append(self.head.checkpoint)
+            newest = self.head.keys
+        told = newest is None or newest <= scan.newest or not any(first <= newest < end for first, end in scan.absent)
+        self.hides_keys = not told or any(self.authority.shows_hidden_keys(note) for note in notes)
+        if self.hides_keys:
+            first = min(first for first, _ in scan.absent)
+            self.report.add(UNVERIFIABLE, "key_missing", first, "a record that changes the keys is among the entries that are "
+                            "absent, %s, and none behind them tells of it: nothing excuses that they are absent" % (
+                                "as a signature by the given key shows" if told else "at %d by the head record" % (newest or 0)))
 
     def is_accepted(self, item: Judged) -> bool:
         """Signed by the caller's own key, or by a set that is the log's for whoever trusts that key."""
         return item.state != BAD and (item.by_caller or (item.state == GOOD and item.set_number < self.trusted))
+
+    def _may_vouch(self, item: Judged) -> bool:
+        """Behind a hidden change of keys the last known set may have been replaced: what it signs beyond that which is
+        vouched for proves nothing."""
+        hidden = self.hides_keys and item.size > self.covered and self.authority.is_unsure(item.size)
+        return self.is_accepted(item) and not hidden
 
     def _report_unjudged(self, item: Judged) -> None:
         above = item.size > self.limit
@@ -212,17 +270,18 @@ class Checkpoints:
         if self.callers is None:
             return
         item = authority.judge(self.callers_path, self.callers)
-        if not self.is_accepted(item):
-            raise CannotCheck("wrong key: %s is not signed as the keys that are in force for its size have to: %s" % (
-                item.where, item.why or "nothing that the given key signed vouches for them"))
-        self.kept_by_caller = item
+        if self.is_accepted(item):
+            self.kept_by_caller = item
+        else:  # the log may be the one that is wrong: then that is the answer
+            self.cannot = "wrong key: %s is not signed as the keys that are in force for its size have to: %s" % (
+                item.where, item.why or "nothing that the given key signed vouches for them")
 
-    def _check_signers(self, judged: List[Judged], known: Set[VKey]) -> None:
+    def _check_signers(self, judged: List[Judged]) -> None:
         """A key of the caller's that signed a checkpoint is one of the history, unless absent entries may have told of it."""
         strange: Set[VKey] = set()
         for item in judged:
             if item.state != UNKNOWN and not self.authority.is_unsure(item.size):
-                strange |= self.authority.signed(item.note) - known
+                strange |= self.authority.strange(item.note)
         for key in sorted(strange):
             self.report.add(TAMPERED, "key", None, "the checkpoint key %s is not one of the log's history" % str(key))
 

@@ -20,6 +20,8 @@ MAX_DEPTH = 64
 MAX_PLAIN = (4 << 30) + MAX_TORN
 MAX_FRAMES = 1 << 22
 MAX_NOTE = 1 << 20
+#: Signature lines of a note (section 4).
+MAX_SIGNATURES = 100
 
 
 class CannotCheck(Exception):

@@ -14,6 +14,7 @@ from .signatures import verify_signature
 
 MAX_SET = 8
 MAX_HISTORY = 256
+MAX_WITHDRAWN = 256
 
 
 def needed_signatures(require: str, keys: int) -> int:
@@ -105,6 +106,8 @@ class History(NamedTuple):
                 raise Malformed("sets or entry keys that do not begin one after the other")
         if len(self.sets) + len(self.entry_keys) > MAX_HISTORY:
             raise Malformed("more than %d sets and keys" % MAX_HISTORY)
+        if len(self.withdrawn) > MAX_WITHDRAWN:
+            raise Malformed("more than %d withdrawals" % MAX_WITHDRAWN)
         if len({key.id for key in self.entry_keys}) != len(self.entry_keys):
             raise Malformed("an entry key that comes back")
         for number, key in enumerate(self.entry_keys, 1):
@@ -174,10 +177,10 @@ class Run(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """A `keys` record that was authorised as it says itself: the word of some keys for the sets that it lists."""
+    """A `keys` record that was authorised as it says itself: the word of one set for the sets that it lists."""
+    index: int
     authority: int  # the number of the set that had to authorise it
     sets: int
-    authorisers: Set[VKey]
 
 
 class HistoryScan:
@@ -229,8 +232,8 @@ class HistoryScan:
         said, before = History.parse(record, self.origin, index), self.history
         self._check_growth(said, index)
         authority = said.set_number(index)
-        authorisers = self._authorisers(said.sets[authority], index, record)
-        self.statements.append(Statement(authority, len(said.sets), authorisers))
+        self._require_authority(said.sets[authority], index, record)
+        self.statements.append(Statement(index, authority, len(said.sets)))
         since = self.absent[0][0] if self.absent else index
         self.withdrawn_at += [since] * (len(said.withdrawn) - len(before.withdrawn))
         wrong = [run for run in self.runs if said.entry_key_at(run.start).id != run.key]
@@ -248,7 +251,7 @@ class HistoryScan:
             if at != index and not any(first <= at < end for first, end in self.absent):
                 raise Malformed("it tells of a change at %d, where there was none" % at)
 
-    def _authorisers(self, authority: KeySet, index: int, record: Dict[str, Any]) -> Set[VKey]:
+    def _require_authority(self, authority: KeySet, index: int, record: Dict[str, Any]) -> None:
         """Different keys of the set in force for a checkpoint of this size, as many as its policy requires."""
         message, values = authorised_message(self.origin, self.log_id, index, record), record.get("authorisations", [])
         if len(values) > len(authority.keys):
@@ -258,16 +261,21 @@ class HistoryScan:
             raise Malformed("its authorisations are not by different keys")
         if len(keys) < authority.needed:
             raise Malformed("%d of the %d authorisations that are due are there" % (len(keys), authority.needed))
-        return set(keys)
 
-    def trusted_sets(self, callers: Set[VKey], vouched: bool) -> int:
-        """How many of the sets are the log's own, for somebody with these keys, which vouch for entries or do not.
+    @property
+    def newest(self) -> int:
+        """The index of the newest `keys` record; of entry 0, which says the first keys, where there is none."""
+        return self.statements[-1].index if self.statements else 0
 
-        The first set is, where entry 0 is one of these. Further sets are where a caller's key, or a set that is the
-        log's own, authorised a record that lists them.
+    def trusted_sets(self, covered: int) -> int:
+        """How many of the sets are the log's own, where checkpoints by the caller's keys vouch for so many entries.
+
+        The first set is, where entry 0 is one of these. Further sets are where a record that lists them is one of these,
+        or was authorised by a set that is the log's own. That a caller's key authorised the record is not enough: the
+        record may be a genuine one in a forged place, and a ring has keys of which nothing holds any more.
         """
-        trusted = 1 if vouched and self.history.sets and self.begun else 0
+        trusted = 1 if covered and self.history.sets and self.begun else 0
         for item in self.statements:
-            if item.authorisers & callers or item.authority < trusted:
+            if item.index < covered or item.authority < trusted:
                 trusted = max(trusted, item.sets)
         return trusted

@@ -91,8 +91,8 @@ class LogVerifier:
         finally:
             for file in self.open_files:
                 file.close()
-        if self.marks.no_anchor is not None and self.report.status != TAMPERED:
-            raise CannotCheck(self.marks.no_anchor)
+        if self.marks.cannot is not None and self.report.status != TAMPERED:
+            raise CannotCheck(self.marks.cannot)
         return self.report
 
     def _run(self) -> None:
@@ -101,7 +101,8 @@ class LogVerifier:
         settings = self._read_settings()
         self._identify(segments, settings)
         self._read_durable()
-        self.marks = Checkpoints(self.log, self.trust.checkpoint_keys(self.origin), self.writer, self.report)
+        self.marks = Checkpoints(self.log, self.trust.checkpoint_keys(self.origin), self.trust.keys_dir is not None, self.writer,
+                                 self.report)
         self.marks.read(self.head, self.checkpoint_path, self._stranger)
         self.tree0 = RecordFile(self.log / "tree" / "0", 32)
         self.levels = self._level_files()
@@ -115,7 +116,8 @@ class LogVerifier:
             else:
                 self._read_segment(segment, number == len(segments) - 1)
         self._conclude_empty()
-        self.marks.judge(self.scan, self.next, self.created is not None and self.created.log_id == self.log_id)
+        self.marks.judge(self.scan, self.next, self.created is not None and self.created.log_id == self.log_id,
+                         {head.number for _, head in self.head_members})
         self.marks.check_head_members(self.head_members)
         self.limit = self.marks.limit
         self._judge_records()
@@ -550,12 +552,11 @@ class LogVerifier:
             raise Malformed("it has no authorisation")
         key = authoriser(record["authorisation"], authorised_message(self.scan.origin, self.scan.log_id, index, record))
         sets, number = self.scan.history.sets, self.scan.history.set_number(index)
-        callers = key in self.trust.checkpoint_keys(self.origin)
         if sets and key in sets[number].keys:
-            return callers or number < self.marks.trusted
+            return number < self.marks.trusted or self.trust.is_the_key(key)
         if not self.marks.authority.is_unsure(index):
             raise Malformed("its key is not one of the checkpoint keys in force")
-        return callers
+        return False  # a set that no record tells of may have come in among absent entries, and may have been replaced
 
     def _excuse(self, index: int, record: Dict[str, Any]) -> Excuse:
         if not record["first"] <= record["last"] < index:
@@ -647,7 +648,9 @@ class LogVerifier:
                     kept.size, kept.where))
 
     def _conclude_gaps(self, proven: bool) -> None:
-        excuses = [excuse for excuse in self.excuses if self._leaf_root_fits(excuse)]
+        hidden = min((first for first, _ in self.scan.absent), default=0) if self.marks.hides_keys else None
+        excuses = [excuse for excuse in self.excuses if (hidden is None or excuse.index < hidden)
+                   and self._leaf_root_fits(excuse)]
         for first, end in self.absent:
             if not proven or end > self.limit:
                 verdict = UNVERIFIABLE if self.limit < end <= self.marks.unjudged else TAMPERED

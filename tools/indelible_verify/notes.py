@@ -8,7 +8,7 @@ import re
 import struct
 from typing import Any, Dict, Iterable, List, NamedTuple, Set, Tuple
 
-from .common import Malformed
+from .common import MAX_SIGNATURES, Malformed
 from .hashes import sha256, unb64
 from .signatures import ALGORITHMS, split_type, verify_signature
 
@@ -88,8 +88,15 @@ class Checkpoint(NamedTuple):
         root = unb64(match.group(3))
         if len(root) != 32:
             raise Malformed("a checkpoint whose root is not 32 bytes")
-        signatures = tuple(cls.parse_signature(line) for line in lines[:-1].split("\n"))
+        signatures = tuple(cls.parse_signatures(lines))
         return cls(match.group(1), int(match.group(2)), root, (text + "\n").encode(), signatures)
+
+    @classmethod
+    def parse_signatures(cls, lines: str) -> List[Tuple[str, bytes, bytes]]:
+        """All signature lines of a note; of too many none is looked at, so that nobody plants hours of work."""
+        if lines.count("\n") > MAX_SIGNATURES:
+            raise Malformed("a checkpoint with more than %d signatures" % MAX_SIGNATURES)
+        return [cls.parse_signature(line) for line in lines[:-1].split("\n")]
 
     @staticmethod
     def parse_signature(line: str) -> Tuple[str, bytes, bytes]:

@@ -58,6 +58,10 @@ class Trust:
             return [self._vkey]
         return [VKey.of(origin, key.public, key.algorithm) for key in self.ring.keys if key.public is not None]
 
+    def is_the_key(self, key: VKey) -> bool:
+        """Whether it is the one public key that was given. A ring has keys of which nothing holds any more as well."""
+        return key == self._vkey
+
     def has_entry_key(self, key_id: str) -> bool:
         """Whether signatures under this key can be checked at all."""
         return key_id in self._derived or self._secret(key_id) is not None
@@ -125,6 +129,9 @@ def ring_of_format_2(ring: Any, master: Optional[bytes]) -> Ring:
     if wrapping is not None:
         check_master(wrapping, master)
     keys = [key_of_format_2(item, wrapping is not None, master) for item in ring["keys"]]
+    active = [(item["purpose"], item["algorithm"]) for item in ring["keys"] if item["state"] == "active"]
+    if len(set(active)) != len(active):
+        raise Malformed("two keys of one purpose and algorithm are active")
     return Ring(keys, wrapping is not None and master is None)
 
 

@@ -12,6 +12,7 @@
 //! | [`memory`] | the most memory that a child process had |
 //! | [`ceiling`] | the bare loops |
 //! | [`events`] | the events that are recorded, and their stored lines |
+//! | `server` | recording over HTTP, and the server's memory |
 //! | `stores` | the same for databases |
 //! | [`report`] | conditions, rows, the table |
 
@@ -22,6 +23,8 @@ mod memory;
 mod place;
 mod reading;
 mod report;
+#[cfg(feature = "server")]
+mod server;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stores;
 mod writing;
@@ -173,6 +176,8 @@ impl<'a> Bench<'a> {
         if self.wants(&["resign"]) {
             keys::signing_again(self, &mut report)?;
         }
+        #[cfg(feature = "server")]
+        self.measure_server(&mut report)?;
         let large = ["append_sustained", "verify", "prove", "open_10k", "open_10m", "append_chosen_ids"];
         let memory = ["memory_append", "memory_verify"];
         if self.wants(&large) || self.wants(&memory) {
@@ -198,6 +203,19 @@ impl<'a> Bench<'a> {
         }
         self.progress.finish_and_clear();
         Ok(report)
+    }
+}
+
+#[cfg(feature = "server")]
+impl Bench<'_> {
+    fn measure_server(&self, report: &mut Report) -> anyhow::Result<()> {
+        if self.wants(&["server_64", "server_lines"]) {
+            server::recording(self, report)?;
+        }
+        if self.wants(&["server_memory"]) {
+            server::memory(self, report)?;
+        }
+        Ok(())
     }
 }
 

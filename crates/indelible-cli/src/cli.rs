@@ -174,17 +174,17 @@ pub(crate) struct LogsArgs {
 #[cfg(feature = "server")]
 #[derive(Args)]
 pub(crate) struct ServeArgs {
-    /// The directory with the logs; where it is new or empty, it is made a root
-    #[arg(long, env = "INDELIBLE_ROOT", value_name = "DIR")]
+    /// Where the logs are: a directory, `sqlite:FILE` or `postgres://…`; what is new or empty is made a root
+    #[arg(long, env = "INDELIBLE_ROOT", value_name = "ROOT", global = true)]
     pub(crate) log_root: Option<Root>,
     /// Where to listen [default: 127.0.0.1:8443]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", global = true)]
     pub(crate) listen: Option<std::net::SocketAddr>,
-    /// A TOML file with everything else
-    #[arg(long, value_name = "FILE")]
+    /// A TOML file with everything else; each value can also be a variable: `INDELIBLE_SERVER_LIMITS_BODY_MS`
+    #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
     /// Speak HTTP without TLS, at a loopback address only
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) plain_http: bool,
     /// Make another API key for everything and print its token: the last one was lost
     #[arg(long)]
@@ -192,6 +192,25 @@ pub(crate) struct ServeArgs {
     /// Print the configuration as it would be used, and serve nothing
     #[arg(long)]
     pub(crate) show_config: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<ServeCommand>,
+}
+
+#[cfg(feature = "server")]
+#[derive(Subcommand)]
+pub(crate) enum ServeCommand {
+    /// Look at the configuration, and serve nothing
+    #[command(subcommand)]
+    Config(ServeConfigCommand),
+}
+
+#[cfg(feature = "server")]
+#[derive(Subcommand, Clone, Copy)]
+pub(crate) enum ServeConfigCommand {
+    /// Say whether the configuration, and the certificates that it names, could be used
+    Check,
+    /// Print each value that is in force, and where it comes from
+    Show,
 }
 
 #[derive(Subcommand)]

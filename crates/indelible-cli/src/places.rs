@@ -129,9 +129,14 @@ impl Places {
 
     /// The keys, made where there are none.
     pub(crate) fn ring_or_create(&self, keys: &Path) -> Result<KeyRing, Failure> {
+        self.ring_or_new(keys).map(|(ring, _)| ring)
+    }
+
+    /// The same, and whether they were made.
+    pub(crate) fn ring_or_new(&self, keys: &Path) -> Result<(KeyRing, bool), Failure> {
         match self.load_ring(keys) {
-            Err(KeyError::Missing { .. }) => Ok(KeyRing::load_or_create_with(keys, now(), &self.master())?),
-            result => Ok(result?),
+            Err(KeyError::Missing { .. }) => Ok((KeyRing::load_or_create_with(keys, now(), &self.master())?, true)),
+            result => Ok((result?, false)),
         }
     }
 
@@ -141,7 +146,7 @@ impl Places {
             return KeyRing::load_with(keys, typed);
         }
         match KeyRing::load_with(keys, &self.master()) {
-            Err(KeyError::MasterMissing { place, source_name, remedy }) => {
+            Err(missing @ KeyError::MasterMissing { .. }) => {
                 let asked = KeyRing::overview(keys)?.master == Some(MasterKind::Passphrase);
                 match asked.then(|| passphrase::ask("passphrase of the key ring: ")).flatten() {
                     Some(text) => {
@@ -150,7 +155,7 @@ impl Places {
                         self.typed.get_or_init(|| source);
                         Ok(ring)
                     }
-                    None => Err(KeyError::MasterMissing { place, source_name, remedy }),
+                    None => Err(missing),
                 }
             }
             result => result,

@@ -241,15 +241,17 @@ pub enum KeyError {
         /// File.
         place: String,
     },
-    /// The ring is wrapped and no master key was given.
+    /// The ring is wrapped, and no master key was given, or one of another kind.
     #[error(
-        "the key ring `{place}` is wrapped under a master key that is had from {source_name}, and none was given: {remedy}"
+        "the key ring `{place}` is wrapped under a master key that is had from {source_name}, and {given}: {remedy}"
     )]
     MasterMissing {
         /// File.
         place: String,
         /// Where it is had from.
         source_name: &'static str,
+        /// What was given instead, if anything.
+        given: String,
         /// How to give it.
         remedy: &'static str,
     },

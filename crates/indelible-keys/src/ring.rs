@@ -389,6 +389,17 @@ impl KeyRing {
         named.collect::<Result<_, _>>().map_err(|error| KeyError::Invalid { what: error.to_string() })
     }
 
+    /// Those of them that nobody else is on record as having: what they signed is the word of who has the ring.
+    ///
+    /// # Errors
+    /// As [`KeyRing::public_keys`].
+    pub fn trusted_keys(&self, origin: &str) -> Result<Vec<VerifyingKey>, KeyError> {
+        let stolen = |key: &VerifyingKey| {
+            self.keys().any(|info| info.compromised_at.is_some() && info.public.as_deref() == Some(key.public_key()))
+        };
+        Ok(self.public_keys(origin)?.into_iter().filter(|key| !stolen(key)).collect())
+    }
+
     fn checkpoint_keys(&self) -> impl Iterator<Item = (Algorithm, &KeyInfo, &Secret)> {
         self.0.keys.iter().filter_map(|key| match key.info.algorithm {
             KeyAlgorithm::Checkpoint(algorithm) => Some((algorithm, &key.info, key.secret.as_ref()?)),

@@ -28,11 +28,13 @@ pub enum Verb {
     Metrics,
     /// Make, list and revoke API keys.
     Identity,
+    /// Lock logs, so that nothing is recorded in them, and unlock them.
+    Lock,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Append,
         Self::Head,
         Self::Read,
@@ -42,6 +44,7 @@ impl Verb {
         Self::Create,
         Self::Metrics,
         Self::Identity,
+        Self::Lock,
     ];
 
     /// Its name.
@@ -57,6 +60,7 @@ impl Verb {
             Self::Create => "create",
             Self::Metrics => "metrics",
             Self::Identity => "identity",
+            Self::Lock => "lock",
         }
     }
 }

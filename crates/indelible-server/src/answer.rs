@@ -9,7 +9,7 @@ use hyper::{
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{guard::Allowance, problem::Problem};
+use crate::{guard::Allowance, problem::Problem, streaming::Payload};
 
 /// What no answer is without. Nothing here is for browsers to show, run or embed.
 const ALWAYS: [(&str, &str); 7] = [
@@ -27,7 +27,7 @@ const ALWAYS: [(&str, &str); 7] = [
 pub(crate) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
-    body: Bytes,
+    body: Payload,
 }
 
 /// Bytes that count against the budget of bodies until they are sent.
@@ -49,13 +49,20 @@ impl Answer {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        Self { status, headers, body: body.into() }
+        Self { status, headers, body: Payload::Whole(Full::new(body.into())) }
     }
 
     /// A JSON document.
     #[must_use]
     pub(crate) fn json(status: StatusCode, value: &Value) -> Self {
         Self::new(status, "application/json", value.to_string())
+    }
+
+    /// A JSON document that may be large: it holds a part of the budget until it is sent.
+    #[must_use]
+    pub(crate) fn json_charged(status: StatusCode, value: &Value, permit: Option<OwnedSemaphorePermit>) -> Self {
+        let body = Bytes::from_owner(Charged { bytes: value.to_string().into_bytes(), _permit: permit });
+        Self::new(status, "application/json", body)
     }
 
     /// JSON that is written already.
@@ -74,6 +81,12 @@ impl Answer {
     #[must_use]
     pub(crate) fn charged(media_type: &'static str, bytes: Vec<u8>, permit: Option<OwnedSemaphorePermit>) -> Self {
         Self::new(StatusCode::OK, media_type, Bytes::from_owner(Charged { bytes, _permit: permit }))
+    }
+
+    /// What is made while it is sent.
+    #[must_use]
+    pub(crate) fn streamed(media_type: &'static str, body: Payload) -> Self {
+        Self { body, ..Self::new(StatusCode::OK, media_type, Vec::new()) }
     }
 
     /// A problem.
@@ -116,7 +129,7 @@ impl Answer {
 
     /// The whole response, with what no answer is without.
     #[must_use]
-    pub(crate) fn finish(self, request_id: &str, tls: bool, allowance: Option<Allowance>) -> Response<Full<Bytes>> {
+    pub(crate) fn finish(self, request_id: &str, tls: bool, allowance: Option<Allowance>) -> Response<Payload> {
         let Self { status, mut headers, body } = self;
         for (name, value) in ALWAYS {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -134,7 +147,7 @@ impl Answer {
             headers.insert(HeaderName::from_static("ratelimit-remaining"), remaining.into());
             headers.insert(HeaderName::from_static("ratelimit-reset"), reset.into());
         }
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response

@@ -6,7 +6,7 @@ use http_body_util::BodyExt as _;
 use hyper::{
     HeaderMap,
     body::Incoming,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -20,6 +20,13 @@ pub(crate) struct Body {
     /// The bytes.
     pub(crate) bytes: Vec<u8>,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Body {
+    /// Bytes, and their part of the budget.
+    pub(crate) fn new(bytes: Vec<u8>, permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self { bytes, _permit: permit }
+    }
 }
 
 /// How events are written.
@@ -37,11 +44,6 @@ pub(crate) enum Form {
 /// [`Kind::MediaType`].
 pub(crate) fn form(headers: &HeaderMap, lines_too: bool) -> Result<Form, Problem> {
     let refused = |what: &str| Problem::new(Kind::MediaType, what.to_owned());
-    if let Some(encoding) = headers.get(CONTENT_ENCODING)
-        && encoding.as_bytes() != b"identity"
-    {
-        return Err(refused("compressed bodies are not read: leave `Content-Encoding` out"));
-    }
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (media_type, parameters) = given.split_once(';').unwrap_or((given, ""));
     let charset = parameters.trim().to_ascii_lowercase();
@@ -94,19 +96,29 @@ async fn gather(mut body: Incoming, most: usize, budget: &Arc<Semaphore>) -> Opt
         if bytes.len() + data.len() > most {
             return None;
         }
-        match charge(budget, data.len()) {
-            Some(more) => join(&mut permit, more),
+        match charge_up_to(budget, &mut permit, bytes.len() + data.len()) {
+            Some(()) => {}
             None => return Some(Err(Problem::new(Kind::Busy, "the server holds as much as it may").after(1))),
         }
         bytes.extend_from_slice(&data);
     }
-    Some(Ok(Body { bytes, _permit: permit }))
+    Some(Ok(Body::new(bytes, permit)))
 }
 
 /// Takes so many bytes from the budget, whose unit is a kibibyte.
 pub(crate) fn charge(budget: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
     let units = u32::try_from(bytes.div_ceil(1024)).ok()?;
     Arc::clone(budget).try_acquire_many_owned(units).ok()
+}
+
+/// Takes what is still missing for so many bytes in all.
+fn charge_up_to(budget: &Arc<Semaphore>, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Option<()> {
+    let units = bytes.div_ceil(1024).saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+    if units > 0 {
+        let more = Arc::clone(budget).try_acquire_many_owned(u32::try_from(units).ok()?).ok()?;
+        join(held, more);
+    }
+    Some(())
 }
 
 /// Adds a part of the budget to what is held.
@@ -122,9 +134,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_body_in_small_pieces_takes_no_more_of_the_budget_than_in_one() {
+        let budget = Arc::new(Semaphore::new(8));
+        let mut held = None;
+        for bytes in 1..=4096 {
+            charge_up_to(&budget, &mut held, bytes).unwrap();
+        }
+        assert_eq!(budget.available_permits(), 4);
+        assert_eq!(charge_up_to(&budget, &mut held, 8193), None);
+        drop(held);
+        assert_eq!(budget.available_permits(), 8);
+    }
+
+    #[test]
     fn forms_are_told_by_their_headers() {
         type Headers = [(&'static str, &'static str)];
-        let rows: [(&Headers, bool, Option<Form>); 9] = [
+        let rows: [(&Headers, bool, Option<Form>); 7] = [
             (&[("content-type", "application/json")], true, Some(Form::One)),
             (&[("content-type", "Application/JSON; charset=UTF-8")], false, Some(Form::One)),
             (&[("content-type", "application/x-ndjson")], true, Some(Form::Lines)),
@@ -132,8 +157,6 @@ mod tests {
             (&[("content-type", "application/json; charset=latin1")], true, None),
             (&[("content-type", "text/plain")], true, None),
             (&[], true, None),
-            (&[("content-type", "application/json"), ("content-encoding", "gzip")], true, None),
-            (&[("content-type", "application/json"), ("content-encoding", "identity")], true, Some(Form::One)),
         ];
         for (given, lines_too, expected) in rows {
             let mut headers = HeaderMap::new();

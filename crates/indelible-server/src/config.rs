@@ -10,7 +10,7 @@ use std::{
 use indelible_core::checkpoint::Origin;
 use serde::{Deserialize, Serialize};
 
-use crate::{access::Pattern, error::ServerError};
+use crate::{access::Pattern, error::ServerError, network::Network};
 
 /// The largest file that is read as one.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -27,14 +27,21 @@ pub struct Config {
     pub plain_http: bool,
     /// Logs whose checkpoints, tiles of hashes and public keys anybody may read without a key. Entries need one all the same.
     pub open: Vec<Pattern>,
+    /// Logs whose writers may have events without an id acknowledged before they are durable (`Prefer: bounded`). A crash loses those, and such a log says after each crash
+    /// that some may be missing.
+    pub bounded: Vec<Pattern>,
+    /// Whether it is put on record who reads what.
+    pub reads_on_record: bool,
     /// TLS.
     pub tls: Tls,
+    /// Which addresses are let in, and which proxies are believed.
+    pub network: Network,
     /// Limits.
     pub limits: Limits,
 }
 
 /// How TLS is spoken.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// The certificate and those that it rests on, as PEM; with `key`. Where neither is named, a self-signed one is made beside the keys.
@@ -45,6 +52,40 @@ pub struct Tls {
     pub names: Vec<String>,
     /// The oldest version that is spoken.
     pub min_version: Version,
+    /// The authorities whose certificates clients may show, as PEM. Where none are named, clients are not asked for one.
+    pub client_ca: Option<PathBuf>,
+    /// Lists of revoked certificates (CRL), as PEM: one of each authority.
+    pub client_crl: Option<PathBuf>,
+    /// Whether a client without a certificate is served.
+    pub client_certificates: Clients,
+    /// How often it is looked whether one of these files has changed; 0 for only when SIGHUP asks for it.
+    pub reload_ms: u64,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            certificate: None,
+            key: None,
+            names: Vec::new(),
+            min_version: Version::default(),
+            client_ca: None,
+            client_crl: None,
+            client_certificates: Clients::default(),
+            reload_ms: 5_000,
+        }
+    }
+}
+
+/// Whether clients have to show a certificate, where there is a `client_ca`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clients {
+    /// They may; who shows none needs the token of a key.
+    #[default]
+    Optional,
+    /// They have to: without one no connection is made.
+    Required,
 }
 
 /// A version of TLS.
@@ -68,6 +109,8 @@ pub struct Limits {
     pub connections: usize,
     /// Connections at a time from one address (of IPv6, from one /64). More are closed at once.
     pub connections_per_address: usize,
+    /// Requests at a time of one HTTP/2 connection.
+    pub requests_per_connection: u32,
     /// For a TLS handshake.
     pub handshake_ms: u64,
     /// For the head of a request, and between two requests of a connection.
@@ -102,6 +145,18 @@ pub struct Limits {
     pub rate_per_minute: u32,
     /// Failed authentications from one address before answers are delayed.
     pub failures: u32,
+    /// Streams at a time: of those who follow logs, and exports. Each is about 300 KiB of memory.
+    pub streams: usize,
+    /// The same of one key.
+    pub streams_per_key: usize,
+    /// How often somebody who follows a log hears that there is nothing new.
+    pub heartbeat_ms: u64,
+    /// Events at a time that were acknowledged before they were durable; beyond it they are durable first.
+    pub bounded_pending: usize,
+    /// Logs that have gauges of their own in the metrics; 0 for none.
+    pub metrics_logs: usize,
+    /// How often what was read is put on record: one event for each key and log. A crash loses so much of it.
+    pub reads_every_ms: u64,
 }
 
 impl Default for Limits {
@@ -109,6 +164,7 @@ impl Default for Limits {
         Self {
             connections: 1024,
             connections_per_address: 256,
+            requests_per_connection: 64,
             handshake_ms: 10_000,
             head_ms: 10_000,
             body_ms: 30_000,
@@ -126,6 +182,12 @@ impl Default for Limits {
             blocking_per_log: 16,
             rate_per_minute: 1000,
             failures: 10,
+            streams: 64,
+            streams_per_key: 8,
+            heartbeat_ms: 15_000,
+            bounded_pending: 1024,
+            metrics_logs: 100,
+            reads_every_ms: 60_000,
         }
     }
 }
@@ -137,8 +199,11 @@ impl Default for Config {
             name: "indelible.local".to_owned(),
             plain_http: false,
             tls: Tls::default(),
+            network: Network::default(),
             limits: Limits::default(),
             open: Vec::new(),
+            bounded: Vec::new(),
+            reads_on_record: true,
         }
     }
 }
@@ -178,12 +243,26 @@ impl Config {
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             return Err(wrong("`tls.certificate` and `tls.key` are named together, or neither"));
         }
+        if self.tls.client_ca.is_none()
+            && (self.tls.client_crl.is_some() || self.tls.client_certificates == Clients::Required)
+        {
+            return Err(wrong("`tls.client_crl` and `tls.client_certificates` mean nothing without `tls.client_ca`"));
+        }
+        self.network.check().map_err(|detail| wrong(&detail))?;
         if Origin::try_from(format!("{}/registry", self.name)).is_err() || self.name.is_empty() {
             return Err(wrong("`name` has to be the beginning of the name of a log, like `example.com`"));
         }
         let limits = self.limits;
-        let times =
-            [limits.handshake_ms, limits.head_ms, limits.body_ms, limits.work_ms, limits.write_ms, limits.drain_ms];
+        let times = [
+            limits.handshake_ms,
+            limits.head_ms,
+            limits.body_ms,
+            limits.work_ms,
+            limits.write_ms,
+            limits.drain_ms,
+            limits.heartbeat_ms,
+            limits.reads_every_ms,
+        ];
         let counts = [
             limits.connections,
             limits.connections_per_address,
@@ -194,16 +273,25 @@ impl Config {
             limits.open_logs,
             limits.blocking,
             limits.blocking_per_log,
+            limits.streams,
+            limits.streams_per_key,
+            limits.bounded_pending,
         ];
-        if times.contains(&0) || counts.contains(&0) || limits.failures == 0 {
-            return Err(wrong("a limit of 0 would refuse everything: only `rate_per_minute` may be 0, for none"));
+        if times.contains(&0) || counts.contains(&0) || limits.failures == 0 || limits.requests_per_connection == 0 {
+            return Err(wrong(
+                "a limit of 0 would refuse everything: only `rate_per_minute` and `metrics_logs` may be 0, for none",
+            ));
         }
         if limits.head_bytes < 8192 || limits.body_budget_bytes < limits.body_bytes {
             return Err(wrong("`head_bytes` is at least 8192, and `body_budget_bytes` at least `body_bytes`"));
         }
-        if limits.body_budget_bytes > 1 << 31 || limits.connections > 1 << 20 || limits.blocking > 1 << 10 {
+        if limits.body_budget_bytes > 1 << 31
+            || limits.connections > 1 << 20
+            || limits.blocking > 1 << 10
+            || limits.streams > 1 << 16
+        {
             return Err(wrong(
-                "`body_budget_bytes` is at most 2 GiB, `connections` at most 1048576, `blocking` at most 1024",
+                "`body_budget_bytes` is at most 2 GiB, `connections` at most 1048576, `blocking` at most 1024, `streams` at most 65536",
             ));
         }
         Ok(())
@@ -231,6 +319,10 @@ mod tests {
             ("plain_http = true\nlisten = \"0.0.0.0:1\"", "loopback"),
             ("[tls]\nkey = \"a\"", "together"),
             ("name = \"a b\"", "name"),
+            ("[tls]\nclient_certificates = \"required\"", "client_ca"),
+            ("[tls]\nclient_crl = \"a\"", "client_ca"),
+            ("[limits]\nstreams = 0", "0"),
+            ("[limits]\nrequests_per_connection = 0", "0"),
             ("[limits]\nconnections = 0", "0"),
             ("[limits]\nbody_budget_bytes = 1", "body_bytes"),
         ];

@@ -27,7 +27,7 @@ pub enum ServerError {
         /// The address.
         address: SocketAddr,
     },
-    /// A place that is no directory of logs.
+    /// A place that is no root of logs.
     #[error("`{place}` cannot be served: {detail}")]
     Root {
         /// The place.

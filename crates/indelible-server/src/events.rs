@@ -5,33 +5,50 @@
 //!
 //! `Idempotency-Key` is the id of an event that brings none: `K` for one event, `K/n` for line *n*. So the promise is that of ids, exact over the whole log and
 //! over restarts, and there is no second table of what was sent before.
+//!
+//! An event that brings no id gets its trace from `traceparent`, where it brings no `context`. Nothing else is put into an event, and nothing is changed.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
-use hyper::{StatusCode, header::LOCATION};
-use indelible::{AppendError, Receipt};
-use indelible_core::event::MAX_ID_BYTES;
+use hyper::{
+    StatusCode,
+    header::{HeaderName, LOCATION},
+};
+use indelible::{AppendError, Log, Receipt, error::chain};
+use indelible_core::{entry::MAX_EVENT_BYTES, event::MAX_ID_BYTES};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     answer::Answer,
-    body::{self, Body, Form},
+    body::{self, Body, Form, charge},
     logs::OpenLog,
+    prefer::{self, Acknowledge, Trace},
     problem::{Kind, Problem},
     request::Asked,
 };
 
+/// Bytes that are said of a line, beside its id, which it brings itself: a receipt or a problem.
+const TOLD_BYTES: usize = 512;
+/// An event that is longer than this gets no context: it might be too long with it.
+const ROOM_FOR_CONTEXT: usize = MAX_EVENT_BYTES - 4000;
+
 /// Records what the request carries.
 pub(crate) async fn append(asked: Asked, body: Option<Body>) -> Result<Answer, Problem> {
     let form = body::form(&asked.headers, true)?;
-    let chosen = idempotency_key(&asked)?;
+    let given = Given { id: idempotency_key(&asked)?, trace: Trace::of(&asked.headers) };
     let body = body.ok_or_else(|| Problem::bad("there is no body"))?;
     let open = asked.open().await?;
+    asked.shared.identities.locks().refuse(asked.log())?;
     let answer = match form {
-        Form::One => one(&asked, &open, &body, chosen.as_deref()).await,
-        Form::Lines => lines(&asked, &open, body, chosen).await,
+        Form::One => one(&asked, &open, &body, &given).await,
+        Form::Lines => lines(&asked, &open, body, given).await,
     };
+    open.grew();
     // A log that failed says so to every caller until it is opened again.
     if answer.as_ref().is_err_and(|problem| problem.kind() == Kind::Unavailable) {
         asked.shared.logs.let_go(asked.log(), &open).await;
@@ -54,6 +71,7 @@ fn idempotency_key(asked: &Asked) -> Result<Option<String>, Problem> {
 struct Glance {
     id: Option<IgnoredAny>,
     attachments: Option<IgnoredAny>,
+    context: Option<IgnoredAny>,
 }
 
 impl Glance {
@@ -61,42 +79,162 @@ impl Glance {
     fn of(text: &[u8]) -> Self {
         let is_object = text.trim_ascii_start().first() == Some(&b'{');
         let glance = if is_object { serde_json::from_slice(text).ok() } else { None };
-        glance.unwrap_or(Self { id: Some(IgnoredAny), attachments: None })
+        glance.unwrap_or(Self { id: Some(IgnoredAny), attachments: None, context: None })
     }
 }
 
-/// The event with an id, where it has none.
-fn with_id(text: &[u8], id: &str) -> Option<Vec<u8>> {
+/// What is put into events that do not say it themselves.
+struct Given {
+    /// The id, from `Idempotency-Key`.
+    id: Option<String>,
+    trace: Option<Trace>,
+}
+
+/// An event as it is recorded.
+struct Ready {
+    text: Vec<u8>,
+    has_id: bool,
+    has_attachments: bool,
+}
+
+impl Given {
+    /// An event with what it is given. One with an id has to be the same when it is sent again, so it is given no trace: the next request has another.
+    fn to(&self, text: &[u8], line: Option<usize>) -> Ready {
+        let glance = Glance::of(text);
+        let (has_id, has_attachments) = (glance.id.is_some() || self.id.is_some(), glance.attachments.is_some());
+        let member = match (&self.id, &self.trace) {
+            _ if glance.id.is_some() => None,
+            (Some(id), _) => {
+                let line = line.map(|line| format!("/{line}")).unwrap_or_default();
+                Some(format!("\"id\":\"{id}{line}\""))
+            }
+            (None, Some(trace)) if glance.context.is_none() && text.len() < ROOM_FOR_CONTEXT => Some(trace.context()),
+            (None, _) => None,
+        };
+        let text = member.and_then(|member| with_member(text, &member)).unwrap_or_else(|| text.to_vec());
+        Ready { text, has_id, has_attachments }
+    }
+}
+
+/// The event with one more member.
+fn with_member(text: &[u8], member: &str) -> Option<Vec<u8>> {
     let at = text.iter().position(|byte| *byte == b'{')? + 1;
     let (front, rest) = text.split_at_checked(at)?;
     let comma = if rest.trim_ascii_start().first() == Some(&b'}') { "" } else { "," };
-    Some([front, b"\"id\":\"", id.as_bytes(), b"\"", comma.as_bytes(), rest].concat())
+    Some([front, member.as_bytes(), comma.as_bytes(), rest].concat())
 }
 
-async fn one(asked: &Asked, open: &Arc<OpenLog>, body: &Body, chosen: Option<&str>) -> Result<Answer, Problem> {
-    let glance = Glance::of(&body.bytes);
-    let given = glance.id.is_some();
-    let text = match chosen.filter(|_| !given).and_then(|id| with_id(&body.bytes, id)) {
-        Some(text) => text,
-        None => body.bytes.clone(),
-    };
-    let result = if given || chosen.is_some() || glance.attachments.is_some() {
+async fn one(asked: &Asked, open: &Arc<OpenLog>, body: &Body, given: &Given) -> Result<Answer, Problem> {
+    let Ready { text, has_id, has_attachments } = given.to(&body.bytes, None);
+    match prefer::acknowledge(&asked.headers) {
+        Some(Acknowledge::Anchored) => return anchored(asked, open, text).await,
+        Some(Acknowledge::Bounded) if !has_id => {
+            if let Some(permit) = may_be_bounded(asked) {
+                return bounded(asked, open, text, permit).await;
+            }
+        }
+        _ => {}
+    }
+    let result = if has_id || has_attachments {
         // Ids and attachments are looked up on disk.
         Arc::clone(open).wait_for(move |open| Ok(open.writer()?.append_json(&text))).await?
     } else {
         open.writer()?.append_async(&text).await
     };
-    let receipt = match result {
-        Ok(receipt) => receipt,
-        Err(error) => {
-            asked.shared.metrics.refused.fetch_add(u64::from(error.is_refusal()), Ordering::Relaxed);
-            return Err(error.into());
+    let receipt = counted(asked, result)?;
+    let answer = recorded(asked, &receipt, wire(&receipt));
+    Ok(applied(asked, answer, Acknowledge::Durable))
+}
+
+/// The receipt, or why there is none; counted.
+fn counted(asked: &Asked, result: Result<Receipt, AppendError>) -> Result<Receipt, Problem> {
+    let metrics = &asked.shared.metrics;
+    match result {
+        Ok(receipt) => {
+            metrics.events.fetch_add(u64::from(!receipt.duplicate), Ordering::Relaxed);
+            Ok(receipt)
         }
-    };
-    asked.shared.metrics.events.fetch_add(u64::from(!receipt.duplicate), Ordering::Relaxed);
+        Err(error) => {
+            metrics.refused.fetch_add(u64::from(error.is_refusal()), Ordering::Relaxed);
+            Err(error.into())
+        }
+    }
+}
+
+fn recorded(asked: &Asked, receipt: &Receipt, value: Value) -> Answer {
     let status = if receipt.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     let location = format!("/v1/logs/{}/entries/{}", encoded(asked.log()), receipt.index);
-    Ok(Answer::json(status, &wire(&receipt)).with(LOCATION, &location))
+    Answer::json(status, &value).with(LOCATION, &location)
+}
+
+/// Says which acknowledgement it is, to whoever had a wish.
+fn applied(asked: &Asked, answer: Answer, what: Acknowledge) -> Answer {
+    if prefer::acknowledge(&asked.headers).is_none() {
+        return answer;
+    }
+    answer.with(HeaderName::from_static("preference-applied"), what.name())
+}
+
+/// Records an event and waits for a checkpoint over it. Where none can be made now the event is durable all the same, and that is what is said.
+async fn anchored(asked: &Asked, open: &Arc<OpenLog>, text: Vec<u8>) -> Result<Answer, Problem> {
+    let done = Arc::clone(open).wait_for(move |open| {
+        let log = open.writer()?;
+        let result = log.append_json(&text);
+        let bundle = result.as_ref().ok().map(|receipt| log.checkpoint().and_then(|_| log.prove(receipt.index)));
+        Ok((result, bundle))
+    });
+    let (result, bundle) = done.await?;
+    let receipt = counted(asked, result)?;
+    let mut value = wire(&receipt);
+    let what = match bundle {
+        Some(Ok(bundle)) => {
+            // The text of the file, but for the line end that whoever writes a file puts there.
+            let bundle = String::from_utf8_lossy(&bundle.to_bytes()).trim_end().to_owned();
+            if let Some(members) = value.as_object_mut() {
+                members.insert("bundle".to_owned(), bundle.into());
+            }
+            Acknowledge::Anchored
+        }
+        Some(Err(error)) => {
+            (asked.shared.reporter)(&format!("an event is durable and not anchored: {}", chain(&error)));
+            Acknowledge::Durable
+        }
+        None => Acknowledge::Durable,
+    };
+    Ok(applied(asked, recorded(asked, &receipt, value), what))
+}
+
+/// A place for an event that is acknowledged before it is durable, where the configuration has them in this log and there are not too many.
+fn may_be_bounded(asked: &Asked) -> Option<OwnedSemaphorePermit> {
+    let allowed = asked.shared.config.bounded.iter().any(|pattern| pattern.matches(asked.log()));
+    allowed.then(|| Arc::clone(&asked.shared.bounded).try_acquire_owned().ok()).flatten()
+}
+
+/// Takes an event on, and sees to it that it becomes durable. There is no index yet, and no receipt.
+async fn bounded(
+    asked: &Asked,
+    open: &Arc<OpenLog>,
+    text: Vec<u8>,
+    permit: OwnedSemaphorePermit,
+) -> Result<Answer, Problem> {
+    let taken = Arc::clone(open).wait_for(move |open| Ok(open.writer()?.append_bounded(&text)?)).await?;
+    let (id, within) = (taken.id.clone(), taken.deadline().saturating_duration_since(Instant::now()));
+    let (shared, open) = (Arc::clone(&asked.shared), Arc::clone(open));
+    tokio::spawn(async move {
+        let settled = Arc::clone(&open).wait_for(move |_| Ok(taken.settle()?)).await;
+        open.grew();
+        match settled {
+            Ok(_) => shared.metrics.events.fetch_add(1, Ordering::Relaxed),
+            Err(problem) => {
+                let why = problem.for_operator().unwrap_or(problem.kind().name());
+                (shared.reporter)(&format!("a bounded acknowledgement was not made good in time: {why}"));
+                shared.metrics.broken_promises.fetch_add(1, Ordering::Relaxed)
+            }
+        };
+        drop(permit);
+    });
+    let value = json!({ "durable_within_ms": u64::try_from(within.as_millis()).unwrap_or(u64::MAX), "id": id, "origin": asked.log() });
+    Ok(applied(asked, Answer::json(StatusCode::ACCEPTED, &value), Acknowledge::Bounded))
 }
 
 /// An origin as a segment of a path.
@@ -108,7 +246,7 @@ fn wire(receipt: &Receipt) -> Value {
     serde_json::to_value(receipt.to_wire()).unwrap_or_default()
 }
 
-async fn lines(asked: &Asked, open: &Arc<OpenLog>, body: Body, chosen: Option<String>) -> Result<Answer, Problem> {
+async fn lines(asked: &Asked, open: &Arc<OpenLog>, body: Body, given: Given) -> Result<Answer, Problem> {
     let most = asked.shared.config.limits.events;
     let count = body.bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count();
     if count > most {
@@ -117,32 +255,47 @@ async fn lines(asked: &Asked, open: &Arc<OpenLog>, body: Body, chosen: Option<St
     if count == 0 {
         return Err(Problem::bad("there is no event in the body"));
     }
+    // Room for what will be said of each line, before any is recorded.
+    let room = charge(&asked.shared.budget, count.saturating_mul(TOLD_BYTES))
+        .ok_or_else(|| Problem::new(Kind::Busy, "the server holds as much as it may").after(1))?;
+    let anchor = prefer::acknowledge(&asked.headers) == Some(Acknowledge::Anchored);
     let done = Arc::clone(open).wait_for(move |open| {
-        let (numbers, texts) = split(&body.bytes, chosen.as_deref());
-        Ok((open.writer()?.append_all(&texts), numbers))
+        let (numbers, texts) = split(&body.bytes, &given);
+        let results = open.writer()?.append_all(&texts);
+        let some = results.iter().any(Result::is_ok);
+        let checkpoint = (anchor && some).then(|| open.writer().map(Log::checkpoint)).transpose()?;
+        Ok((results, numbers, checkpoint))
     });
-    let (results, numbers) = done.await?;
+    let (results, numbers, checkpoint) = done.await?;
     if results.iter().any(|result| result.as_ref().is_err_and(|error| !error.is_refusal())) {
         asked.shared.logs.let_go(asked.log(), open).await;
     }
-    tell(asked, &numbers, results)
+    let note = match checkpoint {
+        Some(Ok(head)) => Some(head.checkpoint),
+        Some(Err(error)) => {
+            (asked.shared.reporter)(&format!("events are durable and not anchored: {}", chain(&error)));
+            None
+        }
+        None => None,
+    };
+    let what = if note.is_some() { Acknowledge::Anchored } else { Acknowledge::Durable };
+    Ok(applied(asked, tell(asked, &numbers, results, (note, room))?, what))
 }
 
-/// The lines that hold something, with their numbers from 1 on, and with ids where they bring none.
-fn split(text: &[u8], chosen: Option<&str>) -> (Vec<usize>, Vec<Vec<u8>>) {
+/// The lines that hold something, with their numbers from 1 on, and with what they are given.
+fn split(text: &[u8], given: &Given) -> (Vec<usize>, Vec<Vec<u8>>) {
     let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let held = lines.enumerate().filter(|(_, line)| !line.is_empty());
-    held.map(|(at, line)| {
-        let number = at + 1;
-        let given = chosen.filter(|_| Glance::of(line).id.is_none());
-        let line = given.and_then(|key| with_id(line, &format!("{key}/{number}"))).unwrap_or_else(|| line.to_vec());
-        (number, line)
-    })
-    .unzip()
+    held.map(|(at, line)| (at + 1, given.to(line, Some(at + 1)).text)).unzip()
 }
 
 /// What became of each line. 201 where all are recorded, 207 where some are, the problem of the first where none is.
-fn tell(asked: &Asked, numbers: &[usize], results: Vec<Result<Receipt, AppendError>>) -> Result<Answer, Problem> {
+fn tell(
+    asked: &Asked,
+    numbers: &[usize],
+    results: Vec<Result<Receipt, AppendError>>,
+    (checkpoint, room): (Option<String>, OwnedSemaphorePermit),
+) -> Result<Answer, Problem> {
     let metrics = &asked.shared.metrics;
     let (mut recorded, mut duplicates, mut refused, mut unclear) = (0, 0, 0, 0);
     let (mut told, mut first, mut failed) = (Vec::with_capacity(results.len()), None, None);
@@ -181,19 +334,35 @@ fn tell(asked: &Asked, numbers: &[usize], results: Vec<Result<Receipt, AppendErr
         (false, _) => StatusCode::MULTI_STATUS,
         (true, _) => first.map_or(StatusCode::UNPROCESSABLE_ENTITY, |problem| problem.kind().status()),
     };
-    let counts = json!({
+    let mut counts = json!({
         "duplicates": duplicates,
         "recorded": recorded,
         "refused": refused,
         "results": told,
         "unclear": unclear,
     });
-    Ok(Answer::json(status, &counts))
+    if let (Some(note), Some(counts)) = (checkpoint, counts.as_object_mut()) {
+        counts.insert("checkpoint".to_owned(), note.into());
+    }
+    Ok(Answer::json_charged(status, &counts, Some(room)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn trace() -> Trace {
+        let mut headers = hyper::HeaderMap::new();
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        headers.insert("traceparent", parent.parse().unwrap());
+        Trace::of(&headers).unwrap()
+    }
+
+    #[track_caller]
+    fn check(line: &str, given: &Given, expected: Option<&str>) {
+        let (_, texts) = split(line.as_bytes(), given);
+        assert_eq!(String::from_utf8(texts.concat()).unwrap(), expected.unwrap_or(line), "{line}");
+    }
 
     #[test]
     fn an_id_is_put_in_where_there_is_none() {
@@ -208,15 +377,35 @@ mod tests {
             (r#"{"a":{"id":"inner"}}"#, Some(r#"{"id":"k/1","a":{"id":"inner"}}"#)),
         ];
         for (line, expected) in rows {
-            let (_, texts) = split(line.as_bytes(), Some("k"));
-            let text = String::from_utf8(texts.concat()).unwrap();
-            assert_eq!(text, expected.unwrap_or(line), "{line}");
+            // What has an id is sent again as it is, in another trace: it gets none.
+            for trace in [None, Some(trace())] {
+                check(line, &Given { id: Some("k".to_owned()), trace }, expected);
+            }
         }
     }
 
     #[test]
+    fn a_trace_is_put_in_where_there_is_neither_id_nor_context() {
+        let given = Given { id: None, trace: Some(trace()) };
+        let context = trace().context();
+        let rows = [
+            (r#"{"action":"a"}"#, Some(format!(r#"{{{context},"action":"a"}}"#))),
+            (r#"{"details":{"context":7}}"#, Some(format!(r#"{{{context},"details":{{"context":7}}}}"#))),
+            (r#"{"id":"own"}"#, None),
+            (r#"{"context":{"component":"c"}}"#, None),
+            (r#"{"context":{},"context":{}}"#, None),
+            ("7", None),
+        ];
+        for (line, expected) in rows {
+            check(line, &given, expected.as_deref());
+        }
+        // An event that has no room for it is left as it is.
+        check(&format!(r#"{{"details":"{}"}}"#, "x".repeat(ROOM_FOR_CONTEXT)), &given, None);
+    }
+
+    #[test]
     fn lines_are_counted_as_an_editor_counts_them() {
-        let (numbers, texts) = split(b"{\"a\":1}\r\n\n  {\"b\":2}\n", None);
+        let (numbers, texts) = split(b"{\"a\":1}\r\n\n  {\"b\":2}\n", &Given { id: None, trace: None });
         assert_eq!(numbers, [1, 3]);
         assert_eq!(texts, [b"{\"a\":1}".to_vec(), b"{\"b\":2}".to_vec()]);
     }

@@ -2,40 +2,69 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`server`] | starting, accepting connections, stopping |
+//! | [`server`] | starting, stopping |
+//! | `connections`, `flow`, `timed` | connections and their limits, HTTP/1.1 and HTTP/2 |
 //! | [`routes`] | the one table: what can be asked for, and by whom |
 //! | [`access`] | verbs, roles, names of logs |
 //! | [`identity`] | API keys, as the server's own log says that they are |
-//! | [`config`] | what a server is told, and its limits |
+//! | [`config`], [`layers`] | what a server is told, and its limits; what is in force, and who said it |
 //! | [`problem`] | what is said where something did not go well |
 //! | [`openapi`] | the interface as a document, from the table |
-//! | [`tls`] | the certificate |
+//! | [`tls`], `certificates` | the certificate, and taking up another |
+//! | [`clients`], [`binding`] | certificates of clients, and what a key is bound to |
+//! | [`network`] | addresses that are let in, proxies that are believed |
+//! | `signals` | what the system asks of the process |
 //! | [`error`] | why a server did not start |
-//! | `request` | one request: who asks, may they, what comes back |
-//! | `events`, `reading`, `signed`, `verifying`, `managing` | what the operations do |
+//! | `connections`, `flow`, `timed`, `descriptors` | connections of both versions of HTTP, what of them is not taken, stalled writes, file handles |
+//! | `request`, `form`, `refusing` | one request: is it in order, who asks, may they, what comes back |
+//! | `events`, `reading`, `signed`, `tailing`, `exporting`, `verifying`, `managing` | what the operations do |
+//! | `streaming` | answers that are made while they are sent |
 //! | `logs` | the logs that are open |
-//! | `guard`, `metrics`, `body`, `answer`, `timed` | rates and delays, counters, bodies in, answers out, stalled writes |
+//! | `locks`, `reads` | what the own log says beside keys: logs that take no events, and who read what |
+//! | `health` | how a log is: what is signed, what is not yet, when it was verified |
+//! | `guard`, `metrics`, `body`, `coding`, `prefer`, `answer` | rates and delays, counters, bodies in, compressed ones, what is preferred, answers out |
 //!
 //! Storage calls block, and run on threads of their own; what serves connections never waits for a disk.
 
 pub mod access;
 mod answer;
+#[cfg(feature = "bench")]
+pub mod bare;
+pub mod binding;
 mod body;
+mod certificates;
+pub mod clients;
+mod coding;
 pub mod config;
+mod connections;
+mod descriptors;
 pub mod error;
 mod events;
+mod exporting;
+mod flow;
+mod form;
 mod guard;
+mod health;
 pub mod identity;
+pub mod layers;
+mod locks;
 mod logs;
 mod managing;
 mod metrics;
+pub mod network;
 pub mod openapi;
+mod prefer;
 pub mod problem;
 mod reading;
+mod reads;
+mod refusing;
 mod request;
 pub mod routes;
 pub mod server;
+mod signals;
 mod signed;
+mod streaming;
+mod tailing;
 mod timed;
 pub mod tls;
 mod verifying;

@@ -15,10 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indelible::{HeadRecord, KeyHistory, KeyRing, Log, LogError, Options, Reader, TreeHead, bundle::Bundle};
+use indelible::{HeadRecord, KeyHistory, KeyRing, Log, LogError, Options, Reader, Setbacks, TreeHead, bundle::Bundle};
 use indelible_core::tree::LeafIndex;
 use indelible_service::{Registry, RegistryError, Root, registry::Registered, root::SUFFIX};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, watch};
 
 use crate::{
     config::Limits,
@@ -73,6 +73,7 @@ pub(crate) struct OpenLog {
     source: Source,
     disks: Arc<Semaphore>,
     own_share: Arc<Semaphore>,
+    grown: watch::Sender<()>,
 }
 
 enum Source {
@@ -89,6 +90,22 @@ struct FrozenLog {
 }
 
 impl OpenLog {
+    fn new(source: Source, disks: &Arc<Semaphore>, limits: Limits) -> Self {
+        let own_share = Arc::new(Semaphore::new(limits.blocking_per_log));
+        Self { source, disks: Arc::clone(disks), own_share, grown: watch::Sender::new(()) }
+    }
+
+    /// Wakes those that follow the log: something became durable.
+    pub(crate) fn grew(&self) {
+        self.grown.send_replace(());
+    }
+
+    /// Changes when something that this server was given to record became durable. It says nothing more once the log is let go of.
+    #[must_use]
+    pub(crate) fn grown(&self) -> watch::Receiver<()> {
+        self.grown.subscribe()
+    }
+
     /// The log, for writing.
     ///
     /// # Errors
@@ -106,6 +123,24 @@ impl OpenLog {
         match &self.source {
             Source::Writing(log) => log.store(),
             Source::Frozen(frozen) => &*frozen.reader,
+        }
+    }
+
+    /// Why the log was frozen, where it was.
+    #[must_use]
+    pub(crate) fn frozen(&self) -> Option<&str> {
+        match &self.source {
+            Source::Writing(_) => None,
+            Source::Frozen(frozen) => Some(&frozen.reason),
+        }
+    }
+
+    /// What the log's keeper could not do.
+    #[must_use]
+    pub(crate) fn setbacks(&self) -> Setbacks {
+        match &self.source {
+            Source::Writing(log) => log.setbacks(),
+            Source::Frozen(_) => Setbacks::default(),
         }
     }
 
@@ -288,6 +323,17 @@ impl Logs {
         Log::open_in(&*self.root.log(origin).driver(&self.options)?, &self.ring(), self.options.clone())
     }
 
+    /// Opens a log that stays open; one of its name that failed is let go of first.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub(crate) fn open_and_adopt(&self, origin: &str) -> Result<Log, LogError> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).remove(origin);
+        let log = self.open_own(origin)?;
+        self.adopt(log.clone());
+        Ok(log)
+    }
+
     /// A registered log, opened where it is not open yet.
     ///
     /// # Errors
@@ -327,8 +373,7 @@ impl Logs {
     /// Takes a log in that is open already, and stays open.
     pub(crate) fn adopt(&self, log: Log) {
         let origin = log.origin().to_owned();
-        let own_share = Arc::new(Semaphore::new(self.limits.blocking_per_log));
-        let open = OpenLog { source: Source::Writing(log), disks: Arc::clone(&self.disks), own_share };
+        let open = OpenLog::new(Source::Writing(log), &self.disks, self.limits);
         let held = Held { open: Some(Arc::new(open)), failed_at: None };
         let place = Place { held: AsyncMutex::new(held), used: AtomicU64::new(0) };
         self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(origin, Arc::new(place));
@@ -349,16 +394,16 @@ impl Logs {
             Err(LogError::Frozen { reason, .. }) => Source::Frozen(Box::new(self.open_frozen(origin, reason)?)),
             Err(error) => return Err(error.into()),
         };
-        let own_share = Arc::new(Semaphore::new(self.limits.blocking_per_log));
-        Ok(OpenLog { source, disks: Arc::clone(&self.disks), own_share })
+        Ok(OpenLog::new(source, &self.disks, self.limits))
     }
 
     fn open_frozen(&self, origin: &str, reason: String) -> Result<FrozenLog, LogError> {
         let reader = self.root.log(origin).driver(&self.options)?.reader()?;
-        let heads = self.options.heads_for(&self.ring());
+        let ring = self.ring();
+        let heads = self.options.heads_for(&ring);
         let missing = || LogError::HeadMissing { origin: origin.to_owned(), place: heads.place(origin) };
         let head = heads.load(origin)?.ok_or_else(missing)?;
-        let history = indelible::verify::known_keys(&*reader, Some(&head))?;
+        let history = indelible::verify::known_keys(&*reader, Some(&head), &ring.trusted_keys(origin)?)?;
         let tree = history.open(head.checkpoint.as_bytes())?.head;
         Ok(FrozenLog { reader, head, tree, history, reason })
     }
@@ -391,6 +436,14 @@ impl Logs {
             // Whoever opens it before it is closed finds its lease taken, and tries again.
             tokio::task::spawn_blocking(move || drop(log.writer().map(Log::close)));
         }
+    }
+
+    /// The logs that are open, but for those that are just being opened or closed.
+    #[must_use]
+    pub(crate) fn open_now(&self) -> Vec<(String, Arc<OpenLog>)> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = |place: &Place| place.held.try_lock().ok()?.open.clone();
+        places.iter().filter_map(|(origin, place)| Some((origin.clone(), open(place)?))).collect()
     }
 
     /// How many logs are open.

@@ -12,12 +12,14 @@ use zeroize::Zeroizing;
 use crate::{
     access::{Grant, Pattern, Role, Verb},
     answer::Answer,
+    binding::Binding,
     body::{self, Body},
     events::encoded,
     identity::{ApiKey, By, NewKey},
     logs::WAIT,
     problem::{Kind, Problem},
     request::Asked,
+    server::Shared,
 };
 
 /// The most rows of a page.
@@ -28,7 +30,7 @@ const MAX_PATTERNS: usize = 256;
 const MAX_OVERLAP_SECONDS: u64 = 90 * 24 * 3600;
 
 /// Reads a JSON object whose members are all known.
-fn object<T: DeserializeOwned>(headers: &HeaderMap, body: Option<Body>) -> Result<T, Problem> {
+pub(crate) fn object<T: DeserializeOwned>(headers: &HeaderMap, body: Option<Body>) -> Result<T, Problem> {
     body::form(headers, false)?;
     let body = body.ok_or_else(|| Problem::bad("there is no body"))?;
     if body.bytes.trim_ascii_start().first() != Some(&b'{') {
@@ -38,9 +40,9 @@ fn object<T: DeserializeOwned>(headers: &HeaderMap, body: Option<Body>) -> Resul
 }
 
 /// Does something that waits for a disk and belongs to no log that is open.
-async fn aside<T: Send + 'static>(
+pub(crate) async fn aside<T: Send + 'static>(
     asked: &Asked,
-    work: impl FnOnce(&crate::server::Shared) -> Result<T, Problem> + Send + 'static,
+    work: impl FnOnce(&Shared) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let busy = |_| Problem::new(Kind::Busy, "too much waits for the registry and the server's own log").after(1);
     let share = tokio::time::timeout(WAIT, Arc::clone(&asked.shared.aside).acquire_owned()).await.map_err(busy)?;
@@ -52,9 +54,10 @@ async fn aside<T: Send + 'static>(
     done.await.map_err(|_| Problem::lost())?
 }
 
-fn log_json(log: &Registered) -> Value {
+fn log_json(shared: &Shared, log: &Registered) -> Value {
     json!({
         "frozen": log.frozen.as_ref().map(|frozen| json!({ "reason": frozen.reason, "tree_size": frozen.tree_size })),
+        "locked": shared.identities.locks().of(&log.origin).map(|locked| locked.to_json()),
         "log_id": log.log_id,
         "origin": log.origin,
         "public_key": log.public_key,
@@ -78,7 +81,8 @@ pub(crate) async fn logs(asked: Asked) -> Result<Answer, Problem> {
     });
     let found = found.await?;
     let (page, next) = page(&found, limit, |log| &log.origin);
-    Ok(Answer::json(StatusCode::OK, &json!({ "logs": page.iter().map(log_json).collect::<Vec<_>>(), "next": next })))
+    let logs: Vec<_> = page.iter().map(|log| log_json(&asked.shared, log)).collect();
+    Ok(Answer::json(StatusCode::OK, &json!({ "logs": logs, "next": next })))
 }
 
 /// The first `limit` of what was found, and the name to go on behind.
@@ -108,7 +112,7 @@ pub(crate) async fn create_log(asked: Asked, body: Option<Body>) -> Result<Answe
     let name = origin.clone();
     let made = aside(&asked, move |shared| Ok(shared.logs.create(&name)?)).await?;
     let place = format!("/v1/logs/{}/entries", encoded(&origin));
-    Ok(Answer::json(StatusCode::CREATED, &log_json(&made)).with(LOCATION, &place))
+    Ok(Answer::json(StatusCode::CREATED, &log_json(&asked.shared, &made)).with(LOCATION, &place))
 }
 
 /// The keys that grant no more than the one that asks.
@@ -138,11 +142,13 @@ struct NewApiKey {
     logs: Vec<Pattern>,
     expires_at: Option<String>,
     rate_per_minute: Option<u32>,
+    certificate: Option<Binding>,
 }
 
 /// Makes a key.
 pub(crate) async fn create_api_key(asked: Asked, body: Option<Body>) -> Result<Answer, Problem> {
-    let NewApiKey { name, role, verbs, logs, expires_at, rate_per_minute } = object(&asked.headers, body)?;
+    let NewApiKey { name, role, verbs, logs, expires_at, rate_per_minute, certificate } = object(&asked.headers, body)?;
+    takes_certificates(&asked, certificate.as_ref())?;
     if let Some(verb) = verbs.iter().find(|verb| !role.verbs().contains(verb)) {
         return Err(Problem::bad(format!("the role `{}` has no verb `{}`", role.as_str(), verb.as_str())));
     }
@@ -167,13 +173,35 @@ pub(crate) async fn create_api_key(asked: Asked, body: Option<Body>) -> Result<A
         }
     });
     let new = NewKey { name, grant, rate_per_minute, expires_at };
-    let made = aside(&asked, move |shared| Ok(shared.identities.create(By::Key(&asker), new)?)).await?;
-    Ok(with_token(&asked, &made))
+    let made = aside(&asked, move |shared| {
+        Ok(match certificate {
+            None => with(shared.identities.create(By::Key(&asker), new)?),
+            Some(to) => (shared.identities.bind(By::Key(&asker), new, to)?, None),
+        })
+    });
+    Ok(made_json(&asked, &made.await?))
 }
 
-fn with_token(asked: &Asked, (key, token): &(Arc<ApiKey>, Zeroizing<String>)) -> Answer {
+/// A key, and the token that it has where it is not bound to a certificate.
+type Made = (Arc<ApiKey>, Option<Zeroizing<String>>);
+
+fn with((key, token): (Arc<ApiKey>, Zeroizing<String>)) -> Made {
+    (key, Some(token))
+}
+
+/// A key that nobody could ever use is not made.
+fn takes_certificates(asked: &Asked, certificate: Option<&Binding>) -> Result<(), Problem> {
+    if certificate.is_some() && (asked.shared.config.tls.client_ca.is_none() || asked.shared.config.plain_http) {
+        return Err(Problem::bad(
+            "this server asks no client for a certificate: its operator has to set `tls.client_ca`",
+        ));
+    }
+    Ok(())
+}
+
+fn made_json(asked: &Asked, (key, token): &Made) -> Answer {
     let mut value = key.to_json(now(asked));
-    if let Some(value) = value.as_object_mut() {
+    if let (Some(value), Some(token)) = (value.as_object_mut(), token) {
         value.insert("token".to_owned(), token.as_str().into());
     }
     Answer::json(StatusCode::CREATED, &value).with(LOCATION, &format!("/v1/api-keys/{}", key.id))
@@ -202,19 +230,26 @@ fn named(asked: &Asked) -> Result<Arc<ApiKey>, Problem> {
 #[serde(deny_unknown_fields)]
 struct Rotation {
     overlap_seconds: u64,
+    certificate: Option<Binding>,
 }
 
 /// Makes a key of the same grant; the old one ends later.
 pub(crate) async fn rotate_api_key(asked: Asked, body: Option<Body>) -> Result<Answer, Problem> {
-    let Rotation { overlap_seconds } = object(&asked.headers, body)?;
+    let Rotation { overlap_seconds, certificate } = object(&asked.headers, body)?;
+    takes_certificates(&asked, certificate.as_ref())?;
     if overlap_seconds > MAX_OVERLAP_SECONDS {
         return Err(Problem::bad(format!("`overlap_seconds` is at most {MAX_OVERLAP_SECONDS}")));
     }
     let (asker, old) = (Arc::clone(asked.key()?), named(&asked)?);
     let overlap = i64::try_from(overlap_seconds * 1_000_000).unwrap_or(i64::MAX);
     let until = Micros(now(&asked).0.saturating_add(overlap));
-    let made = aside(&asked, move |shared| Ok(shared.identities.rotate(By::Key(&asker), &old.id, until)?)).await?;
-    Ok(with_token(&asked, &made))
+    let made = aside(&asked, move |shared| {
+        Ok(match certificate {
+            None => with(shared.identities.rotate(By::Key(&asker), &old.id, until)?),
+            Some(to) => (shared.identities.rotate_to(By::Key(&asker), &old.id, until, to)?, None),
+        })
+    });
+    Ok(made_json(&asked, &made.await?))
 }
 
 /// Ends a key.

@@ -1,6 +1,6 @@
 //! Counters, written as Prometheus reads them.
 //!
-//! Names of logs and keys are in none of them: what counts the server does not tell who uses it.
+//! Names of logs and keys are in none of them: what counts the server does not tell who uses it. (What is said of single logs is in `health`, for those who may see them.)
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     times: Mutex<BTreeMap<&'static str, Times>>,
     /// Events that were acknowledged as durable.
     pub(crate) events: AtomicU64,
+    /// Events that were acknowledged before they were durable, and of which it is not known that they are.
+    pub(crate) broken_promises: AtomicU64,
     /// Events that were refused for what they are.
     pub(crate) refused: AtomicU64,
     /// Authentications that failed.
@@ -44,6 +46,16 @@ pub(crate) struct Metrics {
     pub(crate) connections: AtomicU64,
     /// TLS handshakes that failed.
     pub(crate) handshakes: AtomicU64,
+    /// Certificates of clients that were not taken.
+    pub(crate) certificates_of_clients: AtomicU64,
+    /// Connections and requests from addresses that are not let in.
+    pub(crate) addresses: AtomicU64,
+    /// HTTP/2 connections that were ended because they took back too many requests.
+    pub(crate) abused: AtomicU64,
+    /// Certificates of the server that were taken up while it ran.
+    pub(crate) certificates_taken: AtomicU64,
+    /// Certificates of the server that could not be used.
+    pub(crate) certificates_refused: AtomicU64,
 }
 
 impl Metrics {
@@ -66,12 +78,26 @@ impl Metrics {
         let mut out = String::new();
         let counters = [
             ("indelible_events_recorded_total", "Events acknowledged as durable", &self.events),
+            ("indelible_events_bounded_failed_total", "Bounded acknowledgements not made good", &self.broken_promises),
             ("indelible_events_refused_total", "Events refused for what they are", &self.refused),
             ("indelible_authentication_failures_total", "Authentications that failed", &self.failures),
             ("indelible_rate_limited_total", "Requests beyond the rate of their key", &self.limited),
             ("indelible_connections_accepted_total", "Connections accepted", &self.accepted),
             ("indelible_connections_turned_away_total", "Connections closed at once", &self.turned_away),
             ("indelible_tls_handshakes_failed_total", "TLS handshakes that failed", &self.handshakes),
+            (
+                "indelible_client_certificates_refused_total",
+                "Certificates of clients that were not taken",
+                &self.certificates_of_clients,
+            ),
+            (
+                "indelible_addresses_refused_total",
+                "Connections and requests from addresses not let in",
+                &self.addresses,
+            ),
+            ("indelible_connections_abused_total", "Connections ended for taking back too many requests", &self.abused),
+            ("indelible_certificate_reloads_total", "Certificates taken up while running", &self.certificates_taken),
+            ("indelible_certificate_reload_failures_total", "New certificates of no use", &self.certificates_refused),
         ];
         for (name, help, counter) in counters {
             write_one(&mut out, name, help, "counter", counter.load(Ordering::Relaxed));

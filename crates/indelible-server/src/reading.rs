@@ -41,22 +41,24 @@ fn written(reader: &dyn Reader, index: LeafIndex) -> Result<(Vec<u8>, String), P
     Ok((out, leaf.to_hex()))
 }
 
-fn one(asked: &Asked, (bytes, leaf): (Vec<u8>, String)) -> Answer {
+fn one(asked: &Asked, how: &'static str, index: LeafIndex, found: (Vec<u8>, String)) -> Result<Answer, Problem> {
+    let (bytes, leaf) = found;
     let tag = format!("\"{leaf}\"");
     let known = asked.headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
     let answer = if known {
         Answer::new(StatusCode::NOT_MODIFIED, "application/json", Vec::new())
     } else {
+        asked.reads(how, index.0, 1)?;
         Answer::written(bytes)
     };
-    answer.with(ETAG, &tag).cached(KEPT)
+    Ok(answer.with(ETAG, &tag).cached(KEPT))
 }
 
 /// One entry.
 pub(crate) async fn entry(asked: Asked) -> Result<Answer, Problem> {
     let index = index(&asked)?;
     let found = asked.open().await?.wait_for(move |open| written(open.reader(), index)).await?;
-    Ok(one(&asked, found))
+    one(&asked, "getEntry", index, found)
 }
 
 /// The entry of an event.
@@ -64,10 +66,10 @@ pub(crate) async fn event(asked: Asked) -> Result<Answer, Problem> {
     let id = asked.captured.get("event").to_owned();
     let found = asked.open().await?.wait_for(move |open| {
         let stored = indelible::log::find(open.reader(), &id)?;
-        written(open.reader(), stored.index)
+        Ok((stored.index, written(open.reader(), stored.index)?))
     });
-    let found = found.await?;
-    Ok(one(&asked, found))
+    let (index, found) = found.await?;
+    one(&asked, "findEvent", index, found)
 }
 
 /// A page of entries.
@@ -99,9 +101,10 @@ pub(crate) async fn entries(asked: Asked) -> Result<Answer, Problem> {
         }
         let cursor = if next < size { format!("\"{next}\"") } else { "null".to_owned() };
         out.extend_from_slice(format!("],\"next\":{cursor},\"size\":{size}}}").as_bytes());
-        Ok((out, permit))
+        Ok((out, permit, next))
     });
-    let (bytes, permit) = page.await?;
+    let (bytes, permit, next) = page.await?;
+    asked.reads("listEntries", from, next.saturating_sub(from))?;
     Ok(Answer::charged("application/json", bytes, permit))
 }
 
@@ -114,5 +117,7 @@ pub(crate) async fn proof(asked: Asked) -> Result<Answer, Problem> {
     if bundle.as_ref().is_err_and(|problem| problem.kind() == Kind::Unavailable) {
         asked.shared.logs.let_go(asked.log(), &open).await;
     }
-    Ok(Answer::written(bundle?))
+    let bundle = bundle?;
+    asked.reads("prove", index.0, 1)?;
+    Ok(Answer::written(bundle))
 }

@@ -4,18 +4,16 @@
 //! disk before that.
 
 use std::{
-    net::SocketAddr,
+    net::IpAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use aws_lc_rs::rand;
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{
     HeaderMap, Request, Response, Version,
     body::{Body as _, Incoming},
-    header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
+    header::{AUTHORIZATION, CONNECTION, HeaderName},
 };
 use indelible_core::hex;
 
@@ -23,20 +21,28 @@ use crate::{
     access::Verb,
     answer::Answer,
     body::{self, Body},
-    events,
-    guard::{Allowance, Failed},
+    clients::Trust,
+    coding::{self, Coding},
+    connections::Peer,
+    events, exporting, form,
+    guard::Allowance,
+    health,
     identity::ApiKey,
+    locks,
     logs::OpenLog,
     managing,
+    prefer::Trace,
     problem::{self, Kind, Problem},
     reading,
+    reads::Given,
+    refusing,
     routes::{self, Captured, Found, Needs, Operation, Route},
     server::Shared,
-    signed, verifying,
+    signed,
+    streaming::Payload,
+    tailing, verifying,
 };
 
-/// A bucket that is no key's.
-const LOCK_OUTS: &str = "lock-outs";
 /// The longest parameter or header that is looked at.
 const MAX_VALUE_BYTES: usize = 1024;
 
@@ -46,6 +52,7 @@ pub(crate) struct Asked {
     pub(crate) captured: Captured,
     pub(crate) headers: HeaderMap,
     pub(crate) key: Option<Arc<ApiKey>>,
+    pub(crate) peer: Arc<Peer>,
     query: Vec<(String, String)>,
 }
 
@@ -77,6 +84,15 @@ impl Asked {
         self.key.as_ref().ok_or_else(no_key)
     }
 
+    /// Puts on record what is about to be given out.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] where it cannot be: then it is not given out.
+    pub(crate) fn reads(&self, how: &'static str, first: u64, count: u64) -> Result<(), Problem> {
+        let now = self.shared.identities.now();
+        self.shared.reads.note(self.key()?, self.log(), Given { how, first, count }, now)
+    }
+
     /// A header as text; `None` where it is not there.
     pub(crate) fn header(&self, name: &str) -> Result<Option<&str>, Problem> {
         let mut values = self.headers.get_all(name).iter();
@@ -98,13 +114,12 @@ fn no_key() -> Problem {
 }
 
 /// Answers a request, whatever it is.
-pub(crate) async fn answer(
-    shared: &Arc<Shared>,
-    peer: SocketAddr,
-    request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+pub(crate) async fn answer(shared: &Arc<Shared>, peer: &Arc<Peer>, request: Request<Incoming>) -> Response<Payload> {
     let begun = Instant::now();
     let id = request_id();
+    let trace = Trace::of(request.headers());
+    // Streams of one connection have nothing to do with each other: it goes on where one is refused.
+    let closing = request.version() != Version::HTTP_2;
     let mut seen = Seen { route: "none", allowance: None, close: false };
     let result = handle(shared, peer, request, &mut seen).await;
     let answer = result.unwrap_or_else(|problem| {
@@ -115,7 +130,11 @@ pub(crate) async fn answer(
         Answer::problem(&problem, &id)
     });
     shared.metrics.answered(seen.route, answer.status().as_u16(), begun.elapsed());
-    let answer = if seen.close { answer.with(CONNECTION, "close") } else { answer };
+    let answer = if seen.close && closing { answer.with(CONNECTION, "close") } else { answer };
+    let answer = match trace {
+        Some(trace) => answer.with(HeaderName::from_static("traceparent"), &trace.parent),
+        None => answer,
+    };
     answer.finish(&id, !shared.config.plain_http, seen.allowance)
 }
 
@@ -140,13 +159,18 @@ fn request_id() -> String {
 
 async fn handle(
     shared: &Arc<Shared>,
-    peer: SocketAddr,
+    peer: &Arc<Peer>,
     request: Request<Incoming>,
     seen: &mut Seen,
 ) -> Result<Answer, Problem> {
-    in_order(&request)?;
+    form::in_order(&request, shared.config.limits.headers)?;
     // A body that is not read ends the connection with the answer.
     seen.close = !request.body().is_end_stream();
+    let client = shared.config.network.client(peer.address.ip(), request.headers()).map_err(Problem::bad)?;
+    if !shared.config.network.admits(client) {
+        refusing::address(shared, client);
+        return Err(Problem::new(Kind::AddressRefused, "nobody is served at this address"));
+    }
     let (parts, incoming) = request.into_parts();
     let (route, captured) = match routes::find(parts.method.as_str(), parts.uri.path()) {
         Found::Route(route, captured) => (route, captured),
@@ -157,14 +181,20 @@ async fn handle(
         Found::Malformed => return Err(Problem::bad("the path has a percent code that is none, or is no UTF-8")),
     };
     seen.route = route.id;
-    let key = authorise(shared, peer, route, &captured, &parts.headers, seen)?;
+    let key = authorise(shared, (peer, client), route, &captured, &parts.headers, seen)?;
     let query = query(route, parts.uri.query().unwrap_or_default())?;
-    let asked = Asked { shared: Arc::clone(shared), captured, headers: parts.headers, key, query };
+    let peer = Arc::clone(peer);
+    let asked = Asked { shared: Arc::clone(shared), captured, headers: parts.headers, key, peer, query };
     let serving = shared.serving.load(Ordering::Acquire);
     if !serving && !matches!(route.operation, Operation::Alive | Operation::Ready) {
         return Err(Problem::new(Kind::Stopping, "the server is stopping").after(1));
     }
+    if route.operation == Operation::Append {
+        // Before its body is read; and once more when it is, since that takes a while.
+        shared.identities.locks().refuse(asked.log())?;
+    }
     let body = take_body(shared, route, &asked.headers, incoming, seen).await?;
+    still_good(&asked)?;
     let work = Duration::from_millis(shared.config.limits.work_ms);
     match tokio::time::timeout(work, operate(route.operation, asked, body)).await {
         Ok(result) => result,
@@ -172,31 +202,10 @@ async fn handle(
     }
 }
 
-/// What proxies and servers have been known to read in two ways is refused.
-fn in_order(request: &Request<Incoming>) -> Result<(), Problem> {
-    let headers = request.headers();
-    if request.version() != Version::HTTP_11 {
-        return Err(Problem::bad("HTTP/1.1 is spoken here"));
-    }
-    if headers.get_all(HOST).iter().count() != 1 {
-        return Err(Problem::bad("`Host` is sent once"));
-    }
-    if request.uri().scheme().is_some() || request.uri().authority().is_some() {
-        return Err(Problem::bad("the target of a request is a path: this is no proxy"));
-    }
-    let framed = (headers.contains_key(TRANSFER_ENCODING), headers.get_all(CONTENT_LENGTH).iter().count());
-    let digits = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
-    let is_number = headers.get(CONTENT_LENGTH).is_none_or(digits);
-    if framed.1 > 1 || (framed.0 && framed.1 > 0) || !is_number {
-        return Err(Problem::bad("a body has one length: send `Content-Length` once, or `Transfer-Encoding` alone"));
-    }
-    Ok(())
-}
-
 /// Who asks, and whether the route is theirs.
 fn authorise(
     shared: &Arc<Shared>,
-    peer: SocketAddr,
+    (peer, client): (&Peer, IpAddr),
     route: &Route,
     captured: &Captured,
     headers: &HeaderMap,
@@ -209,7 +218,11 @@ fn authorise(
         Needs::Key(verb) => (verb, false),
         Needs::OnLog(verb) | Needs::OnLogUnlessOpen(verb) => (verb, true),
     };
-    let key = authenticate(shared, peer, headers)?;
+    let key = authenticate(shared, peer, client, headers)?;
+    if shared.identities.is_stale() {
+        let text = "the database has not told for too long which keys were ended: no key is believed until it does";
+        return Err(Problem::new(Kind::Unavailable, text).after(1));
+    }
     if let Some(allowance) = shared.rates.take(&key.id, key.rate_per_minute, Instant::now()) {
         seen.allowance = Some(allowance);
         if !allowance.granted {
@@ -225,6 +238,26 @@ fn authorise(
         may_on_log(shared, &key, verb, log)?;
     }
     Ok(Some(key))
+}
+
+/// While a body came in its sender's key may have ended, or the certificate that it is bound to.
+fn still_good(asked: &Asked) -> Result<(), Problem> {
+    if asked.key.as_ref().is_some_and(|key| !is_still_good(&asked.shared, key, &asked.peer)) {
+        Err(Problem::new(Kind::Unauthorised, "the key ended while the request came in"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether a key that was good is so still, and the certificate, where it is known by one, is still trusted.
+pub(crate) fn is_still_good(shared: &Shared, key: &ApiKey, peer: &Peer) -> bool {
+    let is_trusted = || peer.certificate.as_ref().is_some_and(|shown| shown.check(trust(shared).as_ref()).is_ok());
+    shared.identities.is_still_good(key) && (key.certificate().is_none() || is_trusted())
+}
+
+/// What is trusted now of the certificates of clients.
+fn trust(shared: &Shared) -> Option<Arc<Trust>> {
+    shared.certificates.as_ref().and_then(|certificates| certificates.current().trust.clone())
 }
 
 /// Whether a log's signed side is everybody's.
@@ -245,7 +278,18 @@ fn may_on_log(shared: &Shared, key: &ApiKey, verb: Verb, log: &str) -> Result<()
     Ok(())
 }
 
-fn authenticate(shared: &Arc<Shared>, peer: SocketAddr, headers: &HeaderMap) -> Result<Arc<ApiKey>, Problem> {
+/// By a token where one is sent, else by the certificate of the connection. A token that is wrong is not made good by a certificate.
+fn authenticate(
+    shared: &Arc<Shared>,
+    peer: &Peer,
+    client: IpAddr,
+    headers: &HeaderMap,
+) -> Result<Arc<ApiKey>, Problem> {
+    if let Some(certificate) = peer.certificate.as_ref().filter(|_| !headers.contains_key(AUTHORIZATION)) {
+        let known = certificate.check(trust(shared).as_ref());
+        let key = known.and_then(|()| shared.identities.authenticate_certificate(certificate));
+        return key.map_err(|detail| refusing::failure(shared, client, &detail));
+    }
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Err(no_key()) };
     let text = value.to_str().unwrap_or_default();
@@ -253,30 +297,7 @@ fn authenticate(shared: &Arc<Shared>, peer: SocketAddr, headers: &HeaderMap) -> 
     if let Some(key) = token.and_then(|(_, token)| shared.identities.authenticate(token.trim())) {
         return Ok(key);
     }
-    shared.metrics.failures.fetch_add(1, Ordering::Relaxed);
-    match shared.guard.failed(peer.ip(), shared.config.limits.failures, Instant::now()) {
-        Failed::Refused => Err(Problem::new(Kind::Unauthorised, "the token is of no key that is in force")),
-        Failed::Locked { seconds, failures, record } => {
-            if record {
-                record_lockout(shared, peer, failures);
-            }
-            let text = "too many tokens from this address were of no key that is in force";
-            Err(Problem::new(Kind::TooMany, text).after(seconds))
-        }
-    }
-}
-
-/// One event for each delay, which doubles, and for all addresses together one a second: an attack cannot fill the log.
-fn record_lockout(shared: &Arc<Shared>, peer: SocketAddr, failures: u64) {
-    if shared.rates.take(LOCK_OUTS, 60, Instant::now()).is_some_and(|allowance| !allowance.granted) {
-        return;
-    }
-    let (shared, address) = (Arc::clone(shared), crate::guard::network(peer.ip()).to_string());
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = shared.identities.record_lockout(&address, failures) {
-            (shared.reporter)(&format!("a lock-out is not on record: {}", indelible::error::chain(&error)));
-        }
-    });
+    Err(refusing::failure(shared, client, "the token is of no key that is in force"))
 }
 
 /// The parameters that the route has; any other is a mistake that would go unnoticed.
@@ -309,16 +330,22 @@ async fn take_body(
     if route.carries == routes::Carries::Nothing {
         return Ok(None);
     }
+    let coding = coding::coding(headers)?;
     let body = body::read(headers, incoming, &shared.config.limits, &shared.budget).await?;
     seen.close = false;
-    Ok(Some(body))
+    if coding == Coding::Identity {
+        return Ok(Some(body));
+    }
+    let (budget, most) = (Arc::clone(&shared.budget), shared.config.limits.body_bytes);
+    let expanded = tokio::task::spawn_blocking(move || coding::expand(coding, &body, most, &budget));
+    expanded.await.map_err(|_| Problem::lost())?.map(Some)
 }
 
 async fn operate(operation: Operation, asked: Asked, body: Option<Body>) -> Result<Answer, Problem> {
     match operation {
         Operation::Alive => Ok(Answer::text("alive\n")),
         Operation::Ready => ready(&asked),
-        Operation::Metrics => Ok(metrics(&asked)),
+        Operation::Metrics => metrics(&asked).await,
         Operation::OpenApi => Ok(Answer::written(asked.shared.document.clone())),
         Operation::ProblemText => {
             let text = problem::text(asked.captured.get("name"));
@@ -332,9 +359,14 @@ async fn operate(operation: Operation, asked: Asked, body: Option<Body>) -> Resu
         Operation::PublishedCheckpoint | Operation::TileCheckpoint => signed::checkpoint(asked).await,
         Operation::PublicKeys => signed::public_keys(asked).await,
         Operation::Tile => signed::tile(asked).await,
+        Operation::Tail => tailing::tail(asked).await,
+        Operation::Export => exporting::export(asked).await,
+        Operation::Health => health::health(asked).await,
         Operation::EntryBundle => signed::entry_bundle(asked).await,
         Operation::VerifyLog => verifying::begin(asked).await,
         Operation::Verification => verifying::show(&asked),
+        Operation::LockLog => locks::lock(asked, body).await,
+        Operation::UnlockLog => locks::unlock(asked, body).await,
         Operation::Logs => managing::logs(asked).await,
         Operation::CreateLog => managing::create_log(asked, body).await,
         Operation::ApiKeys => managing::api_keys(&asked),
@@ -353,14 +385,23 @@ fn ready(asked: &Asked) -> Result<Answer, Problem> {
     }
 }
 
-fn metrics(asked: &Asked) -> Answer {
+async fn metrics(asked: &Asked) -> Result<Answer, Problem> {
     let shared = &asked.shared;
     let held = (shared.config.limits.body_budget_bytes / 1024).saturating_sub(shared.budget.available_permits());
+    let certificate = shared.certificates.as_ref().and_then(|certificates| certificates.current().not_after);
     let gauges = [
+        (
+            "indelible_certificate_ends_seconds",
+            "End of the certificate since 1970; 0 for none",
+            certificate.unwrap_or(0),
+        ),
         ("indelible_open_logs", "Logs that are open", shared.logs.count_open() as u64),
+        ("indelible_streams", "Streams now", shared.streams.count() as u64),
+        ("indelible_locked_logs", "Logs that are locked", shared.identities.locks().count() as u64),
         ("indelible_body_kibibytes", "Kibibytes of bodies that are held", held as u64),
     ];
-    Answer::text(shared.metrics.text(&gauges))
+    let of_logs = health::gauges(shared, asked.key()?).await;
+    Ok(Answer::text(shared.metrics.text(&gauges) + &of_logs))
 }
 
 #[cfg(test)]

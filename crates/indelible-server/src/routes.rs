@@ -70,6 +70,8 @@ pub enum Operation {
     PublicKeys,
     VerifyLog,
     Verification,
+    LockLog,
+    UnlockLog,
     Logs,
     CreateLog,
     ApiKeys,
@@ -79,6 +81,9 @@ pub enum Operation {
     TileCheckpoint,
     EntryBundle,
     Tile,
+    Tail,
+    Export,
+    Health,
 }
 
 /// What a request carries.
@@ -101,6 +106,8 @@ pub enum Gives {
     Text,
     /// Bytes.
     Bytes,
+    /// What is made while it is sent, of this media type.
+    Stream(&'static str),
 }
 
 /// A parameter behind the `?`.
@@ -152,6 +159,12 @@ const FROM: Parameter =
     Parameter { name: "from", about: "The index of the first entry, or the `next` of the page before; 0 if left out" };
 const LIMIT: Parameter = Parameter { name: "limit", about: "At most so many, 1 to 1000; 100 if left out" };
 const WAIT: Parameter = Parameter { name: "wait", about: "Seconds to wait for the verdict, 0 to 20; 10 if left out" };
+const TAIL_FROM: Parameter =
+    Parameter { name: "from", about: "The index of the first entry; what is recorded from now on if left out" };
+const TO: Parameter = Parameter {
+    name: "to",
+    about: "The index behind the last entry; all that the newest checkpoint covers if left out",
+};
 const AFTER: Parameter = Parameter { name: "after", about: "The `next` of the page before" };
 
 /// All routes. INVARIANT(ruled): nothing is answered that has no row here, and each row has its rule.
@@ -222,9 +235,9 @@ pub const ROUTES: &[Route] = &[
         id: "append",
         path: "/v1/logs/{log}/events",
         needs: Needs::OnLog(Verb::Append),
-        summary: "Records one event, or one a line; the answer comes when they are durable",
+        summary: "Records one event, or one a line; the answer comes when they are durable, or as `Prefer` says",
         carries: Carries::Events,
-        gives: (&[200, 201, 207], Gives::Json("Receipt")),
+        gives: (&[200, 201, 202, 207], Gives::Json("Receipt")),
         ..POST
     },
     Route {
@@ -265,6 +278,26 @@ pub const ROUTES: &[Route] = &[
         ..GET
     },
     Route {
+        operation: Operation::Tail,
+        id: "tail",
+        path: "/v1/logs/{log}/tail",
+        needs: Needs::OnLog(Verb::Read),
+        summary: "Entries as they become durable, as server-sent events whose `id` is the index; goes on behind `Last-Event-ID`",
+        query: &[TAIL_FROM],
+        gives: (&[200], Gives::Stream("text/event-stream")),
+        ..GET
+    },
+    Route {
+        operation: Operation::Export,
+        id: "export",
+        path: "/v1/logs/{log}/export",
+        needs: Needs::OnLog(Verb::Read),
+        summary: "Entries `from` to `to`, one a line, and a last line that proves them to anybody with the log's public key",
+        query: &[FROM, TO],
+        gives: (&[200], Gives::Stream("application/x-ndjson")),
+        ..GET
+    },
+    Route {
         operation: Operation::PublishedCheckpoint,
         id: "getCheckpoint",
         path: "/v1/logs/{log}/checkpoint",
@@ -280,6 +313,15 @@ pub const ROUTES: &[Route] = &[
         needs: Needs::OnLogUnlessOpen(Verb::Head),
         summary: "The public keys of the log, from which index on each is right",
         gives: (&[200], Gives::Json("PublicKeys")),
+        ..GET
+    },
+    Route {
+        operation: Operation::Health,
+        id: "getHealth",
+        path: "/v1/logs/{log}/health",
+        needs: Needs::OnLog(Verb::Head),
+        summary: "What is signed and since when, what is not yet, the last verification, the age of keys",
+        gives: (&[200], Gives::Json("Health")),
         ..GET
     },
     Route {
@@ -300,6 +342,26 @@ pub const ROUTES: &[Route] = &[
         summary: "How far a verification is, and its verdict",
         gives: (&[200], Gives::Json("Verification")),
         ..GET
+    },
+    Route {
+        operation: Operation::LockLog,
+        id: "lockLog",
+        path: "/v1/logs/{log}/lock",
+        needs: Needs::OnLog(Verb::Lock),
+        summary: "Locks the log: events are refused with 423 until it is unlocked, and everything else goes on",
+        carries: Carries::Json("Why"),
+        gives: (&[200], Gives::Json("Lock")),
+        ..POST
+    },
+    Route {
+        operation: Operation::UnlockLog,
+        id: "unlockLog",
+        path: "/v1/logs/{log}/unlock",
+        needs: Needs::OnLog(Verb::Lock),
+        summary: "Ends the lock of the log",
+        carries: Carries::Json("Why"),
+        gives: (&[200], Gives::Json("Lock")),
+        ..POST
     },
     Route {
         operation: Operation::ApiKeys,

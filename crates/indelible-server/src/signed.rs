@@ -106,7 +106,8 @@ pub(crate) async fn entry_bundle(asked: Asked) -> Result<Answer, Problem> {
     let budget = Arc::clone(&asked.shared.budget);
     let read = asked.open().await?.wait_for(move |open| {
         let (_, head) = open.head();
-        let mut next = start(tile, head.size)?;
+        let first = start(tile, head.size)?;
+        let mut next = first;
         let end = next + u64::from(tile.width());
         let (mut out, mut permit) = (Vec::new(), None);
         while next < end {
@@ -124,8 +125,9 @@ pub(crate) async fn entry_bundle(asked: Asked) -> Result<Answer, Problem> {
                 next += 1;
             }
         }
-        Ok((out, permit))
+        Ok((out, permit, first))
     });
-    let (bytes, permit) = read.await?;
+    let (bytes, permit, first) = read.await?;
+    asked.reads("entryBundle", first, tile.width().into())?;
     Ok(Answer::charged("application/octet-stream", bytes, permit).cached(kept(&asked)))
 }

@@ -53,6 +53,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         self.watch(context, poll)
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.watch(context, poll)
+    }
+
+    /// Without it a whole answer is copied before it is written, and leaves the budget then.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_flush(context);
         self.watch(context, poll)

@@ -4,29 +4,38 @@
 //! or compare its fingerprint. The key is written before the certificate: a crash leaves a key alone, and the pair is made anew.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::Write as _,
+    fs::{self, File, OpenOptions},
+    io::{Read as _, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use aws_lc_rs::digest;
+use aws_lc_rs::digest::{self, Context};
 use indelible_core::hex;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs::default_provider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::NoServerSessionStorage,
     version::{TLS12, TLS13},
 };
+use x509_cert::{Certificate, der::Decode as _};
+use zeroize::Zeroizing;
 
 use crate::{
+    clients::Trust,
     config::{Tls, Version},
     error::ServerError,
 };
 
-/// What a server shows.
+/// The largest file of certificates, keys or revocations that is read.
+const MAX_PEM_BYTES: u64 = 4 << 20;
+/// What is offered for the protocol above TLS, the best first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// What a server shows, and whom it believes.
 pub struct Identity {
     /// How TLS is spoken.
     pub config: Arc<ServerConfig>,
@@ -34,8 +43,12 @@ pub struct Identity {
     pub certificate: PathBuf,
     /// SHA-256 of the certificate, lower-case hexadecimal.
     pub fingerprint: String,
+    /// Until when it is good, in seconds since 1970; `None` where that cannot be read from it.
+    pub not_after: Option<u64>,
     /// Whether it was made here.
     pub self_signed: bool,
+    /// Whose certificates clients may show; `None` where they are not asked for one.
+    pub trust: Option<Arc<Trust>>,
 }
 
 /// Reads the certificate that is named, or the self-signed one, which is made where there is none.
@@ -43,40 +56,149 @@ pub struct Identity {
 /// # Errors
 /// [`ServerError::Certificate`], [`ServerError::Io`].
 pub fn load(tls: &Tls, keys: &Path, listen: SocketAddr) -> Result<Identity, ServerError> {
-    let (certificate, key, self_signed) = match (&tls.certificate, &tls.key) {
-        (Some(certificate), Some(key)) => (certificate.clone(), key.clone(), false),
-        _ => {
-            let dir = keys.join("tls");
-            let (certificate, key) = (dir.join("server.crt"), dir.join("server.key"));
-            if !certificate.exists() {
-                make(&dir, &certificate, &key, &tls.names, listen)?;
-            }
-            (certificate, key, true)
-        }
-    };
-    let (config, fingerprint) = read(&certificate, &key, tls.min_version)?;
-    Ok(Identity { config: Arc::new(config), certificate, fingerprint, self_signed })
+    let sources = Sources::find(tls, keys, listen)?;
+    sources.read()?.identity(&sources)
 }
 
-fn read(certificate: &Path, key: &Path, min: Version) -> Result<(ServerConfig, String), ServerError> {
-    let wrong = |place: &Path, detail: String| ServerError::Certificate { place: place.display().to_string(), detail };
-    let of_pem = |error: rustls::pki_types::pem::Error| error.to_string();
-    let chain: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(certificate).map_err(|error| wrong(certificate, of_pem(error)))?.collect();
-    let chain: Vec<CertificateDer<'static>> = chain.map_err(|error| wrong(certificate, of_pem(error)))?;
-    let first = chain.first().ok_or_else(|| wrong(certificate, "it holds no certificate".to_owned()))?;
-    let fingerprint = hex::encode(digest::digest(&digest::SHA256, first).as_ref());
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, of_pem(error)))?;
+/// Looks whether the files that are named can be used; makes none.
+///
+/// # Errors
+/// [`ServerError::Certificate`]: which cannot, and why.
+pub fn check(tls: &Tls) -> Result<(), ServerError> {
+    if let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) {
+        let (certificate, key) = (certificate.clone(), key.clone());
+        let sources = Sources { certificate, key, self_signed: false, tls: tls.clone() };
+        return sources.read()?.identity(&sources).map(drop);
+    }
+    let maybe = |path: &Option<PathBuf>| path.as_deref().map(read_file).transpose();
+    trust(tls, maybe(&tls.client_ca)?.as_ref(), maybe(&tls.client_crl)?.as_ref()).map(drop)
+}
+
+type Bytes = Zeroizing<Vec<u8>>;
+
+/// Whose certificates are believed, where any are.
+fn trust(tls: &Tls, roots: Option<&Bytes>, lists: Option<&Bytes>) -> Result<Option<Arc<Trust>>, ServerError> {
+    let (Some(place), Some(roots)) = (&tls.client_ca, roots) else { return Ok(None) };
+    let lists = tls.client_crl.as_deref().zip(lists.map(|bytes| bytes.as_slice()));
+    let trust = Trust::new((place.as_path(), roots.as_slice()), lists, tls.client_certificates)?;
+    Ok(Some(Arc::new(trust)))
+}
+
+/// The files that TLS is made of.
+pub(crate) struct Sources {
+    certificate: PathBuf,
+    key: PathBuf,
+    self_signed: bool,
+    tls: Tls,
+}
+
+impl Sources {
+    /// Those that are named; a self-signed pair is made where none is.
+    pub(crate) fn find(tls: &Tls, keys: &Path, listen: SocketAddr) -> Result<Self, ServerError> {
+        if let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) {
+            let (certificate, key) = (certificate.clone(), key.clone());
+            return Ok(Self { certificate, key, self_signed: false, tls: tls.clone() });
+        }
+        let dir = keys.join("tls");
+        let (certificate, key) = (dir.join("server.crt"), dir.join("server.key"));
+        if !certificate.exists() {
+            make(&dir, &certificate, &key, &tls.names, listen)?;
+        }
+        Ok(Self { certificate, key, self_signed: true, tls: tls.clone() })
+    }
+
+    /// What is in the files now. Files that replace each other are not read in one moment: whether they belong together is seen when they are used.
+    pub(crate) fn read(&self) -> Result<Material, ServerError> {
+        let maybe = |path: &Option<PathBuf>| path.as_deref().map(read_file).transpose();
+        Ok(Material {
+            certificate: read_file(&self.certificate)?,
+            key: read_file(&self.key)?,
+            client_ca: maybe(&self.tls.client_ca)?,
+            client_crl: maybe(&self.tls.client_crl)?,
+        })
+    }
+}
+
+/// The bytes of the files.
+pub(crate) struct Material {
+    certificate: Bytes,
+    key: Bytes,
+    client_ca: Option<Bytes>,
+    client_crl: Option<Bytes>,
+}
+
+impl Material {
+    /// SHA-256 of all of it, to see that something changed.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let mut context = Context::new(&digest::SHA256);
+        for bytes in [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref(), self.client_crl.as_ref()] {
+            let bytes = bytes.map(|bytes| bytes.as_slice()).unwrap_or_default();
+            context.update(&(bytes.len() as u64).to_be_bytes());
+            context.update(bytes);
+        }
+        context.finish().as_ref().first_chunk().copied().unwrap_or_default()
+    }
+
+    /// What they make together.
+    pub(crate) fn identity(&self, sources: &Sources) -> Result<Identity, ServerError> {
+        let of_pem = |error: rustls::pki_types::pem::Error| error.to_string();
+        let (certificate, tls) = (&sources.certificate, &sources.tls);
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.certificate).collect();
+        let chain: Vec<CertificateDer<'static>> = chain.map_err(|error| wrong(certificate, of_pem(error)))?;
+        let first = chain.first().ok_or_else(|| wrong(certificate, "it holds no certificate"))?;
+        let fingerprint = hex::encode(digest::digest(&digest::SHA256, first).as_ref());
+        let not_after = not_after(first);
+        let secret = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| wrong(&sources.key, of_pem(error)))?;
+        let trust = trust(tls, self.client_ca.as_ref(), self.client_crl.as_ref())?;
+        let config = server_config(chain, secret, trust.as_deref(), tls.min_version)
+            .map_err(|error| wrong(certificate, error.to_string()))?;
+        let (certificate, self_signed) = (certificate.clone(), sources.self_signed);
+        Ok(Identity { config: Arc::new(config), certificate, fingerprint, not_after, self_signed, trust })
+    }
+}
+
+fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    secret: PrivateKeyDer<'static>,
+    trust: Option<&Trust>,
+    min: Version,
+) -> Result<ServerConfig, rustls::Error> {
     let versions: &[_] = match min {
         Version::Tls12 => &[&TLS13, &TLS12],
         Version::Tls13 => &[&TLS13],
     };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_protocol_versions(versions)
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
-        .map_err(|error| wrong(certificate, error.to_string()))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok((config, fingerprint))
+    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider())).with_protocol_versions(versions)?;
+    let mut config = match trust {
+        None => builder.with_no_client_auth().with_single_cert(chain, secret)?,
+        Some(trust) => builder.with_client_cert_verifier(trust.verifier()).with_single_cert(chain, secret)?,
+    };
+    if trust.is_some() {
+        // INVARIANT(fresh): a client's certificate is verified in every handshake; a resumed session would carry an old verdict on.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(config)
+}
+
+/// Until when a certificate is good.
+pub(crate) fn not_after(certificate: &[u8]) -> Option<u64> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    Some(certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs())
+}
+
+pub(crate) fn wrong(place: &Path, detail: impl Into<String>) -> ServerError {
+    ServerError::Certificate { place: place.display().to_string(), detail: detail.into() }
+}
+
+fn read_file(path: &Path) -> Result<Bytes, ServerError> {
+    let failed = |error: std::io::Error| wrong(path, error.to_string());
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(path).and_then(|file| file.take(MAX_PEM_BYTES + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if bytes.len() as u64 > MAX_PEM_BYTES {
+        return Err(wrong(path, format!("it has more than {MAX_PEM_BYTES} bytes, which no such file needs")));
+    }
+    Ok(bytes)
 }
 
 fn make(dir: &Path, certificate: &Path, key: &Path, names: &[String], listen: SocketAddr) -> Result<(), ServerError> {

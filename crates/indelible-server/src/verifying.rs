@@ -3,7 +3,7 @@
 //! Jobs are kept in memory, the last [`MAX_JOBS`] of them; a server that starts again knows none. A second wish to have the same log verified joins the job that runs.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -17,7 +17,7 @@ use indelible::{
     error::chain,
     verify::{Request, verify},
 };
-use indelible_core::hex;
+use indelible_core::{hex, time::Micros};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -34,9 +34,34 @@ const MAX_JOBS: usize = 32;
 /// How many run at a time. Each reads a log as fast as the disk gives it.
 const MAX_RUNNING: usize = 1;
 
-/// The jobs.
+/// How many logs' last verdicts are remembered: some hundred bytes each.
+const MAX_LAST: usize = 4096;
+
+/// The jobs, and the last verdict on each log.
 #[derive(Default)]
-pub(crate) struct Verifications(Mutex<VecDeque<Arc<Job>>>);
+pub(crate) struct Verifications(Mutex<VecDeque<Arc<Job>>>, Mutex<BTreeMap<String, Last>>);
+
+/// The last verdict on a log.
+#[derive(Clone)]
+pub(crate) struct Last {
+    /// When.
+    pub(crate) finished_at: Micros,
+    status: String,
+    tree_size: u64,
+}
+
+impl Last {
+    /// Whether nothing was wrong.
+    pub(crate) fn intact(&self) -> bool {
+        self.status == "intact"
+    }
+
+    /// What is shown of it.
+    pub(crate) fn to_json(&self) -> Value {
+        let Self { finished_at, status, tree_size } = self;
+        json!({ "finished_at": finished_at.to_string(), "status": status, "tree_size": tree_size })
+    }
+}
 
 struct Job {
     id: String,
@@ -93,6 +118,23 @@ impl Verifications {
         Ok((job, true))
     }
 
+    /// The last verdict on a log since the server was started.
+    pub(crate) fn last(&self, log: &str) -> Option<Last> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).get(log).cloned()
+    }
+
+    /// Remembers a verdict. What came to none says nothing of the log, and the verdict before it grows old.
+    fn finished(&self, log: &str, outcome: &Value, finished_at: Micros) {
+        let Some(status) = outcome.pointer("/report/status").and_then(Value::as_str) else { return };
+        let tree_size = outcome.pointer("/report/tree_size").and_then(Value::as_u64).unwrap_or_default();
+        let mut last = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= MAX_LAST && !last.contains_key(log) {
+            let oldest = last.iter().min_by_key(|(_, last)| last.finished_at).map(|(log, _)| log.clone());
+            oldest.and_then(|oldest| last.remove(&oldest));
+        }
+        last.insert(log.to_owned(), Last { finished_at, status: status.to_owned(), tree_size });
+    }
+
     fn find(&self, log: &str, id: &str) -> Option<Arc<Job>> {
         let jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.iter().find(|job| job.log == log && job.id == id).cloned()
@@ -109,12 +151,13 @@ pub(crate) async fn begin(asked: Asked) -> Result<Answer, Problem> {
     let (job, new) = asked.shared.verifications.take(&log)?;
     let mut outcome = job.outcome.subscribe();
     if new {
-        let (logs, job) = (Arc::clone(&asked.shared.logs), Arc::clone(&job));
+        let (shared, job) = (Arc::clone(&asked.shared), Arc::clone(&job));
         tokio::task::spawn_blocking(move || {
             // A panic in it would leave a job that runs for ever.
-            let run = std::panic::AssertUnwindSafe(|| outcome_of(&logs, &job));
+            let run = std::panic::AssertUnwindSafe(|| outcome_of(&shared.logs, &job));
             let lost = |_| json!({ "error": "the verification panicked, which is a fault in this program" });
             let outcome = std::panic::catch_unwind(run).unwrap_or_else(lost);
+            shared.verifications.finished(&job.log, &outcome, shared.identities.now());
             job.outcome.send_replace(Some(outcome));
         });
     }

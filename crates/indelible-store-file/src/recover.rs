@@ -4,7 +4,8 @@
 //! are cut only where all of this holds, so that nothing that was acknowledged can be among them (`docs/format.md` section 5):
 //! the first bad line is at or beyond what `durable` and the head say; no line behind it belongs to a later batch (a later
 //! batch is written only after the one before is synced); they are no more than a batch may be.
-//! Anything else is evidence: it is reported, and the log is not opened for writing.
+//! Anything else is evidence: it is reported, and the log is not opened for writing. A line that cannot be checked, because the secret that would tell is missing, is
+//! neither taken nor cut: what a crash tears is no whole line that continues the chain, and who has the secret again opens the log as it stands.
 
 use indelible_core::{
     entry::{Line, MAX_LINE_BYTES},
@@ -13,7 +14,7 @@ use indelible_core::{
 };
 use indelible_store::{
     disk::{Open, SharedDisk, replace_small},
-    driver::{Cut, Recovered, TailCheck},
+    driver::{Cut, Recovered, TailCheck, TailFault},
     follow::Follower,
     store::{self, MAX_BATCH_BYTES, StoreError},
 };
@@ -95,6 +96,9 @@ pub(crate) fn recover(
                 return Err(evidence(tail.index(), &why));
             }
             let bytes = torn(&open, len, tail.index(), tail.position, durable, &why)?;
+            if let Some(why) = check.unready() {
+                return Err(TailFault::Unchecked(why).at(tail.index()));
+            }
             cut = Some(set_aside(disk, layout, &open, &tail, len, &bytes)?);
         }
         last = Some(Active { segment: *segment, base, len, begun });
@@ -182,7 +186,8 @@ fn read_tail(
             let Some(text) = line.strip_suffix(b"\n") else { break };
             match next_line(text, tail, check) {
                 Ok(()) => tail.position += line.len() as u64,
-                Err(why) => return Ok(Some(why)),
+                Err(TailFault::Wrong(why)) => return Ok(Some(why)),
+                Err(fault) => return Err(fault.at(tail.index())),
             }
         }
     }
@@ -190,9 +195,9 @@ fn read_tail(
 }
 
 /// Takes a line; its position stays for the caller to move.
-fn next_line(text: &[u8], tail: &mut Tail, check: &dyn TailCheck) -> Result<(), String> {
-    let line = Line::parse(text).map_err(|error| error.to_string())?;
-    let leaf = tail.follower.check(&line)?;
+fn next_line(text: &[u8], tail: &mut Tail, check: &dyn TailCheck) -> Result<(), TailFault> {
+    let line = Line::parse(text).map_err(|error| TailFault::Wrong(error.to_string()))?;
+    let leaf = tail.follower.check(&line).map_err(TailFault::Wrong)?;
     if let Some(fault) = check.fault(&line, &leaf) {
         return Err(fault);
     }

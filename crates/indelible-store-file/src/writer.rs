@@ -20,7 +20,7 @@ use indelible_core::{
 };
 use indelible_store::{
     disk::{DiskFile, Lease, Open, Protection, SharedDisk, create_dirs, read_small, replace_small},
-    driver::{Recovered, TailCheck},
+    driver::{Recovered, TailCheck, TailFault},
     store::{
         Appended, Batch, Chunk, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Reader, ReadsThrough,
         StoreError, StoredTree, Writer,
@@ -166,8 +166,8 @@ impl FileWriter {
     pub fn open_empty(disk: SharedDisk, root: &Path) -> Result<Self, StoreError> {
         struct Refuse;
         impl TailCheck for Refuse {
-            fn fault(&self, _: &Line<'_>, _: &Hash) -> Option<String> {
-                Some("a new log has no entries".to_owned())
+            fn fault(&self, _: &Line<'_>, _: &Hash) -> Option<TailFault> {
+                Some(TailFault::Wrong("a new log has no entries".to_owned()))
             }
         }
         let head = TreeHead { size: TreeSize(0), root: indelible_core::tree::empty_root() };

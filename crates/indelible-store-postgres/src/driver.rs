@@ -232,7 +232,7 @@ impl Shared {
                 let evidence = |detail| StoreError::Evidence { index, detail };
                 let leaf = follower.take(&line).map_err(evidence)?;
                 if let Some(fault) = check.fault(&line, &leaf) {
-                    return Err(evidence(fault));
+                    return Err(fault.at(index));
                 }
             }
         }

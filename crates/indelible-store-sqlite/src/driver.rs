@@ -433,7 +433,7 @@ fn check_tail(reader: &SqliteReader, head: &TreeHead, end: &End, check: &dyn Tai
             let line = Line::parse(line).map_err(|error| evidence(error.to_string()))?;
             let leaf = follower.take(&line).map_err(evidence)?;
             if let Some(fault) = check.fault(&line, &leaf) {
-                return Err(StoreError::Evidence { index, detail: fault });
+                return Err(fault.at(index));
             }
             time = line.entry.recorded();
         }

@@ -16,8 +16,33 @@ use crate::store::{LogInfo, PrunedRange, Reader, StoreError, Writer, never_prune
 
 /// Says whether a line of the tail is the log's own: origin, key and MAC. Chain and order are checked by the store.
 pub trait TailCheck {
-    /// What is wrong with the line; `None` where nothing is.
-    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<String>;
+    /// What speaks against the line; `None` where nothing does.
+    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<TailFault>;
+
+    /// Why nothing could be written behind the lines that were looked at; `None` where it can. Asked before anything is cut, because a cut has to be said in the log.
+    fn unready(&self) -> Option<String> {
+        None
+    }
+}
+
+/// What speaks against a line of the tail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TailFault {
+    /// It is not the log's own. It may be cut, where it can be a torn write.
+    Wrong(String),
+    /// Nobody can tell here whether it is, for a secret is missing. INVARIANT(unchecked): it is neither taken nor cut, since it may have been acknowledged.
+    Unchecked(String),
+}
+
+impl TailFault {
+    /// What speaks against entry `index`, where nothing is cut.
+    #[must_use]
+    pub fn at(self, index: u64) -> StoreError {
+        match self {
+            Self::Wrong(detail) => StoreError::Evidence { index, detail },
+            Self::Unchecked(detail) => StoreError::Unchecked { index, detail },
+        }
+    }
 }
 
 /// The state in which a log was found and left.
@@ -111,7 +136,7 @@ pub trait Leased {
     ///
     /// # Errors
     /// [`StoreError::Damaged`] where something derived has to be repaired first; [`StoreError::Evidence`] where the log contradicts the
-    /// head or itself: then nothing was changed.
+    /// head or itself, [`StoreError::Unchecked`] where that cannot be told: then nothing was changed.
     fn open(
         self: Box<Self>,
         head: &TreeHead,

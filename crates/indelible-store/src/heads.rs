@@ -102,8 +102,38 @@ impl FileHeads {
         self
     }
 
+    /// Shows the record of each log, in no order. Files that are no records of this store by their names are passed over.
+    ///
+    /// # Errors
+    /// [`HeadStoreError`] at the first record that cannot be read.
+    pub fn each(&self, see: &mut dyn FnMut(HeadRecord)) -> Result<(), HeadStoreError> {
+        let names = match self.disk.list(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            names => names.map_err(|source| HeadStoreError::Io { place: self.dir.display().to_string(), source })?,
+        };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'%');
+        for name in &names {
+            let is_record = name.strip_suffix(self.suffix.as_str()).is_some_and(|name| {
+                name.bytes().all(plain) && !name.starts_with('.') && !name.ends_with("%lock") && !name.ends_with("%tmp")
+            });
+            if let Some(record) = is_record.then(|| self.read(&self.dir.join(name))).transpose()?.flatten() {
+                see(record);
+            }
+        }
+        Ok(())
+    }
+
     fn path(&self, origin: &str) -> PathBuf {
         self.dir.join(format!("{}{}", file_name(origin), self.suffix))
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<HeadRecord>, HeadStoreError> {
+        let place = || path.display().to_string();
+        let bytes = read_small(&*self.disk, path, MAX_RECORD_BYTES)
+            .map_err(|source| HeadStoreError::Io { place: place(), source })?;
+        bytes
+            .map(|bytes| HeadRecord::parse(&bytes).map_err(|source| HeadStoreError::Damaged { place: place(), source }))
+            .transpose()
     }
 
     /// Waits for whoever holds the lease, as long as the record is the one that is to be replaced: once it is another, nobody has to wait to hear so.
@@ -142,13 +172,7 @@ impl FileHeads {
 
 impl HeadStore for FileHeads {
     fn load(&self, origin: &str) -> Result<Option<HeadRecord>, HeadStoreError> {
-        let path = self.path(origin);
-        let place = || path.display().to_string();
-        let bytes = read_small(&*self.disk, &path, MAX_RECORD_BYTES)
-            .map_err(|source| HeadStoreError::Io { place: place(), source })?;
-        bytes
-            .map(|bytes| HeadRecord::parse(&bytes).map_err(|source| HeadStoreError::Damaged { place: place(), source }))
-            .transpose()
+        self.read(&self.path(origin))
     }
 
     fn swap(&self, origin: &str, expected: Option<&HeadRecord>, new: &HeadRecord) -> Result<(), HeadStoreError> {
@@ -185,6 +209,28 @@ mod tests {
             log_id: LogId([7; 16]),
             signed_at: Micros(at),
         }
+    }
+
+    #[test]
+    fn each_record_is_shown_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let heads = FileHeads::new(OsDisk::shared(), &dir.path().join("heads"));
+        let all = |heads: &FileHeads| {
+            let mut seen = Vec::new();
+            heads.each(&mut |record| seen.push(record.signed_at.0)).map(|()| {
+                seen.sort_unstable();
+                seen
+            })
+        };
+        assert_eq!(all(&heads).unwrap(), Vec::<i64>::new(), "no folder yet");
+        heads.swap("example.com/a", None, &record(1)).unwrap();
+        heads.swap("example.com/b", None, &record(2)).unwrap();
+        let auditors = FileHeads::new(OsDisk::shared(), &dir.path().join("heads")).with_suffix("+0a".to_owned());
+        auditors.swap("example.com/a", None, &record(3)).unwrap();
+        std::fs::write(dir.path().join("heads/notes~"), "of somebody's").unwrap();
+        assert_eq!((all(&heads).unwrap(), all(&auditors).unwrap()), (vec![1, 2], vec![3]));
+        std::fs::write(dir.path().join("heads/example.com%2Fb"), "{}").unwrap();
+        assert!(matches!(all(&heads), Err(HeadStoreError::Damaged { .. })));
     }
 
     #[test]

@@ -95,6 +95,14 @@ pub enum StoreError {
         /// What was found.
         detail: String,
     },
+    /// Nobody can tell here whether an entry is the log's own, for a secret is missing. Nothing was changed.
+    #[error("entry {index} cannot be checked: {detail}; nothing was changed")]
+    Unchecked {
+        /// Its index.
+        index: u64,
+        /// What is missing, and what to do.
+        detail: String,
+    },
     /// What is stored contradicts itself or what is written to it, and at no single entry. Nothing was changed.
     #[error("`{place}` contradicts itself: {detail}; nothing was changed; run `indelible verify` to see all findings")]
     Contradiction {

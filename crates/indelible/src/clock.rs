@@ -62,5 +62,9 @@ impl Entropy for SystemEntropy {
 pub fn new_id(now: Micros, random: [u8; 16]) -> String {
     let millis = u64::try_from(now.0 / 1000).unwrap_or(0);
     let tail = random.first_chunk::<10>().copied().unwrap_or_default();
-    uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid().hyphenated().encode_lower(&mut [0; 36]).to_owned()
+    uuid::Builder::from_unix_timestamp_millis(millis, &tail)
+        .into_uuid()
+        .hyphenated()
+        .encode_lower(&mut [0; 36])
+        .to_owned()
 }

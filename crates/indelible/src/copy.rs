@@ -17,7 +17,7 @@ use indelible_core::{
     tree::{Hash, LeafIndex, TreeHead, TreeSize, empty_root, leaf_hash},
 };
 use indelible_store::{
-    driver::{Driver, TailCheck},
+    driver::{Driver, TailCheck, TailFault},
     follow::Follower,
     store::{Batch, BatchEntry, Chunk, Fingerprint, Reader, StoreError, StoredTree, Writer, parse_line},
 };
@@ -138,7 +138,7 @@ fn open(from: &dyn Reader, to: &dyn Driver) -> Result<(Arc<dyn Writer>, u64), Lo
 struct AnyLine;
 
 impl TailCheck for AnyLine {
-    fn fault(&self, _: &Line<'_>, _: &Hash) -> Option<String> {
+    fn fault(&self, _: &Line<'_>, _: &Hash) -> Option<TailFault> {
         None
     }
 }

@@ -24,7 +24,10 @@ use indelible_core::{
     tree::{Hash, LeafIndex, TreeHead, TreeSize},
 };
 use indelible_keys::{CheckpointSigner, KeyError, KeyRing, Purpose};
-use indelible_store::store::{Chunk, Reader, StoreError, StoredTree, parse_line};
+use indelible_store::{
+    driver::TailFault,
+    store::{Chunk, Reader, StoreError, StoredTree, parse_line},
+};
 
 use crate::{
     bundle::prove_error,
@@ -132,6 +135,14 @@ impl LogKeys {
             ))
         })?;
         Ok(Arc::new(Signing { key_id: key.id().into(), key }))
+    }
+
+    /// What signs the next entry: the key in force, or the one that a `keys` record puts in its place.
+    pub(crate) fn signing_on(&self, history: &KeyHistory) -> Result<Arc<Signing>, LogError> {
+        match self.signing(history) {
+            Err(LogError::Refused(_)) => self.next_signing(history),
+            signing => signing,
+        }
     }
 
     /// What signs the next entry where the secret of the history's own key is gone: the ring's active one, which a `keys` record has to introduce first.
@@ -359,7 +370,7 @@ pub(crate) fn sign_checkpoint(
 pub(crate) struct KeyFollower {
     keys: Arc<LogKeys>,
     history: Arc<KeyHistory>,
-    /// The key in force, and before which index.
+    /// From which index on, and before which, a key is in force; its id and its secret.
     in_force: Option<(u64, u64, String, Option<EntryKey>)>,
 }
 
@@ -381,48 +392,71 @@ impl KeyFollower {
         }
     }
 
-    /// Takes the next line: says what is wrong with its origin, key, signature or key record. A line that was taken before may come again.
-    pub(crate) fn take(&mut self, line: &Line<'_>, leaf: &Hash) -> Result<(), String> {
+    /// Takes the next line: says what is wrong with its origin, key, signature or key record, or that its signature cannot be checked. A line that was taken before may come again.
+    pub(crate) fn take(&mut self, line: &Line<'_>, leaf: &Hash) -> Result<(), TailFault> {
+        let wrong = |error: LogError| TailFault::Wrong(chain(&error));
         let entry = &line.entry;
         if entry.log != &*self.keys.origin {
-            return Err("it names another log".to_owned());
+            return Err(TailFault::Wrong("it names another log".to_owned()));
         }
-        if let Some(record) = keys_record(entry).map_err(|error| chain(&error))? {
+        if let Some(record) = keys_record(entry).map_err(wrong)? {
             self.take_record(&record, entry.index)?;
         }
         let index = entry.index.0;
         if !self.in_force.as_ref().is_some_and(|(from, until, ..)| (*from..*until).contains(&index)) {
-            self.in_force = Some(self.look_up(entry.index)?);
+            self.in_force = Some(self.look_up(entry)?);
         }
         let Some((_, _, id, key)) = &self.in_force else { return Ok(()) };
         if entry.key != id {
-            return Err(format!("it names key `{}`, and `{id}` is in force there", entry.key));
+            return Err(another_key(entry.key, id));
         }
         match key {
             Some(key) if key.verify(leaf, &line.mac) => Ok(()),
-            Some(_) => Err("its signature is wrong".to_owned()),
+            Some(_) => Err(TailFault::Wrong("its signature is wrong".to_owned())),
             // Whoever reads back is about to vouch for it.
-            None => Err(format!("the secret of key `{id}` was destroyed, so nobody can tell whether it signed this")),
+            None => Err(TailFault::Unchecked(format!(
+                "the secret of key `{id}` was destroyed, so nobody can tell whether it signed this: put the ring back from a copy that has it, or go on with `indelible log succeed`"
+            ))),
         }
     }
 
-    fn take_record(&mut self, record: &KeysRecord, index: LeafIndex) -> Result<(), String> {
+    fn take_record(&mut self, record: &KeysRecord, index: LeafIndex) -> Result<(), TailFault> {
+        let wrong = |error: HistoryError| TailFault::Wrong(chain(&error));
         let log_id = self.keys.log_id;
         if index <= self.history.newest() {
-            return self.history.agrees(record, index, log_id).map_err(|error| chain(&error));
+            return self.history.agrees(record, index, log_id).map_err(wrong);
         }
-        let next = self.history.extended(record, index, log_id, Between::Nothing);
-        self.history = Arc::new(next.map_err(|error| chain(&error))?);
+        self.history = Arc::new(self.history.extended(record, index, log_id, Between::Nothing).map_err(wrong)?);
         self.in_force = None;
         Ok(())
     }
 
-    fn look_up(&self, index: LeafIndex) -> Result<(u64, u64, String, Option<EntryKey>), String> {
-        let id = self.history.entry_key_at(index).map(|key| key.id.clone()).unwrap_or_default();
+    /// The key in force at an entry, where that names it: between which indices, and its secret, unless that was destroyed.
+    fn look_up(&self, entry: &EntryRef<'_>) -> Result<(u64, u64, String, Option<EntryKey>), TailFault> {
+        let id = self.history.entry_key_at(entry.index).map(|key| key.id.clone()).unwrap_or_default();
+        // Before the ring is asked: what names another key is wrong, whatever the ring has.
+        if entry.key != id {
+            return Err(another_key(entry.key, &id));
+        }
         let (from, until) = self.history.range_of(&id).unwrap_or((0, u64::MAX));
-        let key = self.keys.entry_key(&self.history, &id).map_err(|error| chain(&error))?;
+        let unchecked = |error: LogError| match error {
+            LogError::Keys(KeyError::NotThisLog { .. }) => TailFault::Unchecked(format!(
+                "the ring has no key `{id}`: put back the ring that has it, or take the key in with `indelible keys import --verify-only`"
+            )),
+            error => TailFault::Unchecked(chain(&error)),
+        };
+        let key = self.keys.entry_key(&self.history, &id).map_err(unchecked)?;
         Ok((from, until, id, key))
     }
+
+    /// Why nothing can be written behind the lines that were taken.
+    pub(crate) fn unready(&self) -> Option<String> {
+        self.keys.signing_on(&self.history).err().map(|error| chain(&error))
+    }
+}
+
+fn another_key(named: &str, id: &str) -> TailFault {
+    TailFault::Wrong(format!("it names key `{named}`, and `{id}` is in force there"))
 }
 
 impl LogKeys {

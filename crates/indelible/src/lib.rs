@@ -26,6 +26,7 @@
 //! | [`together`] | events for several logs of one database, all or none |
 //! | [`databases`] | one handle for each database that a process reaches |
 //! | [`compromise`] | what rests on a stolen key, and second signatures |
+//! | [`needed`] | which logs still sign with a checkpoint key |
 //! | [`copy`] | a log moved between places |
 //! | [`prune`] | bodies taken away by policy, on record |
 //! | [`keeper`] | the thread that publishes checkpoints, for any number of logs |
@@ -45,6 +46,7 @@ pub mod links;
 pub mod location;
 pub mod log;
 pub mod manage;
+pub mod needed;
 pub mod options;
 pub mod prune;
 pub mod receipt;

@@ -313,6 +313,12 @@ impl Log {
         self.inner.publish(Keep::Yes)
     }
 
+    /// Whether other processes may write it too.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.inner.store.shared()
+    }
+
     /// The newest published head.
     #[must_use]
     pub fn head(&self) -> (HeadRecord, TreeHead) {

@@ -5,7 +5,7 @@ use indelible_core::{
     checkpoint::Checkpoint,
     control::{Control, Excuse, Predecessor},
     head::HeadRecord,
-    note::VerifyingKey,
+    note::{KeySet, VerifyingKey},
     tree::{LeafIndex, range_root},
 };
 use indelible_keys::KeyRing;
@@ -17,9 +17,10 @@ use indelible_store::{
 
 use crate::{
     error::{LogError, chain},
+    keys::active_set,
     log::{Log, get},
     options::Options,
-    verify::{Kind, Request, Verdict, verify},
+    verify::{Kind, Request, Verdict, is_signed_by, verify},
 };
 
 /// Records, under the checkpoint key's signature, why the bodies of entries `first ..= last` are absent. Verification then reads *explained* instead of *gap*;
@@ -83,18 +84,31 @@ pub fn succeed(
         head => head?.map(|head| head.checkpoint),
     };
     let note = match known {
-        Some(note) => note,
-        None => before.checkpoint()?.and_then(|note| String::from_utf8(note).ok()).ok_or_else(|| {
-            LogError::Refused(format!(
-                "neither the head store nor `{}` has a checkpoint of `{}`",
-                old.place(),
-                info.origin
-            ))
-        })?,
+        Some(note) => {
+            open_by_any(note.as_bytes(), &keys.public_keys(&info.origin)?)?;
+            note
+        }
+        None => published(&*before, old, &active_set(keys, &info.origin, options.clock.now())?)?,
     };
-    open_by_any(note.as_bytes(), &keys.public_keys(&info.origin)?)?;
     options.predecessor = Some(Predecessor { checkpoint: note, log_id: info.log_id.to_string(), origin: info.origin });
     Log::create_in(new, origin, keys, options)
+}
+
+/// The checkpoint that a log shows, where the head store has none. It is the log's word alone, so a key that is active has to have signed it: one that was replaced or stolen may
+/// have signed anything since.
+fn published(log: &dyn Reader, place: &dyn Driver, active: &KeySet) -> Result<String, LogError> {
+    let origin = &log.info().origin;
+    let note = log.checkpoint()?.and_then(|note| String::from_utf8(note).ok()).ok_or_else(|| {
+        LogError::Refused(format!("neither the head store nor `{}` has a checkpoint of `{origin}`", place.place()))
+    })?;
+    if is_signed_by(note.as_bytes(), active.keys()) {
+        open_by_any(note.as_bytes(), active.keys())?;
+        return Ok(note);
+    }
+    Err(LogError::Refused(format!(
+        "the head store has no checkpoint of `{origin}`, and the one that `{}` shows is signed by no active key of the ring: restore the head record from a copy, or begin a log that names no predecessor with `indelible init`",
+        place.place()
+    )))
 }
 
 /// Refuses a checkpoint that none of these keys signed.
@@ -109,11 +123,20 @@ fn open_by_any(note: &[u8], keys: &[VerifyingKey]) -> Result<(), LogError> {
     Err(refused.map_or_else(|| LogError::Refused("the ring has no checkpoint key".to_owned()), LogError::from))
 }
 
+/// What [`repair`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// What was wrong and is rebuilt.
+    pub wrong: Vec<String>,
+    /// The record of keys that are new in the ring: a repaired log is opened, and takes them up as any opening does.
+    pub keys: Option<LeafIndex>,
+}
+
 /// Rebuilds derived files of a log from its entries, after these were verified against the newest head. Says what was rebuilt.
 ///
 /// # Errors
 /// [`LogError::Refused`] where the entries do not verify: nothing is rebuilt from entries that may be wrong.
-pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<Vec<String>, LogError> {
+pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<Repaired, LogError> {
     let reader = place.reader_of_entry_zero()?;
     let heads = options.heads_for(keys);
     let origin = reader.info().origin.clone();
@@ -125,7 +148,7 @@ pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<V
     };
     let report = verify(&*reader, &request).map_err(|error| LogError::Refused(chain(&error)))?;
     match report.status {
-        Verdict::Intact => return Ok(Vec::new()),
+        Verdict::Intact => return Ok(Repaired::default()),
         Verdict::Damaged => {}
         status => {
             let text =
@@ -141,8 +164,10 @@ pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<V
     place.rebuild(&*reader, &tree, head.kept.number)?;
     let wrong = report.findings.iter().filter(|f| f.kind == Kind::Derived).map(|f| f.detail.clone()).collect();
     // Opening shows the newest checkpoint again and closing writes `durable`.
-    Log::open_in(place, keys, options.clone())?.close()?;
-    Ok(wrong)
+    let log = Log::open_in(place, keys, options.clone())?;
+    log.close()?;
+    let (now, _) = log.head();
+    Ok(Repaired { wrong, keys: now.keys.filter(|newest| head.keys != Some(*newest)) })
 }
 
 /// Freezes a log: a last checkpoint is published and kept, and the head store says from then on that nothing is written any more. Whoever holds the

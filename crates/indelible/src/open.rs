@@ -24,7 +24,7 @@ use indelible_core::{
 };
 use indelible_keys::{KeyRing, check_apart};
 use indelible_store::{
-    driver::{Driver, Recovered, TailCheck},
+    driver::{Driver, Recovered, TailCheck, TailFault},
     heads::HeadStore,
     store::{LogInfo, Reader, StoreError, StoredTree, Writer, parse_line},
 };
@@ -154,10 +154,7 @@ impl Log {
         let history = Arc::clone(lock(&check.0).history());
         log_keys.know(&history);
         // Without the keys that are in force nothing could be told from what somebody else wrote: then there may be nothing behind the head.
-        let signing = match log_keys.signing(&history) {
-            Err(LogError::Refused(_)) => log_keys.next_signing(&history)?,
-            signing => signing?,
-        };
+        let signing = log_keys.signing_on(&history)?;
         let renewed = history.current_entry_key().is_none_or(|key| key.id != *signing.key_id);
         let anchored = get(&*store, LeafIndex(tree.size.0.saturating_sub(1)))?;
         let last_time = match recovered.last_recorded_at {
@@ -304,8 +301,12 @@ fn unnamed_kept(store: &dyn Reader, kept: KeptHead, size: u64) -> Result<Option<
 struct OwnLines(Mutex<KeyFollower>);
 
 impl TailCheck for OwnLines {
-    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<String> {
+    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<TailFault> {
         lock(&self.0).take(line, leaf).err()
+    }
+
+    fn unready(&self) -> Option<String> {
+        lock(&self.0).unready()
     }
 }
 

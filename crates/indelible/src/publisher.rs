@@ -17,6 +17,7 @@ use indelible_core::{
 };
 use indelible_keys::CheckpointSigner;
 use indelible_store::{
+    driver::TailFault,
     follow::Follower,
     heads::HeadStoreError,
     store::{self, Chunk, StoreError, StoredTree},
@@ -334,7 +335,10 @@ fn check_chunk(chunk: &Chunk, durable: u64, last: Hash, keys: &mut KeyFollower) 
             |detail: &str| LogError::Evidence { index, detail: format!("read back before signing: {detail}") };
         let line = Line::parse(line).map_err(|error| evidence(&error.to_string()))?;
         let leaf = follower.take(&line).map_err(|why| evidence(&why))?;
-        keys.take(&line, &leaf).map_err(|why| evidence(&why))?;
+        keys.take(&line, &leaf).map_err(|fault| match fault {
+            TailFault::Wrong(why) => evidence(&why),
+            fault => LogError::Store(fault.at(index)),
+        })?;
         named = line.entry.head.map(|head| head.number).or(named);
         leaves.push(leaf);
     }

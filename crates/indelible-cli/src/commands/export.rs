@@ -50,7 +50,7 @@ pub(crate) fn run(places: &Places, json: bool, args: &ExportArgs) -> Result<(), 
             from.max(to)
         )));
     }
-    let keys = key_links(&*reader, &known_keys(&*reader, None)?.until(size), &note)?;
+    let keys = key_links(&*reader, &known_keys(&*reader, None, &[])?.until(size), &note)?;
     let mut sink = Sink::open(args.output.as_deref())?;
     entries(&*reader, from, to, &checkpoint.head, &mut sink)?;
     sink.write(&export_end(&*reader, (from, to), size, &note, &keys)?)?;

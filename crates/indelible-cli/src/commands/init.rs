@@ -31,10 +31,16 @@ pub(crate) fn run(places: &Places, json: bool, args: &InitArgs) -> Result<(), Fa
     if let Some(path) = place.path() {
         check_apart(&keys, path)?;
     }
-    let ring = places.ring_or_create(&keys)?;
+    let (ring, made) = places.ring_or_new(&keys)?;
     let log = Log::create_in(&*driver, &args.origin, &ring, options)?;
     log.close()?;
-    tell_created(&log, &place, &ring, json)
+    if json {
+        let mut created = created(&log, &place, &ring);
+        created.insert("keys_made".to_owned(), made.into());
+        return output::json(&Value::Object(created));
+    }
+    let keys = if made { "These keys are new." } else { "These keys were there before: other logs may be theirs." };
+    tell_created(&log, &place, &ring, keys)
 }
 
 /// What is in the way is told before keys are made.
@@ -52,15 +58,12 @@ pub(crate) fn settings(args: SettingsArgs) -> Settings {
     }
 }
 
-/// Says what was created, and what its public key is.
-pub(crate) fn tell_created(log: &Log, place: &Location, ring: &KeyRing, json: bool) -> Result<(), Failure> {
-    if json {
-        return output::json(&Value::Object(created(log, place, ring)));
-    }
+/// Says what was created, what its public key is, and this of the keys.
+pub(crate) fn tell_created(log: &Log, place: &Location, ring: &KeyRing, keys: &str) -> Result<(), Failure> {
     let (public_key, log_id) = (public_key_of(log), log.log_id().to_string());
     output::text(&format!(
         "created     {}\norigin      {}\nlog id      {log_id}\npublic key  {public_key}\nkeys        {}\n\n\
-         Give the public key to whoever is to verify this log. Keep a copy of the keys, and never beside the log.",
+         {keys} Give the public key to whoever is to verify this log. Keep a copy of the keys, and never beside the log.",
         place,
         log.origin(),
         ring.dir().display(),

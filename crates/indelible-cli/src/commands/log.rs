@@ -3,7 +3,7 @@
 use indelible::{
     KeyRing, LogError, Options, Pruned,
     error::chain,
-    manage,
+    manage::{self, Repaired},
     prune::prune_recorded,
     verify::{Request, Verdict, verify},
 };
@@ -36,15 +36,21 @@ pub(crate) fn run(places: &Places, json: bool, command: &LogCommand) -> Result<(
 
 /// Rebuilds what derives from the entries.
 fn repair(places: &Places, json: bool) -> Result<(), Failure> {
-    let rebuilt = manage::repair(&*places.driver()?, &places.ring()?, &places.options())?;
+    let Repaired { wrong, keys } = manage::repair(&*places.driver()?, &places.ring()?, &places.options())?;
     if json {
-        return output::json(&json!({ "rebuilt": rebuilt }));
+        return output::json(&json!({ "keys": keys.map(|index| index.0), "rebuilt": wrong }));
     }
-    if rebuilt.is_empty() {
+    if wrong.is_empty() {
         return output::text("nothing to repair: the log is intact");
     }
-    let lines: Vec<String> = rebuilt.iter().map(|what| format!("  {}", output::safe(what))).collect();
-    output::text(&format!("rebuilt from verified entries; what was wrong:\n{}", lines.join("\n")))
+    let lines: Vec<String> = wrong.iter().map(|what| format!("  {}", output::safe(what))).collect();
+    let taken_up = keys.map_or_else(String::new, |index| {
+        format!(
+            "\nThe log was opened for that, and took up the keys that are new in the ring: entry {} says which.",
+            index.0
+        )
+    });
+    output::text(&format!("rebuilt from verified entries; what was wrong:\n{}{taken_up}", lines.join("\n")))
 }
 
 /// Puts an explanation on record.
@@ -119,7 +125,7 @@ fn succeed(places: &Places, json: bool, args: &SucceedArgs) -> Result<(), Failur
         created.insert("predecessor_status".to_owned(), status.into());
         output::json(&created)?;
     } else {
-        tell_created(&log, &place, &ring, json)?;
+        tell_created(&log, &place, &ring, "The keys are those of the old log.")?;
     }
     output::note(&output::safe(&told));
     Ok(())

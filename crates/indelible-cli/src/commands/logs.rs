@@ -10,7 +10,7 @@ use indelible_service::{
 };
 use serde_json::{Value, json};
 
-use super::init::{settings, tell_created};
+use super::init::{created, settings, tell_created};
 use crate::{
     cli::{LogsArgs, LogsCommand},
     exit,
@@ -49,7 +49,12 @@ pub(crate) fn run(places: &Places, json: bool, args: &LogsArgs) -> Result<ExitCo
             }
             let log = registry.create_log(origin, &ring)?;
             log.close()?;
-            tell_created(&log, &registry.log(origin), &ring, json)?;
+            let place = registry.log(origin);
+            if json {
+                output::json(&Value::Object(created(&log, &place, &ring)))?;
+            } else {
+                tell_created(&log, &place, &ring, "The keys are those of the ring.")?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         LogsCommand::List => list(&open(root, options)?, json),

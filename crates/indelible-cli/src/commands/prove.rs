@@ -6,13 +6,15 @@ use indelible::{
     KeyHistory, KeyRing, LogError,
     bundle::Bundle,
     links::{key_links, open_linked},
-    verify::known_keys,
+    verify::{is_signed_by, known_keys},
 };
 use indelible_core::{
     checkpoint::{Checkpoint, CheckpointError},
+    head::HeadRecord,
     note::{Note, NoteError, VerifyingKey},
     proof::{MAX_PROOF_BYTES, ProofError},
     tile::Prover,
+    tree::TreeHead,
 };
 use indelible_store::{
     heads::HeadStore as _,
@@ -62,7 +64,7 @@ fn covering(places: &Places) -> Result<Option<String>, Failure> {
     let ring = places.ring()?;
     let origin = &reader.info().origin;
     let Some(head) = writers_heads(&ring).store.load(origin)? else { return Ok(None) };
-    let Ok(history) = known_keys(&*reader, Some(&head)) else { return Ok(None) };
+    let Ok(history) = known_keys(&*reader, Some(&head), &ring.trusted_keys(origin)?) else { return Ok(None) };
     let Ok(checkpoint) = history.open(head.checkpoint.as_bytes()) else { return Ok(None) };
     let is_shown = reader.checkpoint()?.as_deref() == Some(head.checkpoint.as_bytes());
     let covers = is_shown && head.log_id == reader.info().log_id && reader.size()? == checkpoint.head.size;
@@ -82,9 +84,12 @@ pub(crate) fn published(places: &Places, reader: &dyn Reader) -> Result<(Checkpo
         .ok_or_else(|| Failure::text("the log has no published checkpoint: publish one with `indelible checkpoint`"))?;
     let checkpoint = match places.ring_if_any()? {
         Some(ring) => {
-            let head = writers_heads(&ring).store.load(&reader.info().origin)?;
-            let history = known_keys(reader, head.as_ref())?;
+            let origin = &reader.info().origin;
+            let own = ring.trusted_keys(origin)?;
+            let head = writers_heads(&ring).store.load(origin)?;
+            let history = known_keys(reader, head.as_ref(), &own)?;
             of_ring(&history, &ring)?;
+            refuse_unless_own(&note, head.as_ref(), &own)?;
             history.open(&note)?
         }
         None => parse(&note)?,
@@ -93,13 +98,22 @@ pub(crate) fn published(places: &Places, reader: &dyn Reader) -> Result<(Checkpo
     Ok((checkpoint, note))
 }
 
+/// Refuses a newest checkpoint that is neither that of the head record nor by a trusted key of the ring: the log may name keys of anybody's beside the ring's.
+fn refuse_unless_own(note: &[u8], head: Option<&HeadRecord>, own: &[VerifyingKey]) -> Result<(), Failure> {
+    if head.is_some_and(|head| head.checkpoint.as_bytes() == note) || is_signed_by(note, own) {
+        return Ok(());
+    }
+    let what = "the log's newest checkpoint is signed by no key of the ring that is to be trusted: `indelible verify` tells what became of the log";
+    Err(Failure::text(what))
+}
+
 /// Writes the proof of one entry.
 pub(crate) fn prove(places: &Places, json: bool, args: &ProveArgs) -> Result<(), Failure> {
     let reader = places.reader()?;
     let index = locate(&*reader, &args.which)?.index;
     let (checkpoint, note) = published(places, &*reader)?;
     let bundle = if index.0 < checkpoint.head.size.0 {
-        let keys = key_links(&*reader, &known_keys(&*reader, None)?.until(checkpoint.head.size), &note)?;
+        let keys = key_links(&*reader, &known_keys(&*reader, None, &[])?.until(checkpoint.head.size), &note)?;
         Bundle { keys, ..indelible::bundle::prove(&*reader, index, checkpoint.head, &note)? }
     } else {
         let log = places.open()?;
@@ -126,8 +140,8 @@ pub(crate) fn prove(places: &Places, json: bool, args: &ProveArgs) -> Result<(),
 fn public_key(places: &Places, reader: &dyn Reader) -> Option<String> {
     let ring = places.ring_if_any().ok().flatten()?;
     let head = writers_heads(&ring).store.load(&reader.info().origin).ok()??;
-    let history = known_keys(reader, Some(&head)).ok()?;
-    let own = ring.public_keys(history.origin()).ok()?;
+    let own = ring.trusted_keys(&reader.info().origin).ok()?;
+    let history = known_keys(reader, Some(&head), &own).ok()?;
     Some(history.public_key().filter(|key| own.contains(key))?.to_string())
 }
 
@@ -227,29 +241,58 @@ fn verdict(bundle: &Bundle, key: &VerifyingKey, error: LogError) -> Failure {
     }
 }
 
+/// Opens an older checkpoint and the newest one with a public key alone: what the log says of its keys counts as far as that key leads there.
+fn opened_by(
+    key: &VerifyingKey,
+    reader: &dyn Reader,
+    old: Vec<u8>,
+    new: Vec<u8>,
+) -> Result<(TreeHead, TreeHead), Failure> {
+    let history = known_keys(reader, None, &[])?;
+    if history.reign_of(key).is_none() {
+        return Err(Failure::text(format!("`{key}` is none of the keys of this log")));
+    }
+    let text = |note| String::from_utf8(note).map_err(|_| Failure::text("a checkpoint is not UTF-8"));
+    let (old, new) = (text(old)?, text(new)?);
+    let links = key_links(reader, &history.until(parse(new.as_bytes())?.head.size), &new)?;
+    Ok((open_linked(&old, key, &links)?.head, open_linked(&new, key, &links)?.head))
+}
+
+/// The same with a ring. It may have every key that there ever was, so which of them is right at a size is told by what the tree of the head record proves, and by nothing else:
+/// a key that was replaced signs nothing newer.
+fn opened_by_ring(
+    places: &Places,
+    reader: &dyn Reader,
+    old: &[u8],
+    new: &[u8],
+) -> Result<(TreeHead, TreeHead), Failure> {
+    let ring = places.ring()?;
+    let origin = &reader.info().origin;
+    let heads = writers_heads(&ring).store;
+    let missing = || {
+        Failure::text(format!(
+            "there is no head record of `{origin}` at `{}`: restore it, or give --public-key",
+            heads.place(origin)
+        ))
+    };
+    let head = heads.load(origin)?.ok_or_else(missing)?;
+    let own = ring.trusted_keys(origin)?;
+    let history = known_keys(reader, Some(&head), &own)?;
+    of_ring(&history, &ring)?;
+    let opened = (history.open(old)?.head, history.open(new)?.head);
+    refuse_unless_own(new, Some(&head), &own)?;
+    Ok(opened)
+}
+
 /// Shows that the tree of an older checkpoint is the beginning of the newest published one.
 pub(crate) fn consistency(places: &Places, json: bool, args: &ConsistencyArgs) -> Result<(), Failure> {
     let reader = places.reader()?;
-    let keys = match &args.public_key {
-        Some(text) => vec![VerifyingKey::parse(text.trim())?],
-        None => places.ring()?.public_keys(&reader.info().origin)?,
+    let given = read_note(&args.from)?;
+    let note = reader.checkpoint()?.ok_or_else(|| Failure::text("the log has no published checkpoint"))?;
+    let (old, new) = match &args.public_key {
+        Some(text) => opened_by(&VerifyingKey::parse(text.trim())?, &*reader, given, note)?,
+        None => opened_by_ring(places, &*reader, &given, &note)?,
     };
-    let history = known_keys(&*reader, None)?;
-    if history.reign_of_any(&keys).is_none() {
-        let given = keys.first().map(ToString::to_string).unwrap_or_default();
-        return Err(Failure::text(format!("`{given}` is none of the keys of this log")));
-    }
-    let text = |note| String::from_utf8(note).map_err(|_| Failure::text("a checkpoint is not UTF-8"));
-    let note = text(reader.checkpoint()?.ok_or_else(|| Failure::text("the log has no published checkpoint"))?)?;
-    let links = key_links(&*reader, &history.until(parse(note.as_bytes())?.head.size), &note)?;
-    // What the log says of its keys counts as far as a key that is trusted leads there: the keys that were given, not those that it names.
-    let open = |note: &str| {
-        let mut opened = keys.iter().map(|key| open_linked(note, key, &links));
-        let first = opened.next().ok_or_else(|| Failure::text("there is no key to verify with"))?;
-        Ok::<_, Failure>(first.or_else(|error| opened.find_map(Result::ok).ok_or(error))?.head)
-    };
-    let old = open(&text(read_note(&args.from)?)?)?;
-    let new = open(&note)?;
     if old.size > new.size {
         let behind = ProofError::NewTreeSmaller { old: old.size, new: new.size };
         return Err(Failure::Evidence(exit::DIVERGED, Box::new(LogError::Proof(behind))));

@@ -6,26 +6,38 @@
 use std::sync::Arc;
 
 use indelible_keys::check_apart;
-use indelible_server::{Config, Server, Started, server::AdminKey};
+use indelible_server::{
+    Config, Server, Started,
+    layers::{Layered, Row},
+    server::AdminKey,
+    tls,
+};
 use serde_json::json;
 
-use crate::{cli::ServeArgs, failure::Failure, output, places::Places};
+use crate::{
+    cli::{ServeArgs, ServeCommand, ServeConfigCommand},
+    failure::Failure,
+    output,
+    places::Places,
+};
 
 /// Serves until it is asked to end.
 pub(crate) fn run(places: &Places, as_json: bool, args: &ServeArgs) -> Result<(), Failure> {
-    let mut config = args.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
-    if let Some(listen) = args.listen {
-        config.listen = listen;
+    let layered = layers(args)?;
+    if let Some(ServeCommand::Config(ServeConfigCommand::Show)) = args.command {
+        return show(&layered, as_json);
     }
-    config.plain_http |= args.plain_http;
-    config.check()?;
+    layered.config.check()?;
     if args.show_config {
-        return output::data(config.to_toml().as_bytes());
+        return output::data(layered.config.to_toml().as_bytes());
     }
-    let root = args
-        .log_root
-        .clone()
-        .ok_or_else(|| Failure::Usage("no root is named: give --log-root DIR or set INDELIBLE_ROOT".to_owned()))?;
+    if args.command.is_some() {
+        return check(&layered.config, places, args, as_json);
+    }
+    let config = layered.config;
+    let root = args.log_root.clone().ok_or_else(|| {
+        Failure::Usage("no root is named: give --log-root DIR|postgres://… or set INDELIBLE_ROOT".to_owned())
+    })?;
     let keys = places.keys()?;
     if let Some(path) = root.path() {
         check_apart(&keys, path)?;
@@ -34,9 +46,50 @@ pub(crate) fn run(places: &Places, as_json: bool, args: &ServeArgs) -> Result<()
     let ring = places.ring_or_create(&keys)?;
     let admin = if args.new_admin_key { AdminKey::Another } else { AdminKey::IfNone };
     let reporter = Arc::new(|line: &str| output::note(&output::safe(line)));
-    let (server, started) = Server::start(root, ring, options, config, admin, reporter)?;
+    let (mut server, started) = Server::start(root, ring, options, config, admin, reporter)?;
+    // Whoever is told that it listens may signal it.
+    server.hear_signals()?;
     tell(&started, as_json)?;
     Ok(server.run()?)
+}
+
+/// The file, the environment, the command line. Variables that are no text are nobody's of ours.
+fn layers(args: &ServeArgs) -> Result<Layered, Failure> {
+    let mut flags = Vec::new();
+    if let Some(listen) = args.listen {
+        flags.push(("--listen", "listen", listen.to_string().into()));
+    }
+    if args.plain_http {
+        flags.push(("--plain-http", "plain_http", true.into()));
+    }
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Ok(Layered::read(args.config.as_deref(), environment, flags)?)
+}
+
+fn show(layered: &Layered, as_json: bool) -> Result<(), Failure> {
+    let rows = layered.rows();
+    if as_json {
+        let row = |row: &Row| json!({ "from": row.source.to_string(), "name": row.name, "value": row.value });
+        return output::json(&rows.iter().map(row).collect::<Vec<_>>());
+    }
+    let line = |row: &Row| {
+        let value = row.value.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        output::safe(&format!("{} = {value}    # {}", row.name, row.source)).into_owned()
+    };
+    output::text(&rows.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// What can be known without serving: the values, the files that they name, and that keys and logs are apart.
+fn check(config: &Config, places: &Places, args: &ServeArgs, as_json: bool) -> Result<(), Failure> {
+    tls::check(&config.tls)?;
+    if let Some(path) = args.log_root.as_ref().and_then(|root| root.path()) {
+        check_apart(&places.keys()?, path)?;
+    }
+    if as_json {
+        return output::json(&json!({ "listen": config.listen.to_string(), "usable": true }));
+    }
+    output::text("the configuration can be used")
 }
 
 fn tell(started: &Started, as_json: bool) -> Result<(), Failure> {

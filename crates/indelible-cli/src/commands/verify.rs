@@ -147,7 +147,11 @@ pub(crate) fn read_note(path: &Path) -> Result<Vec<u8>, Failure> {
         let place = path.display();
         return Err(Failure::text(format!("`{place}` has {} bytes: that is no checkpoint", meta.len())));
     }
-    std::fs::read(path).map_err(Failure::io("read", path))
+    let note = std::fs::read(path).map_err(Failure::io("read", path))?;
+    if note.trim_ascii().is_empty() {
+        return Err(Failure::text(format!("`{}` is empty: that is no checkpoint", path.display())));
+    }
+    Ok(note)
 }
 
 pub(crate) fn read_receipts(path: &Path) -> Result<Vec<Receipt>, Failure> {
@@ -292,7 +296,8 @@ fn describe(report: &Report) -> String {
     if report.from > 0 {
         lines.push(format!("  read from entry {} on; what stands before was verified earlier", report.from));
     }
-    lines.extend(report.keys.iter().map(|key| format!("  key        {}", output::safe(key))));
+    let named = report.keys.iter().filter(|key| !key.is_empty());
+    lines.extend(named.map(|key| format!("  key        {}", output::safe(key))));
     lines.push(format!("  {} in {:.2} s", output::entries(report.entries_verified), report.seconds));
     lines.join("\n")
 }

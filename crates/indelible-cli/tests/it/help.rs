@@ -44,6 +44,12 @@ fn every_command_explains_itself() {
         "keys master remove",
         #[cfg(feature = "server")]
         "serve",
+        #[cfg(feature = "server")]
+        "serve config",
+        #[cfg(feature = "server")]
+        "serve config check",
+        #[cfg(feature = "server")]
+        "serve config show",
         "sign-file",
         "verify-file",
         "samples",

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::world::{Done, World};
+use crate::world::{Done, World, event};
 
 impl World {
     fn ring_bytes(&self) -> Vec<u8> {
@@ -203,6 +203,26 @@ fn a_key_is_prepared_activated_retired_and_destroyed() {
     assert_eq!(world.run(&backup).ok().json()["keys"][0]["cryptoperiod_days"], 10);
     world.run(&["keys", "generate", "--purpose", "backup", "--algorithm", "ed25519"]).refused(2, &["AES-256-GCM"]);
     world.run(&["keys", "generate", "--purpose", "backup", "--rsa-bits", "2048"]).refused(2, &["RSA"]);
+}
+
+#[test]
+fn a_key_that_another_log_still_signs_with_is_not_destroyed() {
+    let world = World::with_samples(3);
+    let other = world.path("other");
+    world.run(&["init", &other, "--origin", "test.example/other", "--no-immutable"]).ok();
+    let old = world.active_key("checkpoint_signing");
+    world.run(&["keys", "rotate", "--purpose", "checkpoint-signing"]).ok();
+    let before = world.ring_bytes();
+    let destroy = ["keys", "destroy", &old, "--yes"];
+    world.run(&destroy).refused(1, &["`test.example/other` may still need", "nothing was changed", "append --log"]);
+    assert_eq!(world.ring_bytes(), before);
+    // The other log takes the new key up, and goes on without the old one.
+    world.feed(&["append", "--log", &other], "").ok();
+    world.run(&destroy).ok();
+    for log in [&world.path("log"), &other] {
+        world.feed(&["append", "--log", log], event("later")).ok();
+        world.run(&["verify", "--log", log]).ok();
+    }
 }
 
 #[test]

@@ -24,6 +24,9 @@ mod live;
 mod newcomer;
 #[cfg(test)]
 mod openssl;
+#[cfg(all(feature = "server", unix))]
+#[cfg(test)]
+mod packaging;
 #[cfg(test)]
 mod places;
 #[cfg(test)]

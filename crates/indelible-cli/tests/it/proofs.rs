@@ -6,9 +6,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use indelible_core::tree::{Hash, leaf_hash, range_root};
+use indelible_core::{
+    checkpoint::Checkpoint,
+    note::{Note, VerifyingKey},
+    tree::{Hash, leaf_hash, range_root},
+};
+use indelible_keys::KeyRing;
 
-use crate::world::{Done, World, event};
+use crate::world::{Done, World, event, overwrite};
 
 #[test]
 fn a_proof_is_checked_offline_with_the_public_key_alone() {
@@ -81,6 +86,31 @@ fn consistency_is_proven_and_a_contradiction_is_diverged() {
     let stranger = World::new();
     let foreign = world.write("foreign", stranger.run(&["checkpoint"]).ok().out);
     world.run(&["consistency", "--from", &foreign]).refused(1, &["no signature by"]);
+}
+
+#[test]
+fn a_replaced_key_makes_no_newest_checkpoint_for_who_has_the_ring() {
+    let world = World::with_samples(5);
+    let old = world.write("old", world.run(&["checkpoint"]).ok().out);
+    let first = world.public_key();
+    world.run(&["keys", "rotate", "--purpose", "checkpoint-signing"]).ok();
+    world.feed(&["append"], event("later")).ok();
+    world.run(&["consistency", "--from", &old]).ok();
+    // Whoever has the key of before signs a tree that is as large as today's: the ring has that key still.
+    let genuine = fs::read_to_string(world.log.join("checkpoint")).unwrap();
+    let head = Checkpoint::parse(Note::parse(genuine.as_bytes()).unwrap().text()).unwrap().head;
+    let ring = KeyRing::load(&world.keys).unwrap();
+    let key = VerifyingKey::parse(&first).unwrap();
+    let signers = ring.signers_for("test.example/audit", &[key]).unwrap();
+    let forged = Checkpoint::new("test.example/audit", head).sign(&[&signers[0]]).unwrap().to_string();
+    overwrite(&world.log.join("checkpoint"), forged.as_bytes());
+    world.run(&["consistency", "--from", &old]).refused(1, &["no signature by"]);
+    // Without the head record nothing tells which of the ring's keys is in force.
+    overwrite(&world.log.join("checkpoint"), genuine.as_bytes());
+    let heads = world.keys.join("heads");
+    fs::rename(&heads, world.keys.join("elsewhere")).unwrap();
+    world.run(&["consistency", "--from", &old]).refused(1, &["no head record", "--public-key"]);
+    world.run(&["consistency", "--from", &old, "--public-key", &first]).ok();
 }
 
 #[test]

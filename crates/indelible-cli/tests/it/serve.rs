@@ -104,7 +104,6 @@ fn what_is_unsafe_or_not_meant_is_refused() {
     let public = ["serve", "--log-root", &root, "--plain-http", "--listen", "0.0.0.0:0"];
     world.run(&public).refused(1, &["loopback", "--plain-http"]);
     world.run(&["serve", "--log-root", &world.path("log"), "--plain-http"]).refused(1, &["not empty", "logs init"]);
-    world.run(&["serve", "--log-root", "sqlite:a.db", "--plain-http"]).refused(1, &["directory"]);
     world.run(&["serve", "--log-root", &world.path("keys/x"), "--plain-http"]).refused(1, &["keys"]);
     let config = world.write("bad.toml", "[limits]\nconections = 1\n");
     world.run(&["serve", "--log-root", &root, "--config", &config]).refused(1, &["bad.toml", "conections"]);
@@ -119,6 +118,83 @@ fn a_configuration_is_shown_as_it_would_be_used() {
     assert!(shown.contains("listen = \"127.0.0.1:8\"") && shown.contains("connections = 7"), "{shown}");
     let again = world.write("again.toml", &shown);
     assert_eq!(world.run(&["serve", "--config", &again, "--show-config"]).ok().out, shown);
+}
+
+#[test]
+fn each_value_says_where_it_comes_from_and_a_configuration_is_checked() {
+    let world = World::empty();
+    let config = world.write("c.toml", "[limits]\nconnections = 7\n");
+    let args = ["serve", "--config", &config, "--plain-http", "config", "show"];
+    let mut command = world.command(&args);
+    let output = command.env("INDELIBLE_SERVER_LIMITS_BODY_MS", "9").output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        format!("limits.connections = 7    # {config}"),
+        "limits.body_ms = 9    # INDELIBLE_SERVER_LIMITS_BODY_MS".to_owned(),
+        "plain_http = true    # --plain-http".to_owned(),
+        "limits.head_ms = 10000    # default".to_owned(),
+        "tls.certificate = -    # default".to_owned(),
+    ] {
+        assert!(shown.lines().any(|known| known == line), "{line}\n{shown}");
+    }
+    let rows: Value =
+        serde_json::from_str(&world.run(&["serve", "--json", "config", "show", "--config", &config]).ok().out).unwrap();
+    let row = rows.as_array().unwrap().iter().find(|row| row["name"] == "limits.connections").unwrap();
+    assert_eq!((&row["value"], &row["from"]), (&json!(7), &json!(config)));
+    world.run(&["serve", "config", "check", "--config", &config]).ok();
+    for (text, words) in [
+        ("[tls]\ncertificate = \"/nowhere/a\"\nkey = \"/nowhere/b\"\n", &["/nowhere/a"][..]),
+        ("[tls]\nclient_ca = \"/nowhere/c\"\n", &["/nowhere/c"][..]),
+        ("[limits]\nstreams = 0\n", &["limit of 0"][..]),
+        ("[network]\ndeny = [\"10.0.0.1/8\"]\n", &["10.0.0.1/8"][..]),
+    ] {
+        let bad = world.write("bad.toml", text);
+        world.run(&["serve", "config", "check", "--config", &bad]).refused(1, words);
+    }
+    let unknown = world.command(&["serve", "config", "check"]).env("INDELIBLE_SERVER_LIMITS_X", "1").output().unwrap();
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("INDELIBLE_SERVER_LIMITS_X"));
+    assert!(!world.at("keys/tls").exists(), "looking makes nothing");
+}
+
+#[test]
+fn a_hangup_has_the_certificate_read_again_and_ends_nothing() {
+    let world = World::empty();
+    let plain = Serving::start(&world, PLAIN);
+    plain.signal("-HUP");
+    assert_eq!(plain.ask(&plain.token(), "GET", "/v1/logs", "").unwrap().0, 200);
+    assert_eq!(plain.end("-TERM"), Some(0));
+    if Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
+        println!("SKIPPED a new certificate at SIGHUP: openssl is not installed");
+        return;
+    }
+    let make = |name: &str| {
+        let (key, certificate) = (world.path("tls.key"), world.path("tls.crt"));
+        let args = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+        let subject = format!("/CN={name}");
+        let mut command = Command::new("openssl");
+        command.args(args).args(["-subj", &subject, "-keyout", &key, "-out", &certificate]);
+        assert!(command.stderr(Stdio::null()).status().unwrap().success());
+    };
+    make("first.example");
+    let text = format!(
+        "[tls]\ncertificate = \"{}\"\nkey = \"{}\"\nreload_ms = 0\n",
+        world.path("tls.crt"),
+        world.path("tls.key")
+    );
+    let config = world.write("c.toml", text);
+    let serving = Serving::start(&world, &["--config", &config]);
+    let shown = || {
+        let address = format!("127.0.0.1:{}", serving.port());
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-connect", &address]).stdin(Stdio::null()).stderr(Stdio::null());
+        String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+    };
+    assert!(shown().contains("first.example"));
+    make("second.example");
+    assert!(shown().contains("first.example"), "nobody has asked yet");
+    serving.signal("-HUP");
+    assert!((0..500).any(|_| shown().contains("second.example")));
+    assert_eq!(serving.end("-TERM"), Some(0));
 }
 
 #[test]

@@ -3,8 +3,9 @@
 //!
 //! INVARIANT(ring-locked): between reading the ring that is changed and replacing it the lock is held, so that no change is lost under another.
 //!
-//! INVARIANT(ring-grows): no key is ever taken out of a ring and no id or version used again; a destroyed key leaves its name. So whatever a log
-//! was signed with, the ring says what became of it.
+//! INVARIANT(ring-grows): no key is ever taken out of a ring, no id used again, and no version either for a key that is to be used; a destroyed key leaves its name. So whatever
+//! a log was signed with, the ring says what became of it. A key that comes back to verify only has the version that it had, which a ring that was put back from a copy may have
+//! given to another one since: the id tells them apart.
 
 use indelible_core::time::Micros;
 use zeroize::Zeroizing;
@@ -42,7 +43,7 @@ pub struct Import {
     pub algorithm: KeyAlgorithm,
     /// Its secret: 32 bytes, or a PKCS#8 document in DER for RSA and ECDSA.
     pub secret: Zeroizing<Vec<u8>>,
-    /// Its version where it had one in another ring, so that its id stays what it is; else the next one.
+    /// Its version where it had one in another ring, so that its id stays what it is; else the next one. To verify only, it may be one that another key has.
     pub version: Option<u32>,
     /// What it may be used for.
     pub role: ImportAs,
@@ -372,12 +373,14 @@ impl Draft {
         newest.checked_add(1).ok_or_else(|| KeyError::Invalid { what: format!("a version behind {newest}") })
     }
 
-    /// INVARIANT(ring-grows): neither the id nor the version of any key that there ever was.
+    /// INVARIANT(ring-grows): neither the id of any key that there ever was, nor the version, except to verify.
     fn add(&mut self, key: Key) -> Result<(), KeyError> {
         let info = &key.info;
         let taken = |old: &KeyInfo| {
+            let same_version =
+                (old.purpose, old.algorithm, old.version) == (info.purpose, info.algorithm, info.version);
             old.id == info.id
-                || (old.purpose, old.algorithm, old.version) == (info.purpose, info.algorithm, info.version)
+                || same_version && info.state != State::VerifyOnly
                 || (info.public.is_some() && old.public == info.public)
         };
         let same_secret = |old: &Key| old.secret.is_some() && old.secret == key.secret;

@@ -256,7 +256,9 @@ fn check_ring(parsed: &Parsed, place: &Path) -> Result<(), KeyError> {
     for (info, stored) in &parsed.keys {
         let (id, kind) = (&info.id, (info.purpose, info.algorithm.name()));
         check_key(info, stored.is_some(), place)?;
-        if !ids.insert(id) || !versions.insert((kind, info.version)) {
+        // A key that came back to verify only may have the version of one that was made since.
+        let usable = matches!(info.state, State::PreActive | State::Active);
+        if !ids.insert(id) || usable && !versions.insert((kind, info.version)) {
             return Err(malformed(place, format!("key `{id}`, or its version, is there twice")));
         }
         // Entries are signed by one key, whatever the algorithm.

@@ -270,9 +270,11 @@ impl Master {
     ) -> Result<Self, KeyError> {
         let kind = form.kind().unwrap_or(MasterKind::File);
         let Some(key) = find(source, form, variables)? else {
+            let given = if source.is_explicit() { format!("{source} is none") } else { "none was given".to_owned() };
             return Err(KeyError::MasterMissing {
                 place: place.display().to_string(),
                 source_name: kind.described(),
+                given,
                 remedy: kind.remedy(),
             });
         };

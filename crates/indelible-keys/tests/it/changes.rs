@@ -13,7 +13,7 @@ use indelible_keys::{
 };
 use zeroize::Zeroizing;
 
-use crate::world::{World, active, at, day, of, start, state};
+use crate::world::{World, active, at, day, of, start, state, write_private};
 
 const ENTRY: KeyAlgorithm = KeyAlgorithm::Entry(EntryAlgorithm::HmacSha256);
 const LONG: KeyAlgorithm = KeyAlgorithm::Entry(EntryAlgorithm::HmacSha512_256);
@@ -449,6 +449,40 @@ fn no_secret_id_or_version_is_there_twice() {
     let changed = ring.import(&seed, &usual, day(1)).unwrap();
     let ring = changed.ring.destroy(&changed.keys[0].id, day(1)).unwrap().ring;
     assert!(matches!(ring.import(&seed, &usual, day(1)), Err(KeyError::Duplicate { .. })));
+}
+
+#[test]
+fn lost_keys_come_back_beside_those_that_were_made_since() {
+    let world = World::new();
+    let usual = Cryptoperiods::default();
+    let ring = world.ring();
+    let copy = world.bytes();
+    let both = [Purpose::EntrySigning, Purpose::CheckpointSigning];
+    let lost = ring.rotate_each(&both, day(1)).unwrap().ring;
+    let text: serde_json::Value = serde_json::from_slice(&world.bytes()).unwrap();
+    // The ring is put back from the copy, and rotated before anybody misses a key.
+    write_private(&world.ring_file(), &copy);
+    let mut ring = KeyRing::load(&world.keys()).unwrap().rotate_each(&both, day(2)).unwrap().ring;
+    for purpose in both {
+        let (gone, here) = (active(&lost, purpose), active(&ring, purpose));
+        assert_eq!(gone.version, here.version);
+        let stored = text["keys"].as_array().unwrap().iter().find(|key| key["id"] == gone.id.as_str()).unwrap();
+        let secret = indelible_core::hex::decode::<32>(stored["secret"].as_str().unwrap().as_bytes()).unwrap();
+        let mut back = Import { version: Some(gone.version), ..import(purpose, gone.algorithm, &secret) };
+        // For use it would be a second key of that version.
+        assert!(matches!(ring.import(&back, &usual, day(3)), Err(KeyError::Duplicate { .. })));
+        back.role = ImportAs::VerifyOnly;
+        ring = ring.import(&back, &usual, day(3)).unwrap().ring;
+        assert_eq!((state(&ring, &gone.id), state(&ring, &here.id)), (State::VerifyOnly, State::Active));
+        assert!(matches!(ring.import(&back, &usual, day(3)), Err(KeyError::Duplicate { .. })));
+        assert!(ring.activate(&gone.id, day(3)).is_err());
+    }
+    // The next version is behind both, and the ring is read as it was written.
+    let ring = KeyRing::load(&world.keys()).unwrap().rotate_each(&both, day(4)).unwrap().ring;
+    for purpose in both {
+        assert_eq!(active(&ring, purpose).version, active(&lost, purpose).version + 1);
+        assert_eq!(of(&ring, purpose, State::VerifyOnly).len(), 3);
+    }
 }
 
 #[test]

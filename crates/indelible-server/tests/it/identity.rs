@@ -144,3 +144,28 @@ fn failures_are_delayed_and_on_record_and_others_are_served() {
     let event = &found.expect("an event")["event"];
     assert_eq!((&event["actor"]["id"], &event["outcome"]), (&json!("127.0.0.1"), &json!("denied")));
 }
+
+#[test]
+fn a_key_that_ends_while_its_request_comes_in_does_nothing_any_more() {
+    let world = World::with_log();
+    for (role, path, body) in [
+        ("writer", events_of(LOG), event("late").to_string()),
+        ("admin", "/v1/api-keys".to_owned(), json!({ "logs": ["*"], "name": "heir", "role": "admin" }).to_string()),
+    ] {
+        let (id, token) = world.key(role, &["*"]);
+        let mut client = world.client();
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        // The key is looked at when the head is there, and its body holds up the rest.
+        let (first, rest) = body.split_at(1);
+        client.write(format!("{head}{first}").as_bytes());
+        world.ask("DELETE", &format!("/v1/api-keys/{id}"), None).status(200);
+        client.write(rest.as_bytes());
+        client.reply().unwrap().problem(401, "unauthorised");
+    }
+    world.ask("GET", &format!("{}/late", events_of(LOG)), None).status(404);
+    let keys = world.ask("GET", "/v1/api-keys", None).status(200).text();
+    assert!(!keys.contains("heir"), "{keys}");
+}

@@ -28,10 +28,15 @@ const EXPECTED: &[(&str, &str)] = &[
     ("listEntries", "RAM"),
     ("getEntry", "RAM"),
     ("prove", "RAM"),
+    ("tail", "RAM"),
+    ("export", "RAM"),
     ("getCheckpoint", "WRAM"),
     ("getPublicKeys", "WRAM"),
     ("verifyLog", "AM"),
     ("getVerification", "AM"),
+    ("getHealth", "WRAM"),
+    ("lockLog", "M"),
+    ("unlockLog", "M"),
     ("listApiKeys", "M"),
     ("createApiKey", "M"),
     ("rotateApiKey", "M"),
@@ -64,7 +69,14 @@ fn ask(world: &World, route: &Route, log: &str, token: Option<&str>) -> Reply {
         Method::Post => Some(json!({ "action": "a", "actor": { "id": "x", "type": "user" } })),
         _ => None,
     };
-    world.client().ask(route.method.as_str(), &path, token, body.as_ref())
+    world.request_json(route.method.as_str(), &path, token, body.as_ref())
+}
+
+/// One that speaks HTTP/1.1, and one that speaks HTTP/2.
+fn both_versions() -> [World; 2] {
+    let second = World::second();
+    second.create(LOG);
+    [World::with_log(), second]
 }
 
 /// Let in: whatever else was said, it was not that the caller may not.
@@ -84,7 +96,12 @@ fn every_route_has_its_row_and_every_row_a_route() {
 
 #[test]
 fn each_role_may_what_its_row_says_and_only_for_its_logs() {
-    let world = World::with_log();
+    for world in both_versions() {
+        each_role_may_what_its_row_says(&world);
+    }
+}
+
+fn each_role_may_what_its_row_says(world: &World) {
     world.create(OTHER);
     world.record(LOG, 1);
     world.record(OTHER, 1);
@@ -98,12 +115,12 @@ fn each_role_may_what_its_row_says_and_only_for_its_logs() {
             let may = row == "-" || row.contains(letter(role));
             let on_log = matches!(route.needs, Needs::OnLog(_) | Needs::OnLogUnlessOpen(_));
             let told = |token: &str, log: &str| format!("{} as {}, {token}, {log}", route.id, role.as_str());
-            assert_eq!(is_in(&ask(&world, route, LOG, Some(&wide))), may, "{}", told("wide", LOG));
-            assert_eq!(is_in(&ask(&world, route, LOG, Some(&narrow))), may, "{}", told("narrow", LOG));
-            let other = ask(&world, route, OTHER, Some(&narrow));
+            assert_eq!(is_in(&ask(world, route, LOG, Some(&wide))), may, "{}", told("wide", LOG));
+            assert_eq!(is_in(&ask(world, route, LOG, Some(&narrow))), may, "{}", told("narrow", LOG));
+            let other = ask(world, route, OTHER, Some(&narrow));
             assert_eq!(is_in(&other), may && !on_log, "{}", told("narrow", OTHER));
             // Whether a log exists is not said to whom it is not for.
-            let nowhere = ask(&world, route, "u.example/none", Some(&narrow));
+            let nowhere = ask(world, route, "u.example/none", Some(&narrow));
             assert_eq!(nowhere.status == 403, other.status == 403, "{}", told("narrow", "none"));
         }
     }
@@ -111,11 +128,10 @@ fn each_role_may_what_its_row_says_and_only_for_its_logs() {
 
 #[test]
 fn without_a_key_only_what_is_for_everybody() {
-    let world = World::with_log();
-    for route in ROUTES {
+    for (world, route) in both_versions().iter().flat_map(|world| ROUTES.iter().map(move |route| (world, route))) {
         let public = expected(route) == "-";
         for token in [None, Some("idl_0000000000000000_x"), Some("")] {
-            let reply = ask(&world, route, LOG, token);
+            let reply = ask(world, route, LOG, token);
             assert_eq!(is_in(&reply), public, "{} {token:?}", route.id);
             if !public && reply.status == 401 {
                 assert_eq!(reply.header("www-authenticate"), "Bearer");
@@ -131,7 +147,8 @@ fn verbs_narrow_a_role() {
     let key = world.ask("POST", "/v1/api-keys", Some(&new(json!(["head", "metrics"])))).status(201).json();
     let token = key["token"].as_str().unwrap();
     for route in ROUTES {
-        let may = ["getCheckpoint", "getPublicKeys", "tileCheckpoint", "tile", "metrics"].contains(&route.id);
+        let may =
+            ["getCheckpoint", "getHealth", "getPublicKeys", "tileCheckpoint", "tile", "metrics"].contains(&route.id);
         let may = may || expected(route) == "-";
         assert_eq!(is_in(&ask(&world, route, LOG, Some(token))), may, "{}", route.id);
     }

@@ -83,7 +83,7 @@ fn the_certificate_stays_when_the_server_starts_again() {
     ask(&world, &TLS13, "localhost").unwrap().status(200);
 }
 
-fn is_there(program: &str, argument: &str) -> bool {
+pub(crate) fn is_there(program: &str, argument: &str) -> bool {
     let found = Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
         println!("SKIPPED {program} is not installed");

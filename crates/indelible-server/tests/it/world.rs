@@ -28,6 +28,7 @@ pub(crate) struct World {
     pub(crate) certificate: Option<PathBuf>,
     /// What was told to the operator.
     pub(crate) told: Arc<Mutex<Vec<String>>>,
+    kept: Option<tempfile::TempDir>,
 }
 
 /// A configuration for tests: without TLS, at a port that the system chooses.
@@ -43,6 +44,11 @@ impl World {
         Self::with(config(), Options::default())
     }
 
+    /// With TLS, spoken to in HTTP/2.
+    pub(crate) fn second() -> Self {
+        Self::with(Config { plain_http: false, ..config() }, Options::default())
+    }
+
     /// With a log.
     pub(crate) fn with_log() -> Self {
         let world = Self::new();
@@ -54,9 +60,24 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let (told, address) = (Arc::default(), ([127, 0, 0, 1], 0).into());
         let admin = String::new();
-        let mut world = Self { dir, server: None, config, options, address, admin, certificate: None, told };
+        let mut world =
+            Self { dir, server: None, config, options, address, admin, certificate: None, told, kept: None };
         world.start();
         world
+    }
+
+    /// Keeps the directory of its files for as long as it is there.
+    pub(crate) fn keep(&mut self, dir: tempfile::TempDir) {
+        self.kept = Some(dir);
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Has the certificates read again, as SIGHUP has.
+    pub(crate) fn reload(&self) {
+        self.server.as_ref().unwrap().reload_certificates();
     }
 
     pub(crate) fn at(&self, name: &str) -> PathBuf {
@@ -97,7 +118,31 @@ impl World {
     /// A request of the administrator's.
     #[track_caller]
     pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
-        self.client().ask(method, path, Some(&self.admin), body)
+        self.request_json(method, path, Some(&self.admin), body)
+    }
+
+    /// A request in the version that the server speaks: HTTP/2 with TLS, HTTP/1.1 without.
+    #[track_caller]
+    pub(crate) fn request_json(&self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Reply {
+        if self.config.plain_http {
+            return self.client().ask(method, path, token, body);
+        }
+        let body = body.map(ToString::to_string);
+        let media_type = if body.is_some() { "application/json" } else { "" };
+        self.request(method, path, token, media_type, body.unwrap_or_default().as_bytes())
+    }
+
+    /// A request over HTTP/2.
+    #[track_caller]
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        media_type: &str,
+        body: &[u8],
+    ) -> Reply {
+        crate::http2::ask(self, method, path, token, media_type, body)
     }
 
     #[track_caller]
@@ -117,7 +162,12 @@ impl World {
     #[track_caller]
     pub(crate) fn record(&self, origin: &str, count: usize) {
         let lines: Vec<String> = (0..count).map(|at| event(&format!("e{at}")).to_string()).collect();
-        let reply = self.client().post_lines(&events_of(origin), &self.admin, &lines.join("\n"), &[]);
+        let (path, lines) = (events_of(origin), lines.join("\n"));
+        let reply = if self.config.plain_http {
+            self.client().post_lines(&path, &self.admin, &lines, &[])
+        } else {
+            self.request("POST", &path, Some(&self.admin), "application/x-ndjson", lines.as_bytes())
+        };
         reply.status(201);
     }
 }
@@ -152,7 +202,10 @@ pub(crate) struct Reply {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::of(TcpStream::connect(address).unwrap())
+    }
+
+    pub(crate) fn of(stream: TcpStream) -> Self {
         // Only a test that would otherwise hang meets it.
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         Self { stream: BufReader::new(stream) }

@@ -6,7 +6,7 @@ use indelible_core::{
     entry::Line,
     tree::{Hash, LeafIndex},
 };
-use indelible_store::driver::TailCheck;
+use indelible_store::driver::{TailCheck, TailFault};
 use indelible_store::{
     conformance::{Scribe, fault},
     store::Reader,
@@ -20,7 +20,7 @@ pub(crate) fn root() -> &'static Path {
 pub(crate) struct Own;
 
 impl TailCheck for Own {
-    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<String> {
+    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<TailFault> {
         fault(line, leaf)
     }
 }

@@ -8,7 +8,7 @@ use indelible_core::{
 };
 use indelible_store::{
     conformance::{Found, Harness, Leaving, fault, info, suite},
-    driver::{Driver as _, TailCheck},
+    driver::{Driver as _, TailCheck, TailFault},
     store::{Reader, StoreError, Writer},
 };
 use indelible_store_postgres::{PostgresDriver, Settings};
@@ -19,7 +19,7 @@ use crate::world::{Logs as _, start};
 struct Own;
 
 impl TailCheck for Own {
-    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<String> {
+    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<TailFault> {
         fault(line, leaf)
     }
 }

@@ -14,7 +14,7 @@ use indelible_core::{
     tree::{Hash, LeafIndex, TreeHead, TreeSize, empty_root, leaf_hash, range_root},
 };
 use indelible_store::{
-    driver::{Driver as _, TailCheck},
+    driver::{Driver as _, TailCheck, TailFault},
     store::{Batch, BatchEntry, StoreError},
 };
 use indelible_store_postgres::PostgresDriver;
@@ -69,7 +69,7 @@ fn delete(server: &TestServer, what: &str) {
 struct AnyLine;
 
 impl TailCheck for AnyLine {
-    fn fault(&self, _: &Line<'_>, _: &Hash) -> Option<String> {
+    fn fault(&self, _: &Line<'_>, _: &Hash) -> Option<TailFault> {
         None
     }
 }
@@ -368,7 +368,7 @@ fn a_repair_keeps_hashes_and_ids_of_what_was_pruned() {
     world.expect(&server, ORIGIN, Verdict::Damaged);
     server.open("postgres", DATABASE, settings()).migrate(false).unwrap();
     let mended = indelible::manage::repair(&driver(&server, "postgres"), &world.keys, &options()).unwrap();
-    assert!(!mended.is_empty());
+    assert!(!mended.wrong.is_empty());
     assert_eq!(ids(), 10);
     assert_eq!(on_record(&world.expect(&server, ORIGIN, Verdict::Intact)), [10]);
 }

@@ -340,7 +340,7 @@ fn a_repair_writes_tree_and_ids_anew_and_leaves_the_guards_whole() {
     assert!(indelible::manage::repair(&driver("writer"), &world.keys, &options()).is_err());
     world.expect(&server, ORIGIN, Verdict::Damaged);
     let mended = indelible::manage::repair(&driver("postgres"), &world.keys, &options()).unwrap();
-    assert!(!mended.is_empty());
+    assert!(!mended.wrong.is_empty());
     assert_eq!(server.open("reader", DATABASE, settings()).check_guards().unwrap(), []);
     world.expect(&server, ORIGIN, Verdict::Intact);
     let log = Log::open_in(&driver("writer"), &world.keys, options()).unwrap();

@@ -8,7 +8,7 @@ use indelible_core::{
 };
 use indelible_store::{
     conformance::{Found, Harness, Leaving, fault, info, suite},
-    driver::{Driver as _, TailCheck},
+    driver::{Driver as _, TailCheck, TailFault},
     store::{Reader, Writer},
 };
 use indelible_store_sqlite::SqliteDriver;
@@ -16,7 +16,7 @@ use indelible_store_sqlite::SqliteDriver;
 struct Own;
 
 impl TailCheck for Own {
-    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<String> {
+    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<TailFault> {
         fault(line, leaf)
     }
 }

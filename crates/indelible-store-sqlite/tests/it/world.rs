@@ -11,7 +11,7 @@ use indelible_core::{
 };
 use indelible_store::{
     conformance::{Scribe, fault, info},
-    driver::{Driver as _, TailCheck},
+    driver::{Driver as _, TailCheck, TailFault},
     store::{LogInfo, Reader, StoreError, Writer},
 };
 use indelible_store_sqlite::SqliteDriver;
@@ -20,7 +20,7 @@ use rusqlite::Connection;
 pub(crate) struct Own;
 
 impl TailCheck for Own {
-    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<String> {
+    fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<TailFault> {
         fault(line, leaf)
     }
 }

@@ -9,7 +9,10 @@ use indelible_core::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::store::{Batch, BatchEntry, Fingerprint, LogInfo};
+use crate::{
+    driver::TailFault,
+    store::{Batch, BatchEntry, Fingerprint, LogInfo},
+};
 
 const ORIGIN: &str = "example.org/conformance";
 const KEY: &str = "es1-0123456789abcdef";
@@ -29,11 +32,11 @@ pub fn sign(leaf: &Hash) -> [u8; 32] {
 
 /// What is wrong with a line as this log's, except its place: origin, key and signature.
 #[must_use]
-pub fn fault(line: &Line<'_>, leaf: &Hash) -> Option<String> {
+pub fn fault(line: &Line<'_>, leaf: &Hash) -> Option<TailFault> {
     if (line.entry.log, line.entry.key) != (ORIGIN, KEY) {
-        return Some("it is of another log".to_owned());
+        return Some(TailFault::Wrong("it is of another log".to_owned()));
     }
-    (line.mac != sign(leaf)).then(|| "its signature does not fit".to_owned())
+    (line.mac != sign(leaf)).then(|| TailFault::Wrong("its signature does not fit".to_owned()))
 }
 
 /// The id of the event in entry `index`.

@@ -15,6 +15,7 @@ use indelible_core::{
 use indelible_store::store::{Reader, StoreError};
 
 use super::{
+    known::by_others,
     report::{Finding, Kind},
     trust::Trust,
 };
@@ -65,7 +66,7 @@ pub(super) struct Anchors<'a> {
     /// What the log says of its keys, as far as that is known.
     pub(super) history: Arc<KeyHistory>,
     pub(super) trust: Trust,
-    /// The size of the next kept one, where its keys are not known yet: they may come in before that size.
+    /// The size of the next kept one, which lies ahead: keys may come in before that size.
     postponed: Option<u64>,
     /// Whether entries that may have said the keys are absent.
     absent: bool,
@@ -126,6 +127,12 @@ pub(crate) fn kept(store: &dyn Reader, number: u64) -> Result<Option<Vec<u8>>, S
         Err(StoreError::Damaged { .. }) => Ok(None),
         note => note,
     }
+}
+
+/// Whether a note is signed by a key that the log has had, as far as is known, or may be by another one.
+fn may_be_signed(note: &[u8], history: &KeyHistory) -> bool {
+    let signed = |note: &Note| history.sets().iter().flat_map(|set| set.set.keys()).any(|key| note.verify(key).is_ok());
+    Note::parse(note).is_ok_and(|note| signed(&note)) || by_others(note, history)
 }
 
 /// The size that a note says, whoever signed it.
@@ -267,8 +274,9 @@ impl<'a> Anchors<'a> {
                 self.asked = Some(size);
                 return Ok(());
             }
-            if let Opened::OtherKey(_) = open(&note, &self.history)
-                && let Some(at) = said_size(&note).filter(|at| at.0 > size && !self.ended)
+            // Which keys are right for it is known when all entries below it were seen. One that nobody signed is none, whatever size it says.
+            if let Some(at) = said_size(&note).filter(|at| at.0 > size && !self.ended)
+                && may_be_signed(&note, &self.history)
             {
                 self.postponed = Some(at.0);
                 return Ok(());

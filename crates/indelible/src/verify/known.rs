@@ -9,8 +9,8 @@ use indelible_core::{
     head::HeadRecord,
     history::{Between, KeyHistory},
     mac::LogId,
-    note::{KeyId, Note, NoteSignature},
-    tree::LeafIndex,
+    note::{KeyId, Note, NoteSignature, VerifyingKey},
+    tree::{LeafIndex, TreeSize},
 };
 use indelible_store::store::{Reader, StoreError, lines};
 
@@ -51,21 +51,7 @@ pub(super) fn find(
     let explained = |history: &KeyHistory| {
         notes.iter().all(|note| !matches!(open(note, history), Opened::OtherKey(_)) && !by_others(note, history))
     };
-    // Only a signed tree that the record is in says anything of it; that it is, the roots show.
-    let vouched = |said: &KeyHistory| -> Result<bool, StoreError> {
-        let covers = |note: &[u8]| matches!(open(note, said), Opened::Good(head) if head.size.0 > said.newest().0);
-        if notes.iter().any(|note| covers(note) && trusted(note)) {
-            return Ok(true);
-        }
-        // A key that was replaced since signed the first kept one over the change.
-        for number in store.kept_numbers()?.into_iter().rev() {
-            let Some(note) = kept(store, number)?.filter(|note| covers(note)) else { return Ok(false) };
-            if trusted(&note) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    };
+    let vouched = |said: &KeyHistory| vouched(store, said, notes, trusted);
     if explained(&history) {
         return Ok(history);
     }
@@ -81,18 +67,64 @@ pub(super) fn find(
     }
 }
 
+/// Whether a key that is trusted signed a checkpoint that covers the record which says this. Only a signed tree that the record is in says anything of it; that it is, the roots show.
+fn vouched(
+    store: &dyn Reader,
+    said: &KeyHistory,
+    notes: &[&[u8]],
+    trusted: &dyn Fn(&[u8]) -> bool,
+) -> Result<bool, StoreError> {
+    let covers = |note: &[u8]| matches!(open(note, said), Opened::Good(head) if head.size.0 > said.newest().0);
+    if notes.iter().any(|note| covers(note) && trusted(note)) {
+        return Ok(true);
+    }
+    // A key that was replaced since signed the first kept one over the change.
+    for number in store.kept_numbers()?.into_iter().rev() {
+        let Some(note) = kept(store, number)?.filter(|note| covers(note)) else { return Ok(false) };
+        if trusted(&note) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Where entry 0 cannot be read: what the newest record says was there from the beginning, if a trusted key vouches for it; else `guessed`.
+pub(super) fn find_without_beginning(
+    store: &dyn Reader,
+    guessed: KeyHistory,
+    log_id: LogId,
+    notes: &[&[u8]],
+    below: Option<u64>,
+    trusted: &dyn Fn(&[u8]) -> bool,
+) -> Result<KeyHistory, StoreError> {
+    match search(store, guessed.clone(), log_id, below)?.1 {
+        Some(said) if vouched(store, &said, notes, trusted)? => Ok(said),
+        _ => Ok(guessed),
+    }
+}
+
 /// Whether a checkpoint has a signature in the log's name by a key that the history does not know, rightly signed or not.
-fn by_others(note: &[u8], history: &KeyHistory) -> bool {
+pub(super) fn by_others(note: &[u8], history: &KeyHistory) -> bool {
+    by_none_of(note, history, u64::MAX)
+}
+
+/// The same of keys that came in below the size which it says: one that is brought behind it, by whoever held another, explains nothing.
+pub(super) fn by_later_ones(note: &[u8], history: &KeyHistory) -> bool {
+    by_none_of(note, history, said_size(note).map_or(0, |size| size.0))
+}
+
+fn by_none_of(note: &[u8], history: &KeyHistory, below: u64) -> bool {
     let lines = Note::parse(note).map(|note| note.signatures().to_vec()).unwrap_or_default();
-    let known = |id: &KeyId| history.sets().iter().any(|set| set.set.get(id).is_some());
+    let known = |id: &KeyId| history.sets().iter().any(|set| set.first < below && set.set.get(id).is_some());
     lines.iter().map(NoteSignature::key_id).any(|id| id.name == history.origin() && !known(&id))
 }
 
-/// The history of a log's keys, as its newest checkpoints need it. `head` is a head record that is trusted, where there is one.
+/// The history of a log's keys, as its newest checkpoints need it. `head` is a head record that is trusted, where there is one, and `own` the public keys that are
+/// trusted beside it: a log that ends before the head counts only as far as one of them signed it, for the keys that it names itself sign what they like.
 ///
 /// # Errors
-/// [`LogError`] where entry 0 or the log cannot be read; [`LogError::Evidence`] where what says so is not in the tree of the head record.
-pub fn known_keys(store: &dyn Reader, head: Option<&HeadRecord>) -> Result<KeyHistory, LogError> {
+/// [`LogError`] where entry 0 or the log cannot be read; [`LogError::Evidence`] where what says so is not in the tree of the head record, or of an older checkpoint by `own`.
+pub fn known_keys(store: &dyn Reader, head: Option<&HeadRecord>, own: &[VerifyingKey]) -> Result<KeyHistory, LogError> {
     let first = KeyHistory::of_created(&entry_zero(store)?)?;
     let published = store.checkpoint()?;
     let notes: Vec<&[u8]> = head.iter().map(|head| head.checkpoint.as_bytes()).chain(published.as_deref()).collect();
@@ -101,21 +133,36 @@ pub fn known_keys(store: &dyn Reader, head: Option<&HeadRecord>) -> Result<KeyHi
     let history = find(store, &first, store.info().log_id, (&hints, &notes), None, &|_| false)?;
     let Some(head) = head else { return Ok(history) };
     let newest = head.checkpoint.as_bytes();
-    let is_here = said_size(newest).is_none_or(|size| store.size().is_ok_and(|here| here >= size));
-    // A copy that was left behind, or one that was put back, proves what it can.
-    let note = if is_here { Some(newest) } else { published.as_deref() };
-    if let Some(note) = note {
-        proven(store, &history, &history.open(note)?.head)?;
-    }
+    let behind = said_size(newest).filter(|size| !store.size().is_ok_and(|here| here >= *size));
+    let note: &[u8] = match (behind, &published) {
+        (None, _) => newest,
+        // A copy that was left behind, or one that was put back, proves what it can.
+        (Some(_), Some(note)) if is_signed_by(note, own) => note,
+        (Some(size), _) => return Err(of_nobody(store, size)),
+    };
+    proven(store, &history, &history.open(note)?.head)?;
     Ok(history)
+}
+
+/// Whether one of these keys signed a note.
+#[must_use]
+pub fn is_signed_by(note: &[u8], keys: &[VerifyingKey]) -> bool {
+    Note::parse(note).is_ok_and(|note| keys.iter().any(|key| note.verify(key).is_ok()))
+}
+
+fn of_nobody(store: &dyn Reader, known: TreeSize) -> LogError {
+    let detail = format!(
+        "the log ends here, the newest head covers {known} entries, and no checkpoint in it is by a key of the ring: what it says of its keys counts for nothing; `indelible verify` says more"
+    );
+    LogError::Evidence { index: store.size().map_or(0, |size| size.0), detail }
 }
 
 /// The same to the newest record, whether a checkpoint covers it yet or not: where nothing names that record, the whole log is searched for it.
 ///
 /// # Errors
 /// [`LogError`] where entry 0 or the log cannot be read.
-pub fn all_keys(store: &dyn Reader, head: Option<&HeadRecord>) -> Result<KeyHistory, LogError> {
-    let found = known_keys(store, head)?;
+pub fn all_keys(store: &dyn Reader, head: Option<&HeadRecord>, own: &[VerifyingKey]) -> Result<KeyHistory, LogError> {
+    let found = known_keys(store, head, own)?;
     if head.is_some_and(|head| head.keys.is_some()) || store.end()?.is_some() {
         return Ok(found);
     }

@@ -563,6 +563,11 @@ impl<'a> Merger<'a> {
         }
     }
 
+    /// Entries are absent that may have replaced the keys by which records excuse it: none of them counts.
+    pub(super) fn excuse_nothing(&mut self) {
+        self.excuses.clear();
+    }
+
     fn excuse(&mut self, index: u64, control: &Control) {
         let Some(excuse) = control.excuse() else { return };
         let kind = if matches!(control, Control::Pruned(_)) { "pruned" } else { "explained" };

@@ -32,4 +32,4 @@ pub use report::{Finding, Kind, Macs, Report, Unchecked, Verdict};
 pub use scan::{Request, Verified, VerifyError, verify};
 
 pub(crate) use anchors::kept;
-pub use known::{all_keys, known_keys};
+pub use known::{all_keys, is_signed_by, known_keys};

@@ -210,13 +210,19 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
     let notes: Vec<&[u8]> =
         record.iter().map(|record| record.checkpoint.as_bytes()).chain(published.as_deref()).collect();
     let first = first_history(store, request, zero.as_ref(), &names, &notes)?;
+    // A checkpoint that was given and that a trusted key signed is evidence as the log's own are.
+    let evidence = request.checkpoint.as_deref().filter(|note| signer_of(request, &[note]).is_some());
+    let notes: Vec<&[u8]> = notes.into_iter().chain(evidence).collect();
     let hints = [record.as_ref().and_then(|record| record.keys), store.end().ok().flatten().map(|end| end.keys)];
     let hints: Vec<_> = hints.into_iter().flatten().filter(|index| index.0 > 0).collect();
-    let history = match request.from.as_ref().and_then(|from| from.keys.as_ref()) {
-        Some((index, record)) => KeyHistory::of_record(record, &origin, LeafIndex(*index)).map_err(|_| unusable())?,
-        None => first,
-    };
     let trusted = |note: &[u8]| signer_of(request, &[note]).is_some();
+    let history = match (request.from.as_ref().and_then(|from| from.keys.as_ref()), first) {
+        (Some((index, record)), _) => {
+            KeyHistory::of_record(record, &origin, LeafIndex(*index)).map_err(|_| unusable())?
+        }
+        (None, First::Said(first)) => first,
+        (None, First::Guessed(first)) => known::find_without_beginning(store, first, log_id, &notes, below, &trusted)?,
+    };
     let mut history = known::find(store, &history, log_id, (&hints, &notes), below, &trusted)?;
     let strange = |receipt: &entry::Receipt| history.entry_key(&receipt.key).is_none();
     if history.reign_of_any(&request.keys).is_none() || request.receipts.iter().any(strange) {
@@ -242,7 +248,15 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
         report.add(finding(Kind::CheckpointSignature, None, format!("the published checkpoint: {detail}")));
     }
     let own = Own { head: head.as_ref(), published: published.as_deref(), held };
-    let fixed = known_heads(store, request, &history, &own, &mut unexplained, &mut report)?;
+    let mut fixed = known_heads(store, request, &history, &own, &mut unexplained, &mut report)?;
+    // What cannot be used of what was given is told when it is clear that the log is not what is wrong.
+    let mut unusable_input = None;
+    match given_anchor(request, &history) {
+        Ok(anchor) => fixed.extend(anchor),
+        Err(error) => unusable_input = Some(error),
+    }
+    let (receipts, refused) = receipts(request, &origin, &history, &secrets_of(request, log_id, &origin));
+    unusable_input = unusable_input.or(refused);
     let newest = fixed.iter().filter(|a| a.source != Source::Given).max_by_key(|a| a.head.size).copied();
     if let (Some((record, _)), Some(zero)) = (&head, &zero)
         && record.log_id.to_string() != zero.log_id
@@ -251,7 +265,7 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
         let detail = "another log stands in the place of the one that the head store knows".to_owned();
         report.add(finding(Kind::RolledBack, Some(0), detail));
     }
-    let secrets = Secrets { ring: request.ring, log_id, origin: &origin, all: request.all_macs };
+    let secrets = secrets_of(request, log_id, &origin);
     let expect = Expect::new(origin.clone(), request.strict, secrets.in_force(&history));
     let trust = trust(request, &history);
     // The note of the newest own checkpoint: what is trusted has to vouch for it.
@@ -278,7 +292,7 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
         origin: origin.clone(),
         log_id,
         macs: request.ring.is_some(),
-        receipts: receipts(request, &origin, &history, &secrets)?,
+        receipts,
         frontier,
         last_leaf,
         from,
@@ -294,6 +308,13 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
     let mut merger = Merger::new(setup, &mut report, tree_size);
     merger.keyed.explained = (!unexplained.is_empty()).then_some(total);
     scan(store, request, &expect, total, &mut merger)?;
+    if merger.keyed.ever_absent && hides_keys(store, &own, &merger.setup.anchors.history)? {
+        merger.excuse_nothing();
+        if unexplained.is_empty() {
+            let detail = "the newest checkpoints are by keys that no entry here brings, and entries are absent that may have replaced the keys known here: no record excuses that";
+            merger.add(finding(Kind::KeyMissing, None, detail.to_owned()));
+        }
+    }
     let behind = published.as_deref().and_then(|note| match open(note, &history) {
         Opened::Good(head) => Some(head.size.0),
         _ => None,
@@ -332,10 +353,14 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
             false => report.add(finding(Kind::CheckpointSignature, None, format!("{what}: {detail}"))),
         }
     }
-    if let (Some(detail), false) = (given, report.status == Verdict::Tampered) {
-        return Err(VerifyError::WrongKey { detail });
+    let unusable_input = given.map(|detail| VerifyError::WrongKey { detail }).or(unusable_input);
+    if let Some(error) = unusable_input.filter(|_| report.status != Verdict::Tampered) {
+        return Err(error);
     }
-    judge_standing(standing, request, &history, &mut report)?;
+    // A key that the log does not know says nothing of it; what that key signed of this log does.
+    if standing != Standing::Strange || evidence.is_none() || report.status != Verdict::Tampered {
+        judge_standing(standing, request, &history, &mut report)?;
+    }
     conclude(store, request, &mut report, &end, head.as_ref(), newest, log_id)?;
     report.order();
     report.seconds = begun.elapsed().as_secs_f64();
@@ -486,6 +511,14 @@ fn keys_of(history: &KeyHistory) -> Vec<String> {
     keys
 }
 
+/// Where a log's keys begin.
+enum First {
+    /// Entry 0 says it.
+    Said(KeyHistory),
+    /// Entry 0 cannot be read: one trusted key, as if it had been there from the beginning.
+    Guessed(KeyHistory),
+}
+
 /// The history that begins with entry 0; where that cannot be read, with the key that signed the newest checkpoint, if it is a trusted one.
 fn first_history(
     store: &dyn Reader,
@@ -493,11 +526,11 @@ fn first_history(
     zero: Option<&LogCreated>,
     names: &[String],
     notes: &[&[u8]],
-) -> Result<KeyHistory, VerifyError> {
+) -> Result<First, VerifyError> {
     if let Some(history) =
         zero.and_then(|zero| KeyHistory::of_created(zero).ok()).filter(|h| h.origin() == request.origin())
     {
-        return Ok(history);
+        return Ok(First::Said(history));
     }
     // Without entry 0 its checkpoints say whose log it is: where all of them name other keys, it is somebody else's.
     if !notes.is_empty() && !names_trusted(store, request, notes)? {
@@ -507,7 +540,7 @@ fn first_history(
     }
     let key = signer_of(request, notes).or(request.keys.first());
     let history = key.and_then(|key| KeyHistory::of_one_key(key, &common_key(names)));
-    history.ok_or_else(|| {
+    history.map(First::Guessed).ok_or_else(|| {
         VerifyError::Input(
             "entry 0 cannot be read, and the public key that was given is no Ed25519 key: give the log's Ed25519 key"
                 .to_owned(),
@@ -602,7 +635,8 @@ fn common_key(names: &[String]) -> String {
 fn foreign_ring(names: &[String], history: &KeyHistory, ring: &KeyRing) -> Option<String> {
     let held = ring.entry_key_id();
     let mut known = names.iter().map(String::as_str).chain(history.entry_keys().iter().map(|key| key.id.as_str()));
-    let wanted = names.first().filter(|_| !known.any(|id| ring.entry(id).is_some()))?;
+    // A key whose secret was destroyed left its name: the ring is the log's, and what it cannot check is told as that.
+    let wanted = names.first().filter(|_| !known.any(|id| ring.keys().any(|key| key.id == id)))?;
     Some(format!("the log is signed with entry key `{wanted}`, the ring holds `{held}`"))
 }
 
@@ -686,18 +720,45 @@ fn known_heads(
             report.add(finding(Kind::NoCheckpoint, None, detail));
         }
     }
-    if let Some(note) = &request.checkpoint {
-        match open(note, history) {
-            Opened::Good(tree) => fixed.push(Anchor { head: tree, source: Source::Given }),
-            Opened::OtherKey(detail) => {
-                return Err(VerifyError::WrongKey { detail: format!("the checkpoint that was given: {detail}") });
-            }
-            Opened::Bad(detail) => {
-                return Err(VerifyError::Input(format!("the checkpoint that was given cannot be used: {detail}")));
-            }
+    Ok(fixed)
+}
+
+/// The checkpoint that was given. By a trusted key it counts also where the log does not know that key: what brought the key was cut off, or changed.
+fn given_anchor(request: &Request<'_>, history: &KeyHistory) -> Result<Option<Anchor>, VerifyError> {
+    let Some(note) = &request.checkpoint else { return Ok(None) };
+    let anchor = |head| Some(Anchor { head, source: Source::Given });
+    match open(note, history) {
+        Opened::Good(head) => Ok(anchor(head)),
+        Opened::OtherKey(detail) => match by_trusted(request, history, note) {
+            Some(head) => Ok(anchor(head)),
+            None => Err(VerifyError::WrongKey { detail: format!("the checkpoint that was given: {detail}") }),
+        },
+        Opened::Bad(detail) => {
+            Err(VerifyError::Input(format!("the checkpoint that was given cannot be used: {detail}")))
         }
     }
-    Ok(fixed)
+}
+
+/// Whether the newest checkpoints, or what the head record says, are by keys that no entry brings which is there: then an absent one may have replaced those that excuse its absence.
+fn hides_keys(store: &dyn Reader, own: &Own<'_>, history: &KeyHistory) -> Result<bool, StoreError> {
+    let head = own.head.map(|(record, _)| record);
+    if head.and_then(|record| record.keys).is_some_and(|newest| newest > history.newest()) {
+        return Ok(true);
+    }
+    let notes = head.iter().map(|record| record.checkpoint.as_bytes()).chain(own.published).collect::<Vec<_>>();
+    if notes.iter().any(|note| known::by_later_ones(note, history)) {
+        return Ok(true);
+    }
+    for number in store.kept_numbers()? {
+        if kept(store, number)?.is_some_and(|note| known::by_later_ones(&note, history)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn secrets_of<'a>(request: &Request<'a>, log_id: LogId, origin: &'a str) -> Secrets<'a> {
+    Secrets { ring: request.ring, log_id, origin, all: request.all_macs }
 }
 
 /// The newest kept checkpoint, of those that are by keys which the history knows, or which are trusted.
@@ -741,18 +802,21 @@ fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, wri
     }
 }
 
+/// The receipts that were given, by index; and what is to be said of the first that is not signed by this log.
 fn receipts(
     request: &Request<'_>,
     origin: &str,
     history: &KeyHistory,
     secrets: &Secrets<'_>,
-) -> Result<BTreeMap<u64, Vec<entry::Receipt>>, VerifyError> {
+) -> (BTreeMap<u64, Vec<entry::Receipt>>, Option<VerifyError>) {
     let mut by_index: BTreeMap<u64, Vec<entry::Receipt>> = BTreeMap::new();
+    let mut refused = None;
     let keys = secrets.in_force(history);
     for receipt in &request.receipts {
         if receipt.origin != origin {
             let text = format!("a receipt is of log `{}`, not of `{origin}`", receipt.origin);
-            return Err(VerifyError::Input(text));
+            refused.get_or_insert(VerifyError::Input(text));
+            continue;
         }
         let leaf = Hash::from_hex(receipt.leaf_hash.as_bytes());
         let mac = hex::decode::<32>(receipt.mac.as_bytes());
@@ -765,11 +829,12 @@ fn receipts(
                 "the receipt for entry {} (`{}`) is not signed by this log: it says nothing about it",
                 receipt.index, receipt.id
             );
-            return Err(VerifyError::Input(text));
+            refused.get_or_insert(VerifyError::Input(text));
+            continue;
         }
         by_index.entry(receipt.index).or_default().push(receipt.clone());
     }
-    Ok(by_index)
+    (by_index, refused)
 }
 
 fn unusable() -> VerifyError {

@@ -127,7 +127,7 @@ fn a_log_is_intact_for_the_newest_key_right_after_its_rotation() {
         check(&publicly(&world, key), Verdict::Intact, None, None);
     }
     let reader = indelible_store_file::driver::reader_of_entry_zero(&OsDisk::shared(), &world.log_path()).unwrap();
-    assert_eq!(known_keys(&reader, None).unwrap().sets().len(), 2);
+    assert_eq!(known_keys(&reader, None, &[]).unwrap().sets().len(), 2);
 }
 
 /// A log whose first key was withdrawn, and its entries signed again.
@@ -446,7 +446,7 @@ fn an_entry_0_that_was_changed_makes_no_writer_sign_for_it() {
     assert!(matches!(error, LogError::Evidence { index: 0, .. }), "{error:?}");
     let reader = indelible_store_file::driver::reader_of_entry_zero(&OsDisk::shared(), &world.log_path()).unwrap();
     let head = world.heads().load(ORIGIN).unwrap();
-    let error = known_keys(&reader, head.as_ref()).unwrap_err();
+    let error = known_keys(&reader, head.as_ref(), &keys).unwrap_err();
     assert!(matches!(error, LogError::Evidence { index: 0, .. }), "{error:?}");
     assert_eq!(world.verify().status, Verdict::Tampered);
 }
@@ -503,4 +503,144 @@ fn two_changes_before_a_crash_leave_no_auditor_in_doubt() {
     for key in &keys[1..] {
         check(&publicly(&world, key), Verdict::Tampered, Some(Kind::CheckpointSignature), None);
     }
+}
+
+#[test]
+fn an_absent_change_of_checkpoint_keys_is_not_excused_by_the_keys_before() {
+    let world = World::new();
+    let log = world.create(small_segments());
+    receipts(log.append_all(&events(0..60)));
+    log.keep_checkpoint().unwrap();
+    rotate(&world, Purpose::CheckpointSigning);
+    log.adopt_keys("a test").unwrap();
+    receipts(log.append_all(&events(60..100)));
+    let change = log.key_history().sets()[1].first;
+    log.close().unwrap();
+    let size = log.size().unwrap();
+    let line = |index| {
+        let bytes = log.read(LeafIndex(index), 0).unwrap().bytes;
+        bytes.split_inclusive(|byte| *byte == b'\n').next().unwrap().to_vec()
+    };
+    let lines: Vec<Vec<u8>> = (0..size).map(line).collect();
+    drop(log);
+    let segments = segments(&world);
+    let at = segments.iter().rposition(|(first, _)| *first <= change).unwrap();
+    assert!(at > 0 && at + 1 < segments.len(), "{segments:?}");
+    // The thief of the replaced key takes the file away that says so, and excuses it by that key. The entry key was not rotated, and is stolen too.
+    let keys = world.ring().public_keys(ORIGIN).unwrap();
+    let (gone, behind) = (segments[at].0, segments[at + 1].0);
+    let mut frontier = Frontier::new();
+    let range = usize::try_from(gone).unwrap()..usize::try_from(behind).unwrap();
+    lines[range].iter().for_each(|line| frontier.push(leaf_of(line)));
+    let excuse = indelible_core::control::Excuse {
+        authorisation: None,
+        first: gone,
+        last: behind - 1,
+        leaf_root: frontier.root().to_hex(),
+        reason: "a disk failed".to_owned(),
+    };
+    let index = LeafIndex(lines.len() as u64);
+    let signer = &world.ring().signers_for(ORIGIN, &keys[..1]).unwrap()[0];
+    let control = Control::Explained(excuse).authorise(world.log_id(), ORIGIN, index, signer).unwrap();
+    let line = appended(&lines, &world.stolen_entry_key(), BodyKind::Control, &control.canonical().unwrap());
+    let (_, last) = segments.last().unwrap();
+    let mut bytes = fs::read(last).unwrap();
+    bytes.extend_from_slice(&line);
+    overwrite(last, &bytes);
+    fs::remove_file(&segments[at].1).unwrap();
+    for report in keys.iter().map(|key| publicly(&world, key)).chain([world.verify()]) {
+        assert_ne!(report.status, Verdict::Intact, "{:#?}", report.findings);
+        let told = report.findings.iter().any(|finding| finding.kind == Kind::Absent && finding.index == Some(gone));
+        assert!(told, "{:#?}", report.findings);
+        assert!(report.findings.iter().any(|finding| finding.kind == Kind::KeyMissing), "{:#?}", report.findings);
+    }
+}
+
+#[test]
+fn what_is_given_does_not_turn_a_rollback_to_before_a_rotation_into_a_wrong_key() {
+    let world = World::new();
+    let log = world.create(options());
+    receipts(log.append_all(&events(0..5)));
+    log.close().unwrap();
+    drop(log);
+    let old = world.dir.path().join("old");
+    crate::world::copy_dir(&world.log_path(), &old);
+    for purpose in [Purpose::EntrySigning, Purpose::CheckpointSigning] {
+        rotate(&world, purpose);
+    }
+    let log = world.reopen();
+    log.adopt_keys("a test").unwrap();
+    let given = receipts(log.append_all(&events(5..10)));
+    log.close().unwrap();
+    let note = log.head().0.checkpoint;
+    drop(log);
+    let newest = world.ring().public_keys(ORIGIN).unwrap().pop().unwrap();
+    let receipts = vec![given[0].to_wire()];
+    // By the ring, by the newest key alone; with either kind of evidence, and with both.
+    for (note, receipts) in [(None, receipts.clone()), (Some(&note), Vec::new()), (Some(&note), receipts)] {
+        let report = world.try_verify(&old, |request| {
+            request.checkpoint = note.map(|note| note.clone().into_bytes());
+            request.receipts = receipts.clone();
+        });
+        assert_eq!(report.unwrap().status, Verdict::Tampered);
+        let report = world.try_verify(&old, |request| {
+            (request.ring, request.heads, request.head_required) = (None, None, false);
+            request.keys = vec![newest.clone()];
+            request.checkpoint = note.map(|note| note.clone().into_bytes());
+            request.receipts = receipts.clone();
+        });
+        match note {
+            Some(_) => assert_eq!(report.unwrap().status, Verdict::Tampered),
+            // Nothing that this key signed speaks of this log.
+            None => assert!(matches!(report, Err(indelible::verify::VerifyError::WrongKey { .. })), "{report:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_lost_beginning_is_a_gap_whichever_of_the_keys_verifies() {
+    let world = World::new();
+    let log = world.create(small_segments());
+    receipts(log.append_all(&events(0..60)));
+    log.keep_checkpoint().unwrap();
+    rotate(&world, Purpose::CheckpointSigning);
+    log.adopt_keys("a test").unwrap();
+    receipts(log.append_all(&events(60..80)));
+    log.close().unwrap();
+    drop(log);
+    fs::remove_file(&segments(&world)[0].1).unwrap();
+    let keys = world.ring().public_keys(ORIGIN).unwrap();
+    for report in keys.iter().map(|key| publicly(&world, key)).chain([world.verify()]) {
+        check(&report, Verdict::Gap, Some(Kind::Absent), Some(0));
+    }
+}
+
+#[test]
+fn a_crash_before_the_first_checkpoint_over_a_change_was_published_leaves_no_auditor_in_doubt() {
+    let world = World::new();
+    let log = world.create(options());
+    receipts(log.append_all(&events(0..10)));
+    log.keep_checkpoint().unwrap();
+    receipts(log.append_all(&events(10..20)));
+    let before = log.checkpoint().unwrap().checkpoint;
+    rotate(&world, Purpose::CheckpointSigning);
+    log.adopt_keys("a test").unwrap();
+    log.close().unwrap();
+    drop(log);
+    let keys = world.ring().public_keys(ORIGIN).unwrap();
+    overwrite(&world.log_path().join("checkpoint"), before.as_bytes());
+    for key in &keys {
+        check(&publicly(&world, key), Verdict::Intact, None, None);
+    }
+    fs::remove_file(world.log_path().join("checkpoint")).unwrap();
+    for key in &keys {
+        check(&publicly(&world, key), Verdict::Damaged, Some(Kind::Derived), None);
+    }
+    // The kept one by the key before alone is not how the keys are handed on.
+    let head = world.reopen_and(|log| log.head().1);
+    let over =
+        fs::read_dir(world.log_path().join("checkpoints")).unwrap().map(|file| file.unwrap().path()).max().unwrap();
+    overwrite(&over, signed_by(&world, keys[0].clone(), head).as_bytes());
+    overwrite(&world.log_path().join("checkpoint"), before.as_bytes());
+    assert_eq!(publicly(&world, &keys[0]).status, Verdict::Tampered);
 }

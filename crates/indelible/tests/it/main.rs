@@ -29,6 +29,10 @@ mod keys;
 #[cfg(test)]
 mod keys_attacked;
 #[cfg(test)]
+mod keys_missing;
+#[cfg(test)]
+mod keys_retired;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod model;

@@ -39,7 +39,7 @@ fn with_explained_gap() -> World {
     world
 }
 
-fn repair(world: &World) -> Result<Vec<String>, indelible::LogError> {
+fn repair(world: &World) -> Result<manage::Repaired, indelible::LogError> {
     manage::repair(&options().directory(&world.log_path()), &world.keys, &options())
 }
 

@@ -303,7 +303,7 @@ fn what_derives_is_told_as_damaged_and_repaired() {
         let report = verify_log(&world, ORIGIN, true);
         assert_eq!(report.status, Verdict::Damaged, "{sql}: {:#?}", report.findings);
         let repaired = repair(&at(&file(&world)), &world.keys, &Options::default());
-        assert!(repaired.as_ref().is_ok_and(|told| !told.is_empty()), "{sql}: {repaired:?}");
+        assert!(repaired.as_ref().is_ok_and(|told| !told.wrong.is_empty()), "{sql}: {repaired:?}");
         expect(&world, Verdict::Intact, None, None);
         assert!(rows(&world) == before, "{sql}: the entries are not what they were");
         let log = open(&world).unwrap();

@@ -2,20 +2,22 @@
 //!
 //! Nothing here opens a log. What is active in the ring becomes the log's by a record in the log: when it is next opened for writing, or while it is open.
 
+use indelible::needed::logs_that_need;
 use indelible_keys::{
     Changed, CheckpointPeriod, Cryptoperiods, KeyAlgorithm, KeyInfo, KeyRing, MasterSource, NewRing, Purpose, State,
 };
+use indelible_store::heads::HeadStore as _;
 use serde_json::{Value, json};
 
 use super::{
-    in_log::taken_up,
+    in_log::{newest, taken_up},
     list::{described, table},
 };
 use crate::{
     cli::{GenerateArgs, PeriodArgs, PolicyArgs, RotateArgs},
     failure::Failure,
     output, passphrase,
-    places::{Places, now},
+    places::{Places, now, writers_heads},
 };
 
 /// What becomes of a change of active keys.
@@ -120,7 +122,31 @@ pub(crate) fn destroy(places: &Places, json: bool, id: &str, yes: bool) -> Resul
         );
         return Err(Failure::Usage(what));
     }
+    refuse_where_needed(places, &ring, id)?;
     tell(&ring.destroy(id, now())?, json)
+}
+
+/// Keeps a checkpoint key for logs that have not taken its successor up: without it they never could.
+fn refuse_where_needed(places: &Places, ring: &KeyRing, id: &str) -> Result<(), Failure> {
+    // What the ring refuses anyway, it gives a better reason for.
+    if !ring.keys().any(|key| key.id == id && key.state.may_become(State::Destroyed)) {
+        return Ok(());
+    }
+    // A log that is not at hand is judged by its newest checkpoint alone.
+    let reader = places.log().ok().and_then(|_| places.reader().ok());
+    let known = reader.and_then(|reader| Some((reader.info().log_id, newest(&*reader, Some(ring)).ok()?)));
+    let heads = writers_heads(ring).store;
+    let logs = logs_that_need(ring, &heads, id, known.as_ref().map(|(log_id, history)| (*log_id, history)))?;
+    let Some(first) = logs.first() else { return Ok(()) };
+    let others = match logs.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {}", output::counted(more as u64, "other log", "other logs")),
+    };
+    Err(Failure::text(format!(
+        "`{}`{others} may still need `{id}` to take another key up, and could never do so without it: nothing was changed. Open each for writing, as `indelible append --log … < /dev/null` does, and try again with `--log …`; the head record of a log that is gone for good is `{}`",
+        output::safe(first),
+        heads.place(first)
+    )))
 }
 
 /// Changes the policy.

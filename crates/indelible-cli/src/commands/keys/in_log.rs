@@ -29,11 +29,12 @@ pub(crate) fn history(places: &Places, json: bool) -> Result<(), Failure> {
 
 /// What the log says by now. The head record beside the ring names the newest record about keys, which no checkpoint may cover yet.
 pub(super) fn newest(reader: &dyn Reader, ring: Option<&KeyRing>) -> Result<KeyHistory, Failure> {
-    let head = match ring {
-        Some(ring) => writers_heads(ring).store.load(&reader.info().origin)?,
-        None => None,
+    let origin = &reader.info().origin;
+    let (head, own) = match ring {
+        Some(ring) => (writers_heads(ring).store.load(origin)?, ring.trusted_keys(origin)?),
+        None => (None, Vec::new()),
     };
-    Ok(all_keys(reader, head.as_ref())?)
+    Ok(all_keys(reader, head.as_ref(), &own)?)
 }
 
 fn described(history: &KeyHistory) -> Value {
