@@ -97,7 +97,10 @@ pub(crate) struct Rows {
 }
 
 /// A receipt in the library's form, for the event and the log that were meant.
-pub(crate) fn receipt(wire: &entry::Receipt, id: &str, origin: &str) -> Result<Receipt, String> {
+///
+/// # Errors
+/// What is wrong with it: it is of another event or log, or a member is not what it has to be.
+pub fn receipt(wire: &entry::Receipt, id: &str, origin: &str) -> Result<Receipt, String> {
     if wire.id != id || wire.origin != origin {
         return Err("the receipt is of another event or another log".to_owned());
     }

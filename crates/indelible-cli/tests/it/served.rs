@@ -201,7 +201,8 @@ fn a_server_that_was_set_back_is_told() {
     setup.start();
     setup.feed(&["append"], event("b")).ok();
     setup.run(&["prove", "b", "-o", "proof"]).ok();
-    let verify = ["verify", "--public-key", &setup.key];
+    let key = setup.key.clone();
+    let verify = ["verify", "--public-key", &key];
     setup.run(&verify).ok();
     let kept = setup.world.write("kept", setup.run(&["checkpoint"]).ok().out);
     setup.stop();
