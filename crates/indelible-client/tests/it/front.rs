@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 /// What is done with a request.
@@ -19,9 +20,30 @@ pub(crate) enum Act {
     /// It is passed on, and the connection closed instead of the answer.
     Swallow,
     /// It is not passed on; this is the answer.
-    Answer(String),
+    Answer(Vec<u8>),
+    /// It is not passed on; the answer begins like this, and goes on byte by byte for as long as somebody listens.
+    Drip(&'static str),
+    /// What has a longer body is answered 413, as a proxy does.
+    Limit(usize),
+    /// Something else is asked in its place, and the answer to that made to look right.
+    Instead(&'static str, &'static str, fn(&mut Vec<u8>)),
     /// The answer to what has this in its path is changed.
     Change(&'static str, fn(&mut Vec<u8>)),
+}
+
+impl Act {
+    pub(crate) fn answer(text: impl Into<String>) -> Self {
+        Self::Answer(text.into().into_bytes())
+    }
+
+    /// A page such as proxies have.
+    pub(crate) fn page(status: &str, more: &str) -> Self {
+        let text = "<html><title>\u{1b}[31mno</title></html>";
+        let length = text.len();
+        Self::answer(format!(
+            "HTTP/1.1 {status}\r\ncontent-type: text/html\r\n{more}content-length: {length}\r\n\r\n{text}"
+        ))
+    }
 }
 
 /// One such thing, at a port of its own.
@@ -70,28 +92,64 @@ fn serve(
     seen: &Mutex<Vec<String>>,
 ) {
     let mut stream = BufReader::new(stream);
-    while let Some(request) = message(&mut stream) {
+    while let Some(mut request) = message(&mut stream) {
         let line = String::from_utf8_lossy(&request).lines().next().unwrap_or_default().to_owned();
         seen.lock().unwrap().push(line.clone());
         let act = script.lock().unwrap().pop_front().unwrap_or_else(|| then.clone());
-        if let Act::Answer(answer) = &act {
-            if stream.get_mut().write_all(answer.as_bytes()).is_err() {
+        let own = match &act {
+            Act::Answer(answer) => Some(answer.clone()),
+            Act::Limit(most) if body_length(&request) > *most => {
+                let Act::Answer(page) = Act::page("413 Request Entity Too Large", "") else { return };
+                Some(page)
+            }
+            Act::Drip(begin) => return drip(stream.get_mut(), begin),
+            Act::Instead(wanted, instead, _) => {
+                request = replaced(&request, wanted, instead);
+                None
+            }
+            _ => None,
+        };
+        if let Some(answer) = own {
+            if stream.get_mut().write_all(&answer).is_err() {
                 return;
             }
             continue;
         }
-        let mut server = TcpStream::connect(upstream).unwrap();
-        server.write_all(&request).unwrap();
+        let Ok(mut server) = TcpStream::connect(upstream) else { return };
+        if server.write_all(&request).is_err() {
+            return;
+        }
         let Some(mut answer) = message(&mut BufReader::new(server)) else { return };
         match act {
             Act::Swallow => return,
             Act::Change(path, change) if line.contains(path) => change(&mut answer),
+            Act::Instead(wanted, _, change) if line.contains(wanted) => change(&mut answer),
             _ => {}
         }
         if stream.get_mut().write_all(&answer).is_err() {
             return;
         }
     }
+}
+
+fn drip(stream: &mut TcpStream, begin: &str) {
+    let mut bytes = begin.bytes().chain(std::iter::repeat(b'x'));
+    while bytes.next().is_some_and(|byte| stream.write_all(&[byte]).is_ok()) {
+        // Slow enough to be slow, and nothing waits for it.
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn body_length(message: &[u8]) -> usize {
+    let head = message.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    message.len() - head - 4
+}
+
+/// Its first line with something else in it.
+fn replaced(request: &[u8], wanted: &str, instead: &str) -> Vec<u8> {
+    let end = request.iter().position(|byte| *byte == b'\n').unwrap();
+    let line = String::from_utf8_lossy(&request[..end]).replace(wanted, instead);
+    [line.as_bytes(), &request[end..]].concat()
 }
 
 /// One request or answer, whole.

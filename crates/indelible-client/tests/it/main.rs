@@ -5,6 +5,8 @@ mod evidence;
 #[cfg(test)]
 mod front;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod requests;

@@ -96,6 +96,10 @@ fn what_was_turned_away_is_on_record_when_the_server_is_back() {
             *(if told == "spooled" { &mut spooled } else { &mut dropped }) += 1;
         }
     }
+    let open = std::fs::read_to_string(world.at("spool/gaps.json")).unwrap();
+    let mut gaps: serde_json::Value = serde_json::from_str(&open).unwrap();
+    let gap = gaps["open"].take();
+    let sealed = serde_json::json!({ "open": null, "sealed": gap }).to_string();
     world.start();
     let (ids, delivered) = deliver(&mut recorder);
     assert!(delivered.stopped.is_none(), "{delivered:?}");
@@ -108,6 +112,13 @@ fn what_was_turned_away_is_on_record_when_the_server_is_back() {
     assert_eq!(size, 1 + spooled + 1);
     // Once.
     assert_eq!(deliver(&mut recorder).1.events, 0);
+    assert_eq!(world.log().entries(0, 1).unwrap().size, size);
+    // Also where a crash took back the note that it is on record.
+    drop(recorder);
+    std::fs::write(world.at("spool/gaps.json"), sealed).unwrap();
+    let mut recorder = self::recorder(&world, options);
+    assert!(!recorder.spool().is_settled());
+    assert!(deliver(&mut recorder).1.stopped.is_none() && recorder.spool().is_settled());
     assert_eq!(world.log().entries(0, 1).unwrap().size, size);
 }
 

@@ -137,7 +137,7 @@ fn an_answer_that_is_lost_is_asked_for_again_and_the_event_is_there_once() {
 fn refusal(kind: &str, status: u16, more: &str) -> Act {
     let body = format!(r#"{{"type":"/problems/{kind}","title":"T","status":{status},"detail":"D","request_id":"r"}}"#);
     let length = body.len();
-    Act::Answer(format!(
+    Act::answer(format!(
         "HTTP/1.1 {status} T\r\ncontent-type: application/problem+json\r\n{more}content-length: {length}\r\n\r\n{body}"
     ))
 }
@@ -228,7 +228,7 @@ fn what_is_no_answer_is_told_as_that() {
         "HTTP/1.1 200 T\r\ncontent-type: text/html\r\ncontent-length: 0\r\n\r\n",
     ];
     for answer in rows {
-        let front = Front::new(world.address, &[], Act::Answer(answer.to_owned()));
+        let front = Front::new(world.address, &[], Act::answer(answer));
         let log = world.log_at(front.address);
         let one = log.append_prepared(&prepared("e")).unwrap_err();
         let many = log.append_all(&[prepared("e")]).remove(0).unwrap_err();
@@ -256,7 +256,7 @@ fn an_answer_without_end_is_cut_off() {
     let front = Front::new(
         world.address,
         &[],
-        Act::Answer(format!(
+        Act::answer(format!(
             "HTTP/1.1 200 T\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n{}",
             "x".repeat(100_000)
         )),

@@ -187,17 +187,51 @@ fn a_full_spool_refuses_or_drops_and_says_how_much() {
     }
 }
 
+fn large(count: usize) -> Vec<Prepared> {
+    let filling = "x".repeat(50_000);
+    let event = |at| {
+        let text =
+            format!(r#"{{"action":"a","actor":{{"id":"u","type":"user"}},"details":"{filling}","id":"{at:03}"}}"#);
+        Prepared::of_json(text.as_bytes()).unwrap()
+    };
+    (0..count).map(event).collect()
+}
+
+#[test]
+fn a_file_that_is_gone_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = large(300);
+    let mut spool = open(dir.path()).unwrap();
+    push(&mut spool, &events);
+    drop(spool);
+    let file = |number: u64| dir.path().join(format!("{number:08}.spool"));
+    assert!(file(4).exists());
+    let told = |number: u64| {
+        let aside = dir.path().join("aside");
+        fs::rename(file(number), &aside).unwrap();
+        let error = open(dir.path()).err().unwrap();
+        assert!(matches!(&error, SpoolError::Missing { place } if *place == file(number).display().to_string()));
+        assert!(error.to_string().contains("put it back"), "{error}");
+        fs::rename(aside, file(number)).unwrap();
+    };
+    told(2);
+    told(3);
+    // What was delivered to its end goes, and is not missed; the one behind it would be.
+    let mut spool = open(dir.path()).unwrap();
+    while file(1).exists() {
+        let front = spool.front(10).unwrap().unwrap();
+        spool.remove(&front).unwrap();
+    }
+    drop(spool);
+    told(3);
+    let rest = drain(&mut open(dir.path()).unwrap());
+    assert!(!rest.is_empty() && ids(&events).ends_with(&rest));
+}
+
 #[test]
 fn large_pushes_go_over_frames_and_files() {
     let dir = tempfile::tempdir().unwrap();
-    let filling = "x".repeat(50_000);
-    let events: Vec<Prepared> = (0..200)
-        .map(|at| {
-            let text =
-                format!(r#"{{"action":"a","actor":{{"id":"u","type":"user"}},"details":"{filling}","id":"{at:03}"}}"#);
-            Prepared::of_json(text.as_bytes()).unwrap()
-        })
-        .collect();
+    let events = large(200);
     let mut spool = open(dir.path()).unwrap();
     push(&mut spool, &events);
     assert!(spool.bytes() > 9 << 20);
