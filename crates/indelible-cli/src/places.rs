@@ -74,7 +74,7 @@ impl Places {
             Some(LogPlace::Here(log)) => Ok(log),
             #[cfg(feature = "client")]
             Some(LogPlace::Served(url)) => Err(Failure::Usage(format!(
-                "`{url}` is on a server, and this command takes a log that is here: with a server work append, show, tail, verify, checkpoint, prove and consistency"
+                "`{url}` is on a server, and this command takes a log that is here: with a server work append, show, tail, verify, checkpoint, prove, consistency, export and log info"
             ))),
             None => Err(Failure::Usage("no log is named: give --log PLACE or set INDELIBLE_LOG".to_owned())),
         }

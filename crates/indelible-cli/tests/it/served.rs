@@ -181,6 +181,24 @@ fn the_same_commands_work_with_a_log_on_a_server() {
     }
     let report = setup.run(&[&verify[..], &["--json"]].concat()).ok().json();
     assert_eq!((&report["tree_size"], &report["server"]["report"]["status"]), (&1203.into(), &"intact".into()));
+    // What is exported is what would be exported there, to the checkpoint that a proof brought about.
+    setup.run(&["prove", "1202", "-o", "proof"]).ok();
+    for range in [&[][..], &["--from", "7", "--to", "700"], &["--from", "300", "--to", "300"], &["--from", "1203"]] {
+        let there = setup.world.run(&[&["export", "--log", &place], range].concat()).ok().out;
+        assert!(setup.run(&[&["export"], range].concat()).ok().out == there, "{range:?}");
+    }
+    setup.run(&["export", "-o", "export", "--json"]).ok();
+    let exported = std::fs::read_to_string(setup.world.at("export")).unwrap();
+    assert_eq!(exported.lines().count(), 1203 + 1);
+    setup.run(&["export", "--to", "1204"]).refused(1, &["covers 1203 entries, not 1204"]);
+    setup.run(&["export", "--from", "2", "--to", "1"]).refused(2, &["--from 2 is behind --to 1"]);
+    let info = setup.run(&["log", "info", "--json"]).ok().json();
+    let there = setup.world.run(&["log", "info", "--json", "--log", &place]).ok().json();
+    for member in ["origin", "log_id", "format", "entries", "checkpoint"] {
+        assert_eq!(info[member], there[member], "{member}");
+    }
+    let text = setup.run(&["log", "info"]).ok().out;
+    assert!(text.contains("entries     1203") && text.contains("writer      the server"), "{text}");
     // A receipt of something else.
     let forged = appended.out.lines().next().unwrap().replacen("\"index\":1,", "\"index\":2,", 1);
     let forged = setup.world.write("forged", forged);
@@ -224,7 +242,8 @@ fn a_server_that_was_set_back_is_told() {
 #[test]
 fn what_cannot_be_meant_or_trusted_is_refused_with_what_to_do() {
     let mut setup = Setup::new();
-    setup.run(&["export"]).refused(2, &["is on a server", "append, show, tail"]);
+    setup.run(&["import", "--format", "jsonl", "x"]).refused(2, &["is on a server", "append, show, tail"]);
+    setup.run(&["log", "repair"]).refused(2, &["is on a server", "export and log info"]);
     setup.run(&["verify"]).refused(2, &["--public-key"]);
     setup.run(&["verify", "--public-key", &setup.key, "--strict"]).refused(2, &["--strict"]);
     let world = &setup.world;

@@ -3,6 +3,8 @@
 //! What is printed as *verified* was verified here. What is the server's word is said to be.
 
 mod append;
+mod export;
+mod info;
 mod verify;
 
 use std::{path::Path, process::ExitCode, time::Duration};
@@ -20,7 +22,7 @@ use super::{
     verify::read_note,
 };
 use crate::{
-    cli::{Command, ConsistencyArgs, ProveArgs, ServedArgs, ShowArgs, TailArgs},
+    cli::{Command, ConsistencyArgs, LogCommand, ProveArgs, ServedArgs, ShowArgs, TailArgs},
     exit,
     failure::Failure,
     output::{self, Out},
@@ -50,6 +52,8 @@ pub(crate) fn run(url: &LogUrl, reached: ServedArgs, json: bool, command: Comman
         Command::Checkpoint => done(checkpoint(&log(reached)?, json))?,
         Command::Prove(args) => done(prove(&log(reached)?, json, &args))?,
         Command::Consistency(args) => done(consistency(&log(reached)?, json, &args))?,
+        Command::Export(args) => done(export::run(&log(reached)?, json, &args))?,
+        Command::Log(LogCommand::Info) => done(info::run(&log(reached)?, json))?,
         other => return Ok(Run::NotServed(Box::new(other))),
     };
     Ok(Run::Done(code))
@@ -96,9 +100,15 @@ fn show(log: &Log, json: bool, args: &ShowArgs) -> Result<(), Failure> {
 
 fn tail(log: &Log, json: bool, args: &TailArgs) -> Result<(), Failure> {
     let mut out = Out::lock();
-    let mut next = log.entries(0, 1)?.size.saturating_sub(args.count);
+    // Without --follow it ends where the log ended when it was asked first, however far the server says it goes meanwhile.
+    let end = log.entries(0, 1)?.size;
+    let mut next = end.saturating_sub(args.count);
     loop {
-        let page = log.entries(next, PAGE)?;
+        let limit = if args.follow { PAGE } else { PAGE.min(end.saturating_sub(next)) };
+        if limit == 0 {
+            return Ok(());
+        }
+        let page = log.entries(next, limit)?;
         for entry in &page.entries {
             print(&EntryRef::parse(&entry.bytes)?, &entry.mac, json, &mut out)?;
             next += 1;
@@ -115,10 +125,14 @@ fn tail(log: &Log, json: bool, args: &TailArgs) -> Result<(), Failure> {
 
 fn checkpoint(log: &Log, json: bool) -> Result<(), Failure> {
     let note = log.checkpoint()?;
+    // Also where it is only printed: what is no note of this log goes to no terminal.
+    let checkpoint = parse(note.as_bytes())?;
+    if checkpoint.origin != log.inner().origin().as_str() {
+        return Err(Failure::text("the server answered with a checkpoint of another log"));
+    }
     if !json {
         return output::data(note.as_bytes());
     }
-    let checkpoint = parse(note.as_bytes())?;
     output::json(&json!({
         "checkpoint": note,
         "origin": checkpoint.origin,
