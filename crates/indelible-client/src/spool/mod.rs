@@ -280,16 +280,19 @@ impl Spool {
         Ok(taken.iter().map(|_| Pushed::Spooled).chain(left.iter().map(|_| turned)).collect())
     }
 
-    /// So many of the first fit. Each is reckoned with a frame's head, which is more than it takes.
+    /// So many of the first fit, in the frames that [`groups`] makes of them.
     fn how_many_fit(&self, events: &[&Prepared]) -> usize {
         let mut room = self.options.max_bytes.saturating_sub(self.bytes() + frame::SEGMENT_HEAD.len() as u64);
-        let mut count = 0;
+        let (mut count, mut payload) = (0, MAX_PAYLOAD_BYTES);
         for event in events {
-            let size = (HEAD_BYTES + event.bytes().len() + 1) as u64;
-            if size > room {
+            let size = event.bytes().len() + 1;
+            let opens = payload + size > MAX_PAYLOAD_BYTES;
+            let takes = if opens { size + HEAD_BYTES } else { size } as u64;
+            if takes > room {
                 break;
             }
-            room -= size;
+            payload = if opens { size } else { payload + size };
+            room -= takes;
             count += 1;
         }
         count

@@ -200,7 +200,7 @@ fn large(count: usize) -> Vec<Prepared> {
 #[test]
 fn a_file_that_is_gone_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let events = large(300);
+    let events = large(400);
     let mut spool = open(dir.path()).unwrap();
     push(&mut spool, &events);
     drop(spool);
