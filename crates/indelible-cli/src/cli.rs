@@ -2,6 +2,7 @@
 
 mod keys;
 mod overview;
+mod served;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,9 @@ pub(crate) use self::keys::{
     NewMasterArgs, PeriodArgs, PolicyArgs, PublicForm, ResignArgs, RotateArgs,
 };
 pub(crate) use self::overview::command;
+pub(crate) use self::served::LogPlace;
+#[cfg(feature = "client")]
+pub(crate) use self::served::{ServedArgs, SpoolArgs};
 use crate::{bench::BenchArgs, demo::DemoArgs, exit};
 
 /// Program version and format version.
@@ -27,6 +31,9 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (format 1)");
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) places: PlaceArgs,
+    #[cfg(feature = "client")]
+    #[command(flatten)]
+    pub(crate) served: ServedArgs,
     /// Print JSON, for scripts
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -37,9 +44,10 @@ pub(crate) struct Cli {
 /// Where log and keys are.
 #[derive(Args)]
 pub(crate) struct PlaceArgs {
-    /// Where the log is: a directory, `sqlite:FILE`, `sqlcipher:FILE` or `postgres://…`, with `#ORIGIN` where there are several
+    /// Where the log is: a directory, `sqlite:FILE`, `sqlcipher:FILE` or `postgres://…`, with `#ORIGIN` where there are several;
+    /// or on a server, `https://HOST:PORT/logs/ORIGIN`
     #[arg(long, global = true, env = "INDELIBLE_LOG", value_name = "PLACE")]
-    pub(crate) log: Option<Location>,
+    pub(crate) log: Option<LogPlace>,
     /// The keys' directory, apart from the log [default: $XDG_DATA_HOME/indelible/keys]
     #[arg(long, global = true, env = "INDELIBLE_KEYS", value_name = "DIR")]
     pub(crate) keys: Option<PathBuf>,
@@ -441,6 +449,9 @@ pub(crate) struct AppendArgs {
     /// Write the lines that were not recorded to this file, behind what it holds
     #[arg(long, value_name = "FILE")]
     pub(crate) rejects: Option<PathBuf>,
+    #[cfg(feature = "client")]
+    #[command(flatten)]
+    pub(crate) spool: SpoolArgs,
 }
 
 #[derive(Args)]

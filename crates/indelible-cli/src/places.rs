@@ -31,11 +31,15 @@ use indelible_store::{
     store::Reader,
 };
 
-use crate::{cli::PlaceArgs, failure::Failure, output, passphrase};
+use crate::{
+    cli::{LogPlace, PlaceArgs},
+    failure::Failure,
+    output, passphrase,
+};
 
 /// What the command line says of places.
 pub(crate) struct Places {
-    log: Option<Location>,
+    log: Option<LogPlace>,
     keys: Option<PathBuf>,
     master_key_file: Option<PathBuf>,
     databases: Databases,
@@ -66,9 +70,23 @@ impl Places {
 
     /// Where the log is.
     pub(crate) fn log(&self) -> Result<&Location, Failure> {
-        self.log
-            .as_ref()
-            .ok_or_else(|| Failure::Usage("no log is named: give --log PLACE or set INDELIBLE_LOG".to_owned()))
+        match &self.log {
+            Some(LogPlace::Here(log)) => Ok(log),
+            #[cfg(feature = "client")]
+            Some(LogPlace::Served(url)) => Err(Failure::Usage(format!(
+                "`{url}` is on a server, and this command takes a log that is here: with a server work append, show, tail, verify, checkpoint, prove, consistency, export and log info"
+            ))),
+            None => Err(Failure::Usage("no log is named: give --log PLACE or set INDELIBLE_LOG".to_owned())),
+        }
+    }
+
+    /// The log, where it is on a server.
+    #[cfg(feature = "client")]
+    pub(crate) fn served(&self) -> Option<&indelible_client::LogUrl> {
+        match &self.log {
+            Some(LogPlace::Served(url)) => Some(url),
+            _ => None,
+        }
     }
 
     /// What opens the log.
@@ -210,12 +228,17 @@ pub(crate) fn writers_heads(ring: &KeyRing) -> Heads {
 
 /// The head store of whoever verifies with a public key alone.
 pub(crate) fn auditors_heads(key: &VerifyingKey) -> Result<Heads, Failure> {
-    let dir = match set("INDELIBLE_HEADS") {
-        Some(dir) => dir,
-        None => below_home("XDG_STATE_HOME", ".local/state", "heads", "INDELIBLE_HEADS")?,
-    };
+    let dir = auditors_dir()?;
     let suffix = format!("+{}", indelible_core::hex::encode(&key.key_hash()));
     Ok(Heads { store: FileHeads::new(OsDisk::shared(), &dir).with_suffix(suffix.clone()), dir, suffix })
+}
+
+/// Where that is.
+pub(crate) fn auditors_dir() -> Result<PathBuf, Failure> {
+    match set("INDELIBLE_HEADS") {
+        Some(dir) => Ok(dir),
+        None => below_home("XDG_STATE_HOME", ".local/state", "heads", "INDELIBLE_HEADS"),
+    }
 }
 
 /// The shared handle on the file system.

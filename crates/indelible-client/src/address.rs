@@ -5,7 +5,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use indelible_core::checkpoint::Origin;
+use indelible_core::{checkpoint::Origin, percent};
 use thiserror::Error;
 
 /// The path under which logs stand.
@@ -156,7 +156,7 @@ impl FromStr for LogUrl {
         let (server, path) = split(text)?;
         let name = path.strip_prefix(LOGS).filter(|name| !name.is_empty()).ok_or(AddressError::NoLog)?;
         let wrong = || AddressError::Origin(name.chars().take(256).collect());
-        let origin = decode(name).and_then(|name| Origin::try_from(name).ok()).ok_or_else(wrong)?;
+        let origin = percent::decode(name).and_then(|name| Origin::try_from(name).ok()).ok_or_else(wrong)?;
         Ok(Self { server, origin })
     }
 }
@@ -165,35 +165,6 @@ impl fmt::Display for LogUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{LOGS}{}", self.server, self.origin)
     }
-}
-
-/// What percent codes stand for; `None` for a code that is none, or for what is no UTF-8.
-fn decode(text: &str) -> Option<String> {
-    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.bytes());
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-        let (high, low) = (digit()?, digit()?);
-        bytes.push(u8::try_from(high * 16 + low).ok()?);
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// A text as one segment of a path.
-#[must_use]
-pub fn segment(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 8);
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -239,11 +210,5 @@ mod tests {
         }
         assert!("https://a.example/".parse::<ServerUrl>().is_ok());
         assert!("https://a.example/logs/x".parse::<ServerUrl>().is_err());
-    }
-
-    #[test]
-    fn a_segment_has_no_slash() {
-        assert_eq!(segment("a.b/c:d@e~%\u{e9}"), "a.b%2Fc%3Ad%40e~%25%C3%A9");
-        assert_eq!(decode(&segment("a/\u{e9}%")).unwrap(), "a/\u{e9}%");
     }
 }

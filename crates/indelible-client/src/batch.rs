@@ -6,6 +6,7 @@
 use std::{collections::VecDeque, time::Instant};
 
 use indelible::Receipt;
+use indelible_core::entry;
 
 use crate::{
     error::ClientError,
@@ -33,7 +34,7 @@ pub(crate) async fn append_all(log: &LogClient, events: &[Prepared]) -> Vec<Outc
         }
         match deliver(log, events, &batch, &mut outcomes).await {
             Ok(()) => {}
-            Err(ClientError::Refused(problem)) if problem.kind == "too-large" && batch.len() > 1 => {
+            Err(ClientError::Refused(problem)) if problem.is_too_large() && batch.len() > 1 => {
                 let (front, back) = batch.split_at(batch.len() / 2);
                 batches.push_front(back.to_vec());
                 batches.push_front(front.to_vec());
@@ -121,22 +122,24 @@ async fn once(
         body.push(b'\n');
     }
     let client = log.client();
-    let answer = client.once(&Ask::post(log.path("/events"), NDJSON, body)).await?;
-    let rows: Rows = client.json(&answer)?;
+    let answer = client.once(&Ask::post(log.path("/events"), NDJSON, body).answered_at_length()).await?;
+    let rows: Rows<'_> = serde_json::from_slice(&answer.body).map_err(|error| client.strange(error.to_string()))?;
+    if rows.results.len() > sent.len() {
+        return Err(client.strange("it speaks of more lines than were sent"));
+    }
     let mut passing = None;
     for row in rows.results {
         let place = row.line.checked_sub(1).and_then(|at| Some((*open.get(at)?, *sent.get(at)?)));
         let Some((at, event)) = place else { return Err(client.strange("it speaks of a line that was not sent")) };
         let outcome = match (row.receipt, row.problem) {
             (Some(receipt), None) => {
-                let receipt = wire::receipt(&receipt, event.id(), log.origin().as_str());
+                let receipt = serde_json::from_str::<entry::Receipt>(receipt.get()).map_err(|error| error.to_string());
+                let receipt = receipt.and_then(|it| wire::receipt(&it, event.id(), log.origin().as_str()));
                 Ok(receipt.map_err(|detail| client.strange(detail))?)
             }
+            // Its status stands in it.
             (None, Some(problem)) => {
-                let text = problem.to_string();
-                let status = problem.get("status").and_then(serde_json::Value::as_u64);
-                let status = status.and_then(|status| u16::try_from(status).ok()).unwrap_or(0);
-                Err(ClientError::Refused(Box::new(Problem::parse(status, text.as_bytes(), None))))
+                Err(ClientError::Refused(Box::new(Problem::parse(0, problem.get().as_bytes(), None))))
             }
             _ => return Err(client.strange("a line has neither a receipt nor a problem")),
         };

@@ -16,6 +16,7 @@ use crate::{
     client,
     error::ClientError,
     event::Prepared,
+    export::Export,
     follow::{FollowError, Followed},
     log::LogClient,
     memory::Memory,
@@ -232,6 +233,30 @@ impl Log {
     /// [`ClientError`].
     pub fn checkpoint(&self) -> Result<String, ClientError> {
         self.waiting.on(self.inner.checkpoint())
+    }
+
+    /// See [`LogClient::export`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn export(&self, from: u64, to: Option<u64>) -> Result<Export, ClientError> {
+        self.waiting.on(self.inner.export(from, to))
+    }
+
+    /// See [`LogClient::export_more`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn export_more(&self, export: &mut Export) -> Result<Option<Vec<u8>>, ClientError> {
+        self.waiting.on(self.inner.export_more(export))
+    }
+
+    /// See [`LogClient::health`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn health(&self) -> Result<Value, ClientError> {
+        self.waiting.on(self.inner.health())
     }
 
     /// See [`LogClient::public_keys`].

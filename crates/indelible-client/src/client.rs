@@ -6,13 +6,13 @@
 use std::{sync::Arc, time::Instant};
 
 use hyper::{Method, StatusCode};
-use indelible_core::checkpoint::Origin;
+use indelible_core::{checkpoint::Origin, percent};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{
-    address::{LogUrl, segment},
+    address::LogUrl,
     error::ClientError,
     log::LogClient,
     problem::Problem,
@@ -126,7 +126,12 @@ impl Client {
     }
 
     pub(crate) async fn get(&self, path: impl Into<String>) -> Result<Answer, ClientError> {
-        let answer = self.send(&Ask::get(path), Again::Freely).await?;
+        self.read(&Ask::get(path)).await
+    }
+
+    /// What only reads: as many tries as make sense, and the one status that has something to read.
+    pub(crate) async fn read(&self, ask: &Ask) -> Result<Answer, ClientError> {
+        let answer = self.send(ask, Again::Freely).await?;
         if answer.status == StatusCode::OK {
             Ok(answer)
         } else {
@@ -199,7 +204,7 @@ impl Client {
         overlap_seconds: u64,
     ) -> Result<(ApiKey, Zeroizing<String>), ClientError> {
         let body = json!({ "overlap_seconds": overlap_seconds }).to_string();
-        self.with_token(&Ask::post(format!("/v1/api-keys/{}/rotate", segment(id)), JSON, body)).await
+        self.with_token(&Ask::post(format!("/v1/api-keys/{}/rotate", percent::encode(id)), JSON, body)).await
     }
 
     async fn with_token(&self, ask: &Ask) -> Result<(ApiKey, Zeroizing<String>), ClientError> {
@@ -218,12 +223,12 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn revoke_api_key(&self, id: &str) -> Result<ApiKey, ClientError> {
-        let ask = Ask { method: Method::DELETE, ..Ask::get(format!("/v1/api-keys/{}", segment(id))) };
+        let ask = Ask { method: Method::DELETE, ..Ask::get(format!("/v1/api-keys/{}", percent::encode(id))) };
         self.json(&self.send(&ask, Again::Freely).await?)
     }
 }
 
 fn paged(path: &str, after: Option<&str>, limit: u32) -> String {
-    let after = after.map(|after| format!("&after={}", segment(after))).unwrap_or_default();
+    let after = after.map(|after| format!("&after={}", percent::encode(after))).unwrap_or_default();
     format!("{path}?limit={limit}{after}")
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use indelible_core::event::EventError;
+use indelible_core::{event::EventError, tree::TreeSize};
 use thiserror::Error;
 
 use crate::{address::AddressError, problem::Problem};
@@ -67,6 +67,18 @@ pub enum ClientError {
         server: String,
         /// What about it.
         detail: String,
+    },
+    /// No checkpoint covers what was asked for.
+    #[error(
+        "the newest checkpoint covers {size} entries: `from` ({from}) is at most `to` ({to}), and `to` at most that"
+    )]
+    Range {
+        /// From where.
+        from: u64,
+        /// To where, not included.
+        to: u64,
+        /// How far the checkpoint is.
+        size: TreeSize,
     },
     /// It was not sent, because what came before it could not be delivered.
     #[error("not sent, because what stands before it could not be delivered")]

@@ -9,6 +9,8 @@
 //! The server is trusted for none of it. A checkpoint that contradicts the one seen before is told as *rolled back* or *forked*, with both notes: they are evidence, and worth
 //! keeping. Keys that changed are followed by the links of a bundle, which takes a key of ours with `prove`.
 
+use std::collections::HashMap;
+
 use indelible::{
     LogError, Receipt,
     error::chain,
@@ -196,11 +198,17 @@ impl LogClient {
     /// Verifies that receipts are of entries in the tree of a checkpoint. That takes the verb `head` alone.
     ///
     /// # Errors
-    /// The first that does not hold: [`FollowError::NotCovered`], [`FollowError::Unproven`], [`FollowError::Client`].
+    /// The first that does not hold: [`FollowError::NotWhatWasSent`] where two events have one entry, [`FollowError::NotCovered`], [`FollowError::Unproven`], [`FollowError::Client`].
     pub async fn verify_receipts(&self, receipts: &[Receipt], under: &Followed) -> Result<(), FollowError> {
         let mut tiles = Tiles::new(self, under.head.size);
+        let mut places: HashMap<LeafIndex, &str> = HashMap::with_capacity(receipts.len());
         for receipt in receipts {
             let index = receipt.index;
+            let id = *places.entry(index).or_insert(&receipt.id);
+            if id != receipt.id {
+                let detail = format!("there are receipts of it for two events, `{id}` and `{}`", receipt.id);
+                return Err(FollowError::NotWhatWasSent { index, detail });
+            }
             if index.0 >= under.head.size.0 {
                 return Err(FollowError::NotCovered { index, size: under.head.size });
             }

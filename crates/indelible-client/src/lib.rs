@@ -10,6 +10,7 @@
 //! | [`client`] | the server as a whole: logs, API keys |
 //! | [`log`] | one log: record, read, prove |
 //! | [`follow`] | what is verified: checkpoints, consistency, receipts, entries |
+//! | [`export`] | a range of entries with what proves it |
 //! | [`memory`] | the newest checkpoint that was verified, kept in a file |
 //! | [`event`] | an event with its id, before it is sent |
 //! | [`wire`] | what answers hold |
@@ -26,6 +27,7 @@ pub mod blocking;
 pub mod client;
 pub mod error;
 pub mod event;
+pub mod export;
 pub mod follow;
 pub mod log;
 pub mod memory;
@@ -43,6 +45,7 @@ pub use address::{LogUrl, ServerUrl};
 pub use client::Client;
 pub use error::ClientError;
 pub use event::Prepared;
+pub use export::Export;
 pub use follow::{FollowError, Followed};
 pub use log::LogClient;
 pub use memory::Memory;

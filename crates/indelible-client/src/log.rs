@@ -3,11 +3,10 @@
 //! What is read here is checked for its form, and for being of this log; what is *verified* stands in [`crate::follow`].
 
 use indelible::{Event, LeafIndex, Receipt, bundle::Bundle};
-use indelible_core::{checkpoint::Origin, entry, tile::TilePath, tree::Hash};
+use indelible_core::{checkpoint::Origin, entry, percent, tile::TilePath, tree::Hash};
 use serde_json::Value;
 
 use crate::{
-    address::segment,
     batch,
     client::{Again, Client, JSON},
     error::ClientError,
@@ -32,7 +31,7 @@ pub struct LogClient {
 
 impl LogClient {
     pub(crate) fn new(client: Client, origin: Origin) -> Self {
-        let name = segment(origin.as_str());
+        let name = percent::encode(origin.as_str());
         Self { client, path: format!("/v1/logs/{name}"), tiles: format!("/logs/{name}"), origin }
     }
 
@@ -89,7 +88,7 @@ impl LogClient {
     /// [`ClientError`].
     pub async fn entry(&self, index: LeafIndex) -> Result<Entry, ClientError> {
         let answer = self.client.get(self.path(&format!("/entries/{index}"))).await?;
-        let entry = Entry::parse(&answer.body).map_err(|detail| self.client.strange(detail))?;
+        let entry = self.of_this_log(Entry::parse(&answer.body))?;
         if entry.index == index { Ok(entry) } else { Err(self.client.strange("it is another entry")) }
     }
 
@@ -98,8 +97,18 @@ impl LogClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn find(&self, id: &str) -> Result<Entry, ClientError> {
-        let answer = self.client.get(self.path(&format!("/events/{}", segment(id)))).await?;
-        Entry::parse(&answer.body).map_err(|detail| self.client.strange(detail))
+        let answer = self.client.get(self.path(&format!("/events/{}", percent::encode(id)))).await?;
+        let entry = self.of_this_log(Entry::parse(&answer.body))?;
+        if entry.event_id().as_deref() == Some(id) {
+            Ok(entry)
+        } else {
+            Err(self.client.strange("it is another event"))
+        }
+    }
+
+    /// An entry whose own bytes say that they are of this log, and stand where the server says.
+    fn of_this_log(&self, entry: Result<Entry, String>) -> Result<Entry, ClientError> {
+        entry.and_then(|entry| entry.checked(self.origin.as_str())).map_err(|detail| self.client.strange(detail))
     }
 
     /// A page of entries, at most [`MAX_PAGE`].
@@ -108,8 +117,11 @@ impl LogClient {
     /// [`ClientError`].
     pub async fn entries(&self, from: u64, limit: u64) -> Result<Page, ClientError> {
         let limit = limit.clamp(1, MAX_PAGE);
-        let answer = self.client.get(self.path(&format!("/entries?from={from}&limit={limit}"))).await?;
-        Page::parse(&answer.body, from).map_err(|detail| self.client.strange(detail))
+        let ask = Ask::get(self.path(&format!("/entries?from={from}&limit={limit}"))).answered_at_length();
+        let answer = self.client.read(&ask).await?;
+        let mut page = Page::parse(&answer.body, from).map_err(|detail| self.client.strange(detail))?;
+        let entries = std::mem::take(&mut page.entries).into_iter().map(|entry| self.of_this_log(Ok(entry)));
+        Ok(Page { entries: entries.collect::<Result<_, _>>()?, ..page })
     }
 
     /// A bundle that proves an entry to whoever has a public key of the log: [`Bundle::check`].
@@ -129,6 +141,14 @@ impl LogClient {
     pub async fn checkpoint(&self) -> Result<String, ClientError> {
         let answer = self.client.get(self.path("/checkpoint")).await?;
         String::from_utf8(answer.body.to_vec()).map_err(|_| self.client.strange("a checkpoint is UTF-8"))
+    }
+
+    /// How the log is, by the server's word: how far it goes and is signed, whether it is frozen or locked (docs/operating.md).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn health(&self) -> Result<Value, ClientError> {
+        self.client.get_json(self.path("/health")).await
     }
 
     /// The public keys of the log, by the server's word.
@@ -154,7 +174,7 @@ impl LogClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn verification(&self, id: &str) -> Result<Verification, ClientError> {
-        self.client.get_json(self.path(&format!("/verifications/{}", segment(id)))).await
+        self.client.get_json(self.path(&format!("/verifications/{}", percent::encode(id)))).await
     }
 
     /// A tile of hashes (C2SP tlog-tiles).

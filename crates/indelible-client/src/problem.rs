@@ -65,11 +65,17 @@ impl Problem {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self.kind.as_str() {
-            "busy" | "stopping" | "unavailable" | "unclear" | "too-many-requests" => true,
+            "busy" | "stopping" | "unavailable" | "unclear" | "too-many-requests" | "slow-body" => true,
             // A proxy before the server has words of its own.
             "" => matches!(self.status, 429 | 502 | 503 | 504),
             _ => false,
         }
+    }
+
+    /// Whether less at a time may be taken. A proxy before the server has limits of its own.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        self.kind == "too-large" || (self.kind.is_empty() && self.status == 413)
     }
 
     /// Whether surely nothing came of the request.
@@ -94,9 +100,14 @@ impl Problem {
             "too-large" => "send less at a time",
             "event-refused" => "change the event as it says",
             "frozen" => "record in another log",
+            "locked" => "wait until it is unlocked, or record in another log",
             "evidence" => "have the log verified",
             "internal" => "ask the operator, with the request id",
             _ if self.is_passing() => "try again later with the same ids",
+            "" if (300..400).contains(&self.status) => {
+                "give the URL of the server itself: no redirection is followed, so that the token goes nowhere else"
+            }
+            "" => "this is no answer of the server: see what stands before it",
             _ => "the same request will be refused again",
         }
     }
@@ -147,6 +158,7 @@ mod tests {
             ("busy", 503, true, true),
             ("stopping", 503, true, true),
             ("too-many-requests", 429, true, true),
+            ("slow-body", 408, true, true),
             ("unavailable", 503, true, false),
             ("unclear", 504, true, false),
             ("internal", 500, false, false),

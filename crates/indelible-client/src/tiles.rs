@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use indelible_core::{
     proof::{ConsistencyProof, InclusionProof},
-    tile::{LevelReader, ProveError, Prover, TilePath, WIDTH},
+    tile::{LevelReader, ProveError, Prover, TilePath, WIDTH, compact_left, compact_right},
     tree::{Hash, LeafIndex, TreeSize},
 };
 
@@ -49,25 +49,30 @@ impl<'a> Tiles<'a> {
     }
 
     pub(crate) async fn inclusion(&mut self, index: LeafIndex) -> Result<InclusionProof, ClientError> {
-        self.made(|prover| prover.inclusion(index)).await
+        self.made(|known, size| Prover::new(known, size).inclusion(index)).await
     }
 
     pub(crate) async fn consistency(&mut self, from: TreeSize) -> Result<ConsistencyProof, ClientError> {
-        self.made(|prover| prover.consistency(from)).await
+        self.made(|known, size| Prover::new(known, size).consistency(from)).await
+    }
+
+    /// The subtrees before a range of leaves, and those behind it.
+    pub(crate) async fn sides(&mut self, from: u64, to: u64) -> Result<(Vec<Hash>, Vec<Hash>), ClientError> {
+        let left = self.made(|known, _| compact_left(known, from).map_err(ProveError::Read)).await?;
+        let right = self.made(|known, size| compact_right(known, to, size).map_err(ProveError::Read)).await?;
+        Ok((left, right))
     }
 
     async fn made<P>(
         &mut self,
-        mut make: impl FnMut(&mut Prover<Known<'_>>) -> Result<P, ProveError<Missing>>,
+        mut make: impl FnMut(&Known<'_>, TreeSize) -> Result<P, ProveError<Missing>>,
     ) -> Result<P, ClientError> {
         for _ in 0..MAX_ROUNDS {
-            let mut prover = Prover::new(Known(self.size, &self.known), self.size);
-            let missing = match make(&mut prover) {
+            let missing = match make(&Known(self.size, &self.known), self.size) {
                 Ok(proof) => return Ok(proof),
                 Err(ProveError::Read(Missing(Some(path)))) => path,
                 Err(_) => break,
             };
-            drop(prover);
             if self.known.len() >= MAX_TILES {
                 self.known.clear();
             }

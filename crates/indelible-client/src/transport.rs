@@ -37,6 +37,10 @@ const MAX_IDLE: Duration = Duration::from_secs(5);
 /// What the server knows us by.
 const AGENT: &str = concat!("indelible-client/", env!("CARGO_PKG_VERSION"));
 
+/// The longest answer to what is answered shortly: a receipt, a proof, a tile, a report, a list of logs or keys. What is read of a lying server becomes values, which take a
+/// multiple of its bytes.
+const SHORT_ANSWER_BYTES: usize = 4 << 20;
+
 /// What is asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
@@ -45,15 +49,23 @@ pub(crate) struct Ask {
     pub(crate) path: String,
     pub(crate) media_type: &'static str,
     pub(crate) body: Bytes,
+    /// The longest answer; never more than [`Limits::answer_bytes`].
+    pub(crate) answer_bytes: usize,
 }
 
 impl Ask {
     pub(crate) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), media_type: "", body: Bytes::new() }
+        let (method, answer_bytes) = (Method::GET, SHORT_ANSWER_BYTES);
+        Self { method, path: path.into(), media_type: "", body: Bytes::new(), answer_bytes }
     }
 
     pub(crate) fn post(path: impl Into<String>, media_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { method: Method::POST, path: path.into(), media_type, body: body.into() }
+        Self { method: Method::POST, media_type, body: body.into(), ..Self::get(path) }
+    }
+
+    /// With an answer as long as the limits allow: what has as many parts as were asked for.
+    pub(crate) fn answered_at_length(self) -> Self {
+        Self { answer_bytes: usize::MAX, ..self }
     }
 }
 
@@ -134,11 +146,15 @@ impl Transport {
                 Some(sender) => (sender, true),
                 None => (self.connect().await?, false),
             };
-            let answering = timeout(self.limits.answer, sender.try_send_request(request));
-            match answering.await {
-                Ok(Ok(response)) => {
-                    let answer = timeout(self.limits.answer, self.read(response)).await;
-                    let answer = answer.map_err(|_| self.no_answer(late("the answer did not end in time")))??;
+            let answering = async {
+                match sender.try_send_request(request).await {
+                    Ok(response) => Ok(self.read(response, ask.answer_bytes).await),
+                    Err(error) => Err(error),
+                }
+            };
+            match timeout(self.limits.answer, answering).await {
+                Ok(Ok(answer)) => {
+                    let answer = answer?;
                     self.keep(sender);
                     return Ok(answer);
                 }
@@ -148,7 +164,7 @@ impl Transport {
                     Some(_) => return Err(self.unreachable(error.into_error())),
                     None => return Err(self.no_answer(error.into_error())),
                 },
-                Err(_) => return Err(self.no_answer(late("no answer came in time"))),
+                Err(_) => return Err(self.no_answer(late("no whole answer came in time"))),
             }
         }
     }
@@ -188,12 +204,13 @@ impl Transport {
         }
     }
 
-    async fn read(&self, response: hyper::Response<Incoming>) -> Result<Answer, ClientError> {
+    async fn read(&self, response: hyper::Response<Incoming>, most: usize) -> Result<Answer, ClientError> {
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, self.limits.answer_bytes).collect().await;
+        let most = most.min(self.limits.answer_bytes);
+        let body = Limited::new(body, most).collect().await;
         let body = body.map_err(|error| {
             if error.is::<LengthLimitError>() {
-                let detail = format!("it has more than {} bytes", self.limits.answer_bytes);
+                let detail = format!("it has more than {most} bytes");
                 return ClientError::Answer { server: self.server(), detail };
             }
             self.no_answer(io::Error::other(error))

@@ -2,7 +2,8 @@
 
 use indelible::{LeafIndex, Receipt};
 use indelible_core::{
-    entry, hex,
+    entry::{self, BodyKind, EntryRef},
+    hex,
     tree::{Hash, leaf_hash},
 };
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,25 @@ impl Entry {
         let wire: WireEntry<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         Self::of_wire(&wire)
     }
+
+    /// The same, where the bytes are an entry of this log and at this index by what they say themselves.
+    pub(crate) fn checked(self, origin: &str) -> Result<Self, String> {
+        let index = self.index;
+        let entry = EntryRef::parse(&self.bytes).map_err(|error| format!("entry {index} is none: {error}"))?;
+        let own = entry.index == index && entry.log == origin;
+        if own { Ok(self) } else { Err(format!("what it gives as entry {index} says itself to be another")) }
+    }
+
+    /// The id of its event, where it has one.
+    #[must_use]
+    pub fn event_id(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Body {
+            id: Option<String>,
+        }
+        let entry = EntryRef::parse(&self.bytes).ok().filter(|entry| entry.kind == BodyKind::Event)?;
+        serde_json::from_slice::<Body>(entry.body).ok()?.id
+    }
 }
 
 /// A page of entries.
@@ -82,22 +102,28 @@ impl Page {
     }
 }
 
-/// What became of a line.
+/// What became of a line. Texts, until it is known that there are no more of them than lines.
 #[derive(Deserialize)]
-pub(crate) struct Row {
+pub(crate) struct Row<'a> {
     pub(crate) line: usize,
-    pub(crate) receipt: Option<entry::Receipt>,
-    pub(crate) problem: Option<Value>,
+    #[serde(borrow)]
+    pub(crate) receipt: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) problem: Option<&'a RawValue>,
 }
 
 /// What became of lines.
 #[derive(Deserialize)]
-pub(crate) struct Rows {
-    pub(crate) results: Vec<Row>,
+pub(crate) struct Rows<'a> {
+    #[serde(borrow)]
+    pub(crate) results: Vec<Row<'a>>,
 }
 
 /// A receipt in the library's form, for the event and the log that were meant.
-pub(crate) fn receipt(wire: &entry::Receipt, id: &str, origin: &str) -> Result<Receipt, String> {
+///
+/// # Errors
+/// What is wrong with it: it is of another event or log, or a member is not what it has to be.
+pub fn receipt(wire: &entry::Receipt, id: &str, origin: &str) -> Result<Receipt, String> {
     if wire.id != id || wire.origin != origin {
         return Err("the receipt is of another event or another log".to_owned());
     }

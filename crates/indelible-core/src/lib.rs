@@ -16,6 +16,7 @@
 //! | [`tile`] | where a node of the tree stands in 256-wide levels |
 //! | [`note`], [`checkpoint`] | C2SP signed notes and checkpoints |
 //! | [`spki`] | public keys as other programs write them |
+//! | [`percent`] | percent codes of URLs |
 //! | [`head`] | the record of the newest checkpoint, kept apart from the log |
 //! | [`time`] | RFC 3339 times with microseconds |
 
@@ -29,6 +30,7 @@ pub mod history;
 pub mod json;
 pub mod mac;
 pub mod note;
+pub mod percent;
 pub mod proof;
 pub mod spki;
 pub mod tile;

@@ -5,6 +5,8 @@
 //!
 //! Paths are matched as they were sent, segment by segment, and decoded behind that: a `%2F` never makes a segment.
 
+pub use indelible_core::percent::decode;
+
 use crate::access::Verb;
 
 /// The methods that routes have. `HEAD` is answered as `GET` without a body.
@@ -503,23 +505,6 @@ fn capture<'p>(pattern: &'static str, path: &'p str) -> Option<Vec<(&'static str
 
 fn split(path: &str) -> (&str, Option<&str>) {
     path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)))
-}
-
-/// What percent codes stand for; `None` for a code that is none, or for what is no UTF-8.
-#[must_use]
-pub fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-        let (high, low) = (digit()?, digit()?);
-        bytes.push(u8::try_from(high * 16 + low).ok()?);
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

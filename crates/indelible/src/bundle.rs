@@ -173,13 +173,18 @@ pub fn prove_with<R: LevelReader<Error = StoreError>>(
 /// [`StoreError::Line`].
 pub fn export_line(line: &[u8], index: u64, out: &mut Vec<u8>) -> Result<Hash, LogError> {
     let parsed = Line::parse(line).map_err(|source| StoreError::Line { index, source })?;
-    let leaf = leaf_hash(parsed.entry.bytes);
+    Ok(export_entry(&parsed.entry, &parsed.mac, index, out))
+}
+
+/// The same of an entry that is parsed.
+pub fn export_entry(entry: &EntryRef<'_>, mac: &[u8; 32], index: u64, out: &mut Vec<u8>) -> Hash {
+    let leaf = leaf_hash(entry.bytes);
     out.extend_from_slice(b"{\"entry\":");
-    out.extend_from_slice(parsed.entry.bytes);
+    out.extend_from_slice(entry.bytes);
     out.extend_from_slice(format!(",\"index\":{index},\"leaf_hash\":\"{leaf}\",\"mac\":\"").as_bytes());
-    hex::push(out, &parsed.mac);
-    out.extend_from_slice(format!("\",\"prev\":\"{}\"}}\n", parsed.entry.prev).as_bytes());
-    Ok(leaf)
+    hex::push(out, mac);
+    out.extend_from_slice(format!("\",\"prev\":\"{}\"}}\n", entry.prev).as_bytes());
+    leaf
 }
 
 #[derive(Serialize)]
@@ -205,15 +210,23 @@ pub fn export_end(
     keys: &[KeyLink],
 ) -> Result<Vec<u8>, LogError> {
     let tree = StoredTree(store);
-    let hex = |hashes: Vec<Hash>| hashes.iter().map(Hash::to_hex).collect();
-    let end = ExportEnd {
-        checkpoint: note,
-        from,
-        keys: keys.iter().map(WireLink::from).collect(),
-        left: hex(tile::compact_left(&tree, from)?),
-        right: hex(tile::compact_right(&tree, to, size)?),
-        to,
-    };
+    let sides = (&*tile::compact_left(&tree, from)?, &*tile::compact_right(&tree, to, size)?);
+    export_end_of((from, to), sides, note, keys)
+}
+
+/// The same of subtrees that are at hand: those on the left, and those on the right.
+///
+/// # Errors
+/// [`LogError::Refused`] where it cannot be written.
+pub fn export_end_of(
+    (from, to): (u64, u64),
+    (left, right): (&[Hash], &[Hash]),
+    note: &str,
+    keys: &[KeyLink],
+) -> Result<Vec<u8>, LogError> {
+    let hex = |hashes: &[Hash]| hashes.iter().map(Hash::to_hex).collect();
+    let keys = keys.iter().map(WireLink::from).collect();
+    let end = ExportEnd { checkpoint: note, from, keys, left: hex(left), right: hex(right), to };
     let text = serde_json::to_vec(&end).map_err(|error| LogError::Refused(error.to_string()))?;
     let mut bytes = json::canonicalise(&text).map_err(|error| LogError::Refused(error.to_string()))?;
     bytes.push(b'\n');

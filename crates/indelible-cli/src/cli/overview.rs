@@ -26,6 +26,8 @@ const PLACES: &str = "  DIR                              a directory
   sqlite:FILE#ORIGIN               a log in an SQLite file
   sqlcipher:FILE#ORIGIN            the same, encrypted at rest
   postgres://USER@HOST/DB#ORIGIN   a log in a PostgreSQL database
+  https://HOST:PORT/logs/ORIGIN    a log on a server: append, show, tail,
+                                   verify, checkpoint, prove, consistency
   Where a file or database holds one log, #ORIGIN may be left out.";
 
 const ENVIRONMENT: &str = "  INDELIBLE_LOG              the log, where --log does not name it
@@ -37,6 +39,10 @@ const ENVIRONMENT: &str = "  INDELIBLE_LOG              the log, where --log doe
                              in the keys' directory]
   INDELIBLE_HEADS            where who verifies with --public-key keeps heads
                              [default: $XDG_STATE_HOME/indelible/heads]
+  INDELIBLE_TOKEN_FILE       the file with the API key's token, for logs on a
+                             server; INDELIBLE_TOKEN is the token itself
+  INDELIBLE_CA               the certificates to trust, where --ca does not
+                             name them; INDELIBLE_PIN is that of --pin
   INDELIBLE_ROOT             the root of `logs`, where --root does not name it
   INDELIBLE_REGISTRY         its registry, where --registry does not";
 

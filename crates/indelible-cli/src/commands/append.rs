@@ -22,6 +22,12 @@ use crate::{
 
 /// Records events, one JSON text a line.
 pub(crate) fn run(places: &Places, json: bool, args: &AppendArgs) -> Result<ExitCode, Failure> {
+    #[cfg(feature = "client")]
+    if args.spool.spool.is_some() {
+        return Err(Failure::Usage(
+            "--spool is for a log on a server: give --log https://HOST:PORT/logs/ORIGIN".to_owned(),
+        ));
+    }
     let input = lines::open(&args.file)?;
     let rejects = Arc::new(Rejects::open(args.rejects.as_deref(), std::slice::from_ref(&args.file))?);
     let log = places.open()?;
@@ -138,10 +144,15 @@ impl Run<'_> {
 
     fn reject(&mut self, number: u64, why: &str, pointer: Option<&str>) {
         self.rejected += 1;
-        if self.json {
-            output::note(&json!({ "error": why, "line": number, "pointer": pointer }).to_string());
-        } else {
-            output::note(&output::safe(&format!("line {number}: {why}")));
-        }
+        tell_rejected(self.json, number, why, pointer);
+    }
+}
+
+/// Says on stderr why a line was rejected.
+pub(crate) fn tell_rejected(json: bool, number: u64, why: &str, pointer: Option<&str>) {
+    if json {
+        output::note(&json!({ "error": why, "line": number, "pointer": pointer }).to_string());
+    } else {
+        output::note(&output::safe(&format!("line {number}: {why}")));
     }
 }

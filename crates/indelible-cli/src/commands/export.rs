@@ -55,6 +55,11 @@ pub(crate) fn run(places: &Places, json: bool, args: &ExportArgs) -> Result<(), 
     entries(&*reader, from, to, &checkpoint.head, &mut sink)?;
     sink.write(&export_end(&*reader, (from, to), size, &note, &keys)?)?;
     sink.finish()?;
+    tell(args, json, (from, to))
+}
+
+/// Says what was written, where that was a file.
+pub(super) fn tell(args: &ExportArgs, json: bool, (from, to): (u64, u64)) -> Result<(), Failure> {
     match args.output.as_deref().filter(|path| *path != Path::new("-")) {
         None => Ok(()),
         Some(path) if json => {
@@ -99,26 +104,27 @@ fn entries(reader: &dyn Reader, from: u64, to: u64, head: &TreeHead, sink: &mut 
     Err(broken("these entries do not lead to the root that the checkpoint signed, so the export has no last line"))
 }
 
-enum Sink {
+/// Where an export goes.
+pub(super) enum Sink {
     Stdout(Out),
     File(BufWriter<File>, std::path::PathBuf),
 }
 
 impl Sink {
-    fn open(path: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(Self::Stdout(Out::lock())) };
         let file = File::create(path).map_err(Failure::io("write", path))?;
         Ok(Self::File(BufWriter::new(file), path.to_owned()))
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         match self {
             Self::Stdout(out) => out.bytes(bytes),
             Self::File(file, path) => file.write_all(bytes).map_err(Failure::io("write", path)),
         }
     }
 
-    fn finish(&mut self) -> Result<(), Failure> {
+    pub(super) fn finish(&mut self) -> Result<(), Failure> {
         match self {
             Self::Stdout(out) => out.flush(),
             Self::File(file, path) => {

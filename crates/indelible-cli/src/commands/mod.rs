@@ -13,6 +13,7 @@
 //! | [`logs`] | `logs` |
 //! | `store`, `search` | `store`, `relay` (feature `postgres`) |
 //! | `serve` | `serve` (feature `server`) |
+//! | `served` | what works with a log on a server (feature `client`) |
 //! | [`prove`] | `checkpoint`, `prove`, `check-proof`, `consistency` |
 //! | [`export`] | `export` |
 //! | [`keys`] | `keys` |
@@ -41,6 +42,8 @@ mod rejects;
 mod search;
 #[cfg(feature = "server")]
 mod serve;
+#[cfg(feature = "client")]
+mod served;
 mod show;
 #[cfg(feature = "postgres")]
 mod store;
@@ -58,8 +61,22 @@ use crate::{
 
 /// Runs a command.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    let Cli { places, json, command } = cli;
+    let Cli {
+        places,
+        #[cfg(feature = "client")]
+            served: reached,
+        json,
+        command,
+    } = cli;
     let places = Places::new(places);
+    #[cfg(feature = "client")]
+    let command = match places.served() {
+        Some(url) => match served::run(url, reached, json, command)? {
+            served::Run::Done(code) => return Ok(code),
+            served::Run::NotServed(command) => *command,
+        },
+        None => command,
+    };
     match command {
         Command::Init(args) => init::run(&places, json, &args)?,
         Command::Append(args) => return append::run(&places, json, &args),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indelible::log::{Stored, find, get};
 use indelible_core::{
-    entry::{BodyKind, EntryRef, Line},
+    entry::{BodyKind, EntryRef},
     tree::{LeafIndex, leaf_hash},
 };
 use indelible_store::store::{Reader, parse_line};
@@ -37,8 +37,12 @@ pub(crate) fn locate(store: &dyn Reader, which: &str) -> Result<Stored, Failure>
 /// Shows one entry.
 pub(crate) fn show(places: &Places, json: bool, args: &ShowArgs) -> Result<(), Failure> {
     let reader = places.reader()?;
-    let stored = locate(&*reader, &args.which)?;
-    if args.raw {
+    show_stored(&locate(&*reader, &args.which)?, json, args.raw)
+}
+
+/// Shows an entry that was read.
+pub(crate) fn show_stored(stored: &Stored, json: bool, raw: bool) -> Result<(), Failure> {
+    if raw {
         return output::data(&stored.entry);
     }
     let entry = EntryRef::parse(&stored.entry)?;
@@ -74,7 +78,8 @@ pub(crate) fn tail(places: &Places, json: bool, args: &TailArgs) -> Result<(), F
         while next < size {
             let chunk = reader.read(LeafIndex(next), READ_BYTES)?;
             for line in chunk.lines() {
-                print(&parse_line(line, next)?, json, &mut out)?;
+                let line = parse_line(line, next)?;
+                print(&line.entry, &line.mac, json, &mut out)?;
                 next += 1;
             }
         }
@@ -86,11 +91,12 @@ pub(crate) fn tail(places: &Places, json: bool, args: &TailArgs) -> Result<(), F
     }
 }
 
-fn print(line: &Line<'_>, json: bool, out: &mut Out) -> Result<(), Failure> {
+/// Prints an entry on one line.
+pub(crate) fn print(entry: &EntryRef<'_>, mac: &[u8; 32], json: bool, out: &mut Out) -> Result<(), Failure> {
     if json {
-        return out.bytes(&json_line(&line.entry, &line.mac));
+        return out.bytes(&json_line(entry, mac));
     }
-    out.bytes(output::safe(&summary(&line.entry)).as_bytes())?;
+    out.bytes(output::safe(&summary(entry)).as_bytes())?;
     out.bytes(b"\n")
 }
 

@@ -154,7 +154,7 @@ pub(crate) fn read_note(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(note)
 }
 
-fn read_receipts(path: &Path) -> Result<Vec<Receipt>, Failure> {
+pub(crate) fn read_receipts(path: &Path) -> Result<Vec<Receipt>, Failure> {
     let text = std::fs::read(path).map_err(Failure::io("read", path))?;
     let mut receipts = Vec::new();
     for (at, line) in text.split(|b| *b == b'\n').enumerate() {

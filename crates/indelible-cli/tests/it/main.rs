@@ -40,6 +40,9 @@ mod refusals;
 #[cfg(feature = "server")]
 #[cfg(test)]
 mod serve;
+#[cfg(all(feature = "client", feature = "server"))]
+#[cfg(test)]
+mod served;
 #[cfg(all(test, feature = "sqlite"))]
 #[cfg(test)]
 mod sqlite;

@@ -2,9 +2,12 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     path::PathBuf,
     process::{Command, Stdio},
 };
+
+use serde_json::Value;
 
 use crate::world::World;
 
@@ -119,13 +122,10 @@ fn the_composed_service_may_do_nothing_that_it_need_not() {
         assert!(text.lines().any(|known| known == line), "{line}");
     }
     assert!(!text.contains("privileged") && !text.contains("0.0.0.0") && !text.contains("docker.sock"));
-    if !is_there("python3", &["-c", "import yaml"]) {
+    if !has_yaml() {
         return;
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/compose.yaml");
-    let script = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
-    let output = Command::new("python3").args(["-c", script, path]).output().unwrap();
-    let parsed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let parsed = composed("compose.yaml");
     let service = &parsed["services"]["indelible"];
     assert_eq!(service["read_only"], true);
     let mounted: Vec<&str> =
@@ -133,4 +133,140 @@ fn the_composed_service_may_do_nothing_that_it_need_not() {
     let volumes: Vec<&str> = parsed["volumes"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!((mounted.len(), volumes.len()), (2, 2));
     assert!(mounted.iter().all(|name| volumes.contains(name)), "{parsed}");
+}
+
+fn has_yaml() -> bool {
+    is_there("python3", &["-c", "import yaml"])
+}
+
+/// A compose file as a document. Only where [`has_yaml`].
+fn composed(name: &str) -> Value {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging")).join(name);
+    let script = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
+    let output = Command::new("python3").args(["-c", script]).arg(path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn texts(value: &Value) -> Vec<&str> {
+    value.as_array().map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+}
+
+const COMPOSED: &str = "compose.postgres.yaml";
+
+#[test]
+fn the_composed_database_is_reached_by_its_server_alone_and_has_no_password_of_ours() {
+    let text = packaged(COMPOSED);
+    for word in ["privileged", "0.0.0.0", "docker.sock", "POSTGRES_PASSWORD:", "trust", ":latest", "PGPASSWORD"] {
+        assert!(!text.contains(word), "{word}");
+    }
+    // What the operator makes there is neither committed nor built into an image.
+    for ignored in ["/../../.gitignore", "/../../.dockerignore"] {
+        let text = fs::read_to_string(format!("{}{ignored}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        assert!(text.lines().any(|line| line == "/packaging/secrets"), "{ignored}");
+    }
+    if !has_yaml() {
+        return;
+    }
+    let parsed = composed(COMPOSED);
+    let services = parsed["services"].as_object().unwrap();
+    assert_eq!(parsed["networks"]["database"]["internal"], true);
+    let mut published = Vec::new();
+    for (name, service) in services {
+        assert_eq!(
+            (&service["read_only"], &texts(&service["cap_drop"])[..]),
+            (&Value::Bool(true), &["ALL"][..]),
+            "{name}"
+        );
+        assert_eq!(texts(&service["security_opt"]), ["no-new-privileges:true"], "{name}");
+        let user = service["user"].as_str().unwrap();
+        assert!(user.split(':').all(|id| id.parse::<u32>().is_ok_and(|id| id > 0)), "{name}: {user}");
+        published.extend(texts(&service["ports"]).into_iter().map(|port| (name.as_str(), port)));
+        // Each secret is a file that the operator makes, and is given to whoever needs it.
+        for secret in texts(&service["secrets"]) {
+            assert_eq!(parsed["secrets"][secret]["file"], format!("./secrets/{secret}"), "{name}");
+        }
+        if name != "indelible" {
+            assert_eq!(texts(&service["networks"]), ["database"], "{name}");
+        }
+    }
+    assert_eq!(published, [("indelible", "127.0.0.1:8443:8443")]);
+    assert_eq!(
+        texts(&services["indelible"]["secrets"]),
+        ["writer.pgpass"],
+        "the server never has the owner's password"
+    );
+    let image = services["db"]["image"].as_str().unwrap();
+    let version = image.strip_prefix("postgres:").and_then(|version| version.split('-').next()?.parse::<u32>().ok());
+    assert!(version.is_some_and(|version| version >= 15), "{image}");
+    let waits = |service: &str, on: &str| services[service]["depends_on"][on]["condition"].as_str();
+    assert_eq!(waits("migrate", "db"), Some("service_healthy"));
+    assert_eq!(waits("grant", "migrate"), Some("service_completed_successfully"));
+    assert_eq!(waits("indelible", "grant"), Some("service_completed_successfully"));
+}
+
+/// The steps of the operator and of each service, one after the other, against a database that asks for passwords.
+#[cfg(feature = "postgres")]
+#[test]
+fn what_is_composed_works_with_a_real_database() {
+    use indelible_test_postgres::{Options, TestServer};
+
+    if !is_there("openssl", &["version"]) || !has_yaml() {
+        return;
+    }
+    let hba = "host all all 127.0.0.1/32 scram-sha-256\n";
+    let Some(server) = TestServer::start(Options::new().with_hba(hba)) else { return };
+    let world = World::empty();
+    let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md")).unwrap();
+    let steps = guide.split("```sh\n").find(|block| block.starts_with("(umask 077; mkdir packaging/secrets")).unwrap();
+    let steps: Vec<&str> = steps.lines().take_while(|line| !line.starts_with("sudo ")).collect();
+    fs::create_dir(world.at("packaging")).unwrap();
+    let made = world.place(Command::new("sh"), &["-euc", &steps.join("\n")]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let secret = |name: &str| fs::read_to_string(world.at("packaging/secrets").join(name)).unwrap().trim().to_owned();
+    assert_ne!(secret("owner"), secret("writer"));
+    // What the image does at its first start.
+    server.sql(&format!("create role owner superuser login password '{}'", secret("owner")));
+    server.sql("create database audit owner owner");
+    let login =
+        packaged("postgres/login.sql").replace("cat /run/secrets/writer", &format!("echo {}", secret("writer")));
+    server.sql_in("audit", &login);
+    // The database of the test has a port of its own, and the files its number.
+    let port = server.port().to_string();
+    for name in ["owner.pgpass", "writer.pgpass"] {
+        fs::write(
+            world.at("packaging/secrets").join(name),
+            secret(name).replace("db:5432:", &format!("127.0.0.1:{port}:")),
+        )
+        .unwrap();
+    }
+    let parsed = composed(COMPOSED);
+    let command = |service: &str| -> Vec<String> {
+        let secrets = world.path("packaging/secrets");
+        let words = texts(&parsed["services"][service]["command"]).into_iter();
+        let config = world.write("server.toml", packaged("server.toml"));
+        words
+            .map(|word| word.replace("@db/", &format!("@127.0.0.1:{port}/")).replace("/run/secrets", &secrets))
+            .map(|word| word.replace("/etc/indelible/server.toml", &config))
+            .collect()
+    };
+    // At every start, so twice.
+    for _ in 0..2 {
+        for service in ["migrate", "grant"] {
+            let command = command(service);
+            world.run(&command.iter().map(String::as_str).collect::<Vec<_>>()).ok();
+        }
+    }
+    let serve = command("indelible");
+    let args: Vec<&str> = serve.iter().map(String::as_str).chain(["--json", "--listen", "127.0.0.1:0"]).collect();
+    let mut child = world.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let started: Value = serde_json::from_str(&line).unwrap();
+    assert!(started["admin_token"].is_string() && started["certificate"]["path"].is_string());
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    // Without its file nobody comes in.
+    fs::write(world.at("packaging/secrets/writer.pgpass"), "").unwrap();
+    world.run(&args).refused(1, &[]);
 }

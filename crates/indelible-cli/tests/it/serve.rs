@@ -271,16 +271,29 @@ fn the_quick_start_of_the_readme_works_as_written() {
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let serving = Serving { child, started: serde_json::from_str(&line).unwrap() };
-    let script: String = block("TOKEN=").into_iter().map(|line| format!("{line}\n")).collect();
-    let script =
-        script.replace("idl_…", &serving.token()).replace("localhost:8443", &format!("localhost:{}", serving.port()));
+    let port = format!("localhost:{}", serving.port());
+    let script = |begins: &str| -> String {
+        let lines: String = block(begins).into_iter().map(|line| format!("{line}\n")).collect();
+        lines.replace("idl_…", &serving.token()).replace("localhost:8443", &port)
+    };
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_indelible")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
-    let mut command = world.place(Command::new("sh"), &["-euc", &script]);
-    command.env("PATH", path).env("no_proxy", "*").env_remove("CURL_CA_BUNDLE").env_remove("SSL_CERT_FILE");
-    let output = command.output().unwrap();
-    let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{out}\n{}", String::from_utf8_lossy(&output.stderr));
+    let run = |script: &str, vkey: &str| {
+        let mut command = world.place(Command::new("sh"), &["-euc", script]);
+        command.env("PATH", &path).env("VKEY", vkey).env("no_proxy", "*");
+        command.env_remove("CURL_CA_BUNDLE").env_remove("SSL_CERT_FILE");
+        let output = command.output().unwrap();
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{out}\n{}", String::from_utf8_lossy(&output.stderr));
+        out
+    };
+    let out = run(&script("curl -sS"), "");
     assert!(out.contains("\"index\":1") && out.contains("intact"), "{out}");
+    if cfg!(feature = "client") {
+        let vkey = out.split("\"public_key\":\"").nth(1).unwrap().split('"').next().unwrap();
+        world.write("token", serving.token());
+        let out = run(&script("export INDELIBLE_LOG=https"), vkey);
+        assert!(out.contains("\"index\":2") && out.contains("consistent: "), "{out}");
+    }
     assert_eq!(serving.end("-TERM"), Some(0));
 }

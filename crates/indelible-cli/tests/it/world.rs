@@ -129,6 +129,9 @@ impl World {
         for name in ["INDELIBLE_MASTER_KEY", "INDELIBLE_MASTER_KEY_FILE", "INDELIBLE_PASSPHRASE"] {
             command.env_remove(name);
         }
+        for name in ["INDELIBLE_TOKEN", "INDELIBLE_TOKEN_FILE", "INDELIBLE_CA", "INDELIBLE_PIN"] {
+            command.env_remove(name);
+        }
         command.env("HOME", self.dir.path()).env("INDELIBLE_HEADS", self.at("heads")).current_dir(self.dir.path());
         command.args(args);
         if !args.iter().any(|arg| arg.as_ref() == OsStr::new("--keys")) {

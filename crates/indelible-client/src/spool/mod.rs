@@ -16,7 +16,8 @@
 //! was spooled is there; what was delivered just before may be sent once more, and is recorded once, because it has its id.
 //!
 //! **Torn or damaged.** Frame *n + 1* is written only when frame *n* is synced. So a broken frame with a whole one behind it was whole once: that is damage, and told. A broken
-//! frame at the end is a write that nobody was told had succeeded: it is cut, and kept aside.
+//! frame at the end is a write that nobody was told had succeeded: it is cut, and kept aside. A file that is gone from between others is told. What is not seen is that somebody took whole
+//! frames away from the end: nothing else here says how many there were, and whoever can do that can do anything here.
 
 pub mod frame;
 pub mod gap;
@@ -118,6 +119,14 @@ pub enum SpoolError {
         /// Where in it.
         offset: u64,
     },
+    /// A file between two others is gone.
+    #[error(
+        "`{place}` is gone, and with it events that nobody has delivered: put it back; if it is lost, move the directory away, and say in the log what is missing"
+    )]
+    Missing {
+        /// The file.
+        place: String,
+    },
     /// The file system refused.
     #[error("cannot {step} `{place}`")]
     Io {
@@ -200,6 +209,9 @@ impl Spool {
         let delivered = read_delivered(dir)?;
         let (mut segments, mut cut_bytes) = (VecDeque::new(), 0);
         let numbers = segment::numbers(dir)?;
+        if let Some(number) = gone(&numbers, delivered) {
+            return Err(SpoolError::Missing { place: segment::path(dir, number).display().to_string() });
+        }
         let last = numbers.last().copied();
         for number in numbers {
             let (segment, cut) = Segment::open(dir, number, Some(number) == last)?;
@@ -268,16 +280,19 @@ impl Spool {
         Ok(taken.iter().map(|_| Pushed::Spooled).chain(left.iter().map(|_| turned)).collect())
     }
 
-    /// So many of the first fit. Each is reckoned with a frame's head, which is more than it takes.
+    /// So many of the first fit, in the frames that [`groups`] makes of them.
     fn how_many_fit(&self, events: &[&Prepared]) -> usize {
         let mut room = self.options.max_bytes.saturating_sub(self.bytes() + frame::SEGMENT_HEAD.len() as u64);
-        let mut count = 0;
+        let (mut count, mut payload) = (0, MAX_PAYLOAD_BYTES);
         for event in events {
-            let size = (HEAD_BYTES + event.bytes().len() + 1) as u64;
-            if size > room {
+            let size = event.bytes().len() + 1;
+            let opens = payload + size > MAX_PAYLOAD_BYTES;
+            let takes = if opens { size + HEAD_BYTES } else { size } as u64;
+            if takes > room {
                 break;
             }
-            room -= size;
+            payload = if opens { size } else { payload + size };
+            room -= takes;
             count += 1;
         }
         count
@@ -404,6 +419,13 @@ impl Spool {
         };
         write().map_err(io_error("write", &place))
     }
+}
+
+/// The first file that has to be there and is not. Files follow one another, and one goes only when `delivered` is at its end; where that cannot be read, nothing tells where they began.
+fn gone(numbers: &[u64], delivered: Place) -> Option<u64> {
+    let (first, last) = (*numbers.first()?, *numbers.last()?);
+    let begin = if delivered.segment == 0 { first } else { first.min(delivered.segment + 1) };
+    (begin..=last).find(|number| numbers.binary_search(number).is_err())
 }
 
 /// Runs of events of which each goes into one frame.

@@ -30,6 +30,11 @@ fn name(number: u64) -> String {
     format!("{number:08}.spool")
 }
 
+/// Where a file is.
+pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(name(number))
+}
+
 /// The files that are there, in order.
 pub(crate) fn numbers(dir: &Path) -> Result<Vec<u64>, SpoolError> {
     let names = OsDisk.list(dir).map_err(io_error("list", dir))?;
@@ -44,7 +49,7 @@ pub(crate) fn numbers(dir: &Path) -> Result<Vec<u64>, SpoolError> {
 impl Segment {
     /// Makes a file, durably.
     pub(crate) fn create(dir: &Path, number: u64) -> Result<Self, SpoolError> {
-        let path = dir.join(name(number));
+        let path = path(dir, number);
         let make = || {
             let file = OsDisk.open(&path, Open::CreateNew)?;
             file.write_at(SEGMENT_HEAD, 0)?;
@@ -58,7 +63,7 @@ impl Segment {
 
     /// Opens a file and looks at every frame. What a torn write left at the end of the last one is cut, kept aside, and its length told.
     pub(crate) fn open(dir: &Path, number: u64, last: bool) -> Result<(Self, u64), SpoolError> {
-        let path = dir.join(name(number));
+        let path = path(dir, number);
         let failed = |step| io_error(step, &path);
         let file = OsDisk.open(&path, Open::Write).map_err(failed("open"))?;
         let bytes = read_all(&*file).map_err(failed("read"))?;
