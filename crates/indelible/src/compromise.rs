@@ -116,12 +116,13 @@ pub fn resign(
     let mut next = first;
     while next <= last {
         if let Some((_, until)) = done.iter().find(|(from, until)| (*from..=*until).contains(&next)) {
-            signed.before += until.min(&last) - next + 1;
+            let until = *until.min(&last);
+            signed.before += until - next + 1;
             next = until + 1;
             continue;
         }
         let free = done.iter().map(|(from, _)| *from).filter(|from| *from > next).min().unwrap_or(u64::MAX);
-        let until = last.min(free - 1).min(next + MAX_RESIGNED - 1);
+        let until = last.min(free - 1).min(next.saturating_add(MAX_RESIGNED - 1));
         let index = resign_part(log, old_key, (next, until), tree, reason)?;
         signed.records.push(index);
         next = until + 1;

@@ -371,7 +371,16 @@ impl Log {
     /// [`LogError`].
     pub fn prove(&self, index: LeafIndex) -> Result<crate::bundle::Bundle, LogError> {
         let (head, tree) = self.head();
-        let (head, tree) = if index.0 < tree.size.0 { (head, tree) } else { self.checkpoint().map(|_| self.head())? };
+        let (head, tree) = if index.0 < tree.size.0 {
+            (head, tree)
+        } else {
+            // Who asks for what is not there has nothing signed.
+            let size = self.size()?;
+            if index.0 >= size {
+                return Err(StoreError::NoEntry { index: index.0, size }.into());
+            }
+            self.checkpoint().map(|_| self.head())?
+        };
         let bundle = self.prove_under(index, &head, tree)?;
         Ok(crate::bundle::Bundle { keys: self.key_links(&head)?, ..bundle })
     }

@@ -82,7 +82,7 @@ fn prune(places: &Places, json: bool, args: &PruneArgs) -> Result<(), Failure> {
             let result = if args.record_only {
                 log.record_pruning(first..=last, reason).map(|record| Pruned { first, last, record, bodies: 0 })
             } else {
-                let bar = output::progress("pruning", last - first + 1);
+                let bar = output::progress("pruning", last.saturating_sub(first).saturating_add(1));
                 let pruned = log.prune_told(first..=last, reason, &mut |count| bar.set_position(count));
                 bar.finish_and_clear();
                 pruned

@@ -1,6 +1,6 @@
 //! Lines whose place is not known yet: what stands around them decides what is told of them.
 
-use super::report::Kind;
+use super::report::{Finding, Kind, MAX_FINDINGS};
 
 /// Lines of unknown place that are told one by one; the others are counted.
 const MAX_LOOSE: usize = 4096;
@@ -48,4 +48,17 @@ pub(super) struct Named {
     pub(super) recorded_at: Option<String>,
     pub(super) kind: Kind,
     pub(super) detail: String,
+}
+
+/// What the next anchor decides on: as many as are told, and how many more there were. However much of a log is wrong, this grows no further.
+#[derive(Default)]
+pub(super) struct Doubts {
+    pub(super) kept: Vec<Finding>,
+    pub(super) more: u64,
+}
+
+impl Doubts {
+    pub(super) fn push(&mut self, finding: Finding) {
+        if self.kept.len() < MAX_FINDINGS { self.kept.push(finding) } else { self.more += 1 }
+    }
 }

@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     anchors::{Anchors, Source, finding, short, wrong_type},
     keyed::{Authority, Keyed, Secrets},
-    loose::{Loose, Named, Torn},
+    loose::{Doubts, Loose, Named, Torn},
     piece::{Expect, Notable, Seen, SeenEntry, SeenPiece},
     report::{Finding, Kind, Remark, Report, Verdict},
     window::{WINDOW, Window},
@@ -80,9 +80,9 @@ pub(super) struct Merger<'a> {
     offsets_faulty: bool,
     loose: Loose,
     /// Entries whose leaf hash differs from the stored one, since the last anchor that decided.
-    differing: Vec<Finding>,
+    differing: Doubts,
     /// Entries that continue the stored hash before them, not the entry before them: whose fault that is the next anchor decides.
-    unlinked: Vec<Finding>,
+    unlinked: Doubts,
     /// The stored leaf hash of the entry before.
     last_stored: Option<Hash>,
     /// Whether an anchor could not be met by either frontier.
@@ -118,6 +118,12 @@ pub(super) struct Met {
 
 /// Ranges of missing lines that are remembered one by one, to tell *moved* from *missing*.
 const MAX_MISSING: usize = 10_000;
+/// Missing lines of all ranges together that are remembered one by one.
+const MAX_ALL_MISSING: usize = 1_000_000;
+/// Entries in a row that have neither a line nor a hash and are folded all the same.
+const MAX_UNKNOWN: u32 = 10_000;
+/// Hashes above the leaves that wait to be compared with the stored ones.
+const MAX_LEVELS: usize = 4096;
 /// Gaps for which a store of rows is asked once more: a pruning takes bodies away in pieces, and who deletes every other row may have us ask no more than this.
 const MAX_ASKED: u32 = 1_000;
 
@@ -152,8 +158,8 @@ impl<'a> Merger<'a> {
             level_faults: BTreeSet::new(),
             offsets_faulty: false,
             loose: Loose::default(),
-            differing: Vec::new(),
-            unlinked: Vec::new(),
+            differing: Doubts::default(),
+            unlinked: Doubts::default(),
             last_stored: None,
             broken: false,
             absent: Vec::new(),
@@ -357,9 +363,17 @@ impl<'a> Merger<'a> {
         }
         self.setup.anchors.skipped();
         self.keyed.absent = true;
+        let mut unknown = 0;
         while self.expected < index {
             let at = self.expected;
             let stored = self.stored_leaf(at)?;
+            unknown = if stored.is_some() { 0 } else { unknown + 1 };
+            // Who writes indices near the largest does not decide how long this takes. Without a hash no root is met from here on, however many are folded.
+            if unknown > MAX_UNKNOWN {
+                self.expected = index;
+                self.meet_anchors()?;
+                break;
+            }
             self.fold(stored.unwrap_or(Hash([0; 32])), stored);
             self.last_leaf = stored.unwrap_or(Hash([0; 32]));
             self.last_good = stored.is_some();
@@ -369,6 +383,9 @@ impl<'a> Merger<'a> {
             self.last_stored = stored;
             self.expected += 1;
             self.meet_anchors()?;
+            if self.levels.len() >= MAX_LEVELS {
+                self.compare_levels()?;
+            }
         }
         self.batch = None;
         Ok(())
@@ -406,7 +423,7 @@ impl<'a> Merger<'a> {
         }
         if gap > changed {
             let (first, last) = (self.expected + changed, next - 1);
-            if last - first < MAX_MISSING as u64 {
+            if last - first < MAX_MISSING as u64 && self.missing.len() < MAX_ALL_MISSING {
                 self.missing.extend(first..=last);
             }
             let detail = match last - first {
@@ -503,7 +520,7 @@ impl<'a> Merger<'a> {
 
     /// Compares what was folded with the stored levels above the leaves.
     fn compare_levels(&mut self) -> Result<(), StoreError> {
-        let split = self.stored.is_some() || self.broken;
+        let split = self.stored.is_some() || self.broken || self.entries.size().0 != self.expected;
         for (level, number, hash) in std::mem::take(&mut self.levels) {
             let there = number < level_len(TreeSize(self.tree_size), level);
             if split || !there || self.level_faults.contains(&level) {
@@ -635,8 +652,10 @@ impl<'a> Merger<'a> {
             return Ok(());
         }
         for anchor in self.setup.anchors.take(self.expected) {
-            let entries = self.entries.root() == anchor.head.root;
-            let stored = self.stored.as_ref().is_some_and(|stored| stored.root() == anchor.head.root);
+            // Where hashes are missing, a frontier is of fewer entries than were passed.
+            let gives =
+                |frontier: &Frontier| frontier.size() == anchor.head.size && frontier.root() == anchor.head.root;
+            let (entries, stored) = (gives(&self.entries), self.stored.as_ref().is_some_and(gives));
             match (anchor.source, entries, stored) {
                 (_, true, _) => self.entries_proven(),
                 (_, false, true) => self.stored_proven(),
@@ -653,10 +672,9 @@ impl<'a> Merger<'a> {
     }
 
     fn entries_proven(&mut self) {
-        let unlinked = std::mem::take(&mut self.unlinked);
-        self.add_all(unlinked);
-        self.tree_damaged |= !self.differing.is_empty();
-        for found in std::mem::take(&mut self.differing) {
+        self.tell_unlinked();
+        self.tree_damaged |= !self.differing.kept.is_empty();
+        for found in self.take_differing() {
             let index = found.index.unwrap_or_default();
             self.add(finding(Kind::Derived, Some(index), format!("`tree/0`: the hash of entry {index} is wrong")));
         }
@@ -665,8 +683,8 @@ impl<'a> Merger<'a> {
 
     fn stored_proven(&mut self) {
         // The entry before them was changed, they were not.
-        self.unlinked.clear();
-        for found in std::mem::take(&mut self.differing) {
+        self.unlinked = Doubts::default();
+        for found in self.take_differing() {
             if !found.index.is_some_and(|index| self.reported.contains(&index)) {
                 self.add(found);
             }
@@ -676,6 +694,19 @@ impl<'a> Merger<'a> {
         }
     }
 
+    fn tell_unlinked(&mut self) {
+        let Doubts { kept, more } = std::mem::take(&mut self.unlinked);
+        self.add_all(kept);
+        self.report.more_findings += more;
+    }
+
+    /// What differs, to be told one way or the other. Those that are only counted are told as so many more.
+    fn take_differing(&mut self) -> Vec<Finding> {
+        let Doubts { kept, more } = std::mem::take(&mut self.differing);
+        self.report.more_findings += more;
+        kept
+    }
+
     fn diverged(&mut self, size: u64) {
         let detail = format!("the checkpoint that was given has another root at size {size} than this log");
         let kind = if self.broken { Kind::CheckpointMismatch } else { Kind::DivergedCheckpoint };
@@ -683,9 +714,8 @@ impl<'a> Merger<'a> {
     }
 
     fn unmet(&mut self, source: Source) {
-        let unlinked = std::mem::take(&mut self.unlinked);
-        self.add_all(unlinked);
-        for found in std::mem::take(&mut self.differing) {
+        self.tell_unlinked();
+        for found in self.take_differing() {
             if !found.index.is_some_and(|index| self.reported.contains(&index)) {
                 self.add(found);
             }
@@ -750,10 +780,9 @@ impl<'a> Merger<'a> {
                 self.add(Finding { id, ..finding(Kind::DivergedReceipt, Some(index), detail) });
             }
         }
-        let unlinked = std::mem::take(&mut self.unlinked);
-        self.add_all(unlinked);
+        self.tell_unlinked();
         // Behind the last anchor no root decides: a signature did, where there is a key.
-        for found in std::mem::take(&mut self.differing) {
+        for found in self.take_differing() {
             let index = found.index.unwrap_or_default();
             if self.reported.contains(&index) {
                 continue;
@@ -901,7 +930,7 @@ impl<'a> Merger<'a> {
 
     /// What the next anchor decides on.
     pub(super) fn in_doubt(&self) -> impl Iterator<Item = &Finding> {
-        self.differing.iter().chain(&self.unlinked)
+        self.differing.kept.iter().chain(&self.unlinked.kept)
     }
 
     pub(super) fn kept(&self) -> (u64, u64) {

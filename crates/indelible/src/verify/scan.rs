@@ -928,6 +928,9 @@ fn unusable() -> VerifyError {
     )
 }
 
+/// More entries than a log can have: an index has at most 16 digits.
+const MAX_SIZE: u64 = 1 << 53;
+
 fn resume(request: &Request<'_>, log_id: LogId) -> Result<(Frontier, Hash), VerifyError> {
     let Some(from) = &request.from else { return Ok((Frontier::new(), leaf_hash(b""))) };
     if request.checkpoint.is_some() || !request.receipts.is_empty() {
@@ -935,7 +938,8 @@ fn resume(request: &Request<'_>, log_id: LogId) -> Result<(Frontier, Hash), Veri
             "a checkpoint or receipts can only be compared with the whole log: verify without --from-last".to_owned();
         return Err(VerifyError::Input(text));
     }
-    if from.log_id != log_id.to_string() {
+    // There are never more kept checkpoints than entries, nor more entries than an index says exactly.
+    if from.log_id != log_id.to_string() || from.kept > from.size || from.size > MAX_SIZE {
         return Err(unusable());
     }
     let hashes: Option<Vec<Hash>> = from.frontier.iter().map(|text| Hash::from_hex(text.as_bytes())).collect();

