@@ -200,12 +200,9 @@ impl Window {
             .take(NAMED)
             .collect();
         let at_least = if others > 0 { "at least " } else { "" };
-        let reason = format!(
-            "{}: and {} more from {at_least}{} addresses",
-            refused.reason(),
-            grouped(more),
-            grouped(addresses as u64)
-        );
+        let from =
+            if addresses == 1 { "1 address".to_owned() } else { format!("{} addresses", grouped(addresses as u64)) };
+        let reason = format!("{}: and {} more from {at_least}{from}", refused.reason(), grouped(more));
         let details = json!({
             "addresses": addresses, "addresses_are_all": others == 0, "more": more, "most": named, "seconds": WINDOW.as_secs(),
         });

@@ -15,10 +15,13 @@ use axum::{
     middleware::{Next, from_fn},
     routing::post,
 };
-use indelible_middleware::{LimitLayer, limits::Late};
+use indelible_middleware::{Journal, LimitLayer, Refusals, limits::Late};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::lab::{Lab, reply};
+use crate::{
+    lab::{Lab, proxied, reply},
+    world::World,
+};
 
 const HEAD: &str = "POST / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n";
 
@@ -91,4 +94,25 @@ async fn an_application_that_does_not_answer_is_not_waited_for() {
         reply.problem(status, "too-late");
         assert_eq!((begun.elapsed().as_secs(), reply.header("retry-after")), (5, Some("1")));
     }
+}
+
+#[tokio::test]
+async fn refused_bodies_are_on_record() {
+    let world = World::new();
+    let journal = Journal::new(world.log.clone());
+    let refusals = Refusals::new(&journal);
+    let (lab, _) = lab(LimitLayer::new().body_bytes(3).refusals(refusals.clone(), proxied())).await;
+    for rest in ["content-length: 4\r\n\r\n0123", "transfer-encoding: chunked\r\n\r\n4\r\n0123\r\n0\r\n\r\n"] {
+        let reply = lab.raw(&format!("{HEAD}x-forwarded-for: 192.0.2.9\r\n{rest}")).await;
+        reply.problem(413, "body-too-large");
+    }
+    refusals.close();
+    assert_eq!(journal.flush().await, 0);
+    let events = world.events();
+    let told = |event: &serde_json::Value| (event["action"].clone(), event["reason"].clone());
+    let expected = ["the body is too large", "the body is too large: and 1 more from 1 address"];
+    let expected: Vec<_> = expected.map(|reason| ("http.refuse.size".into(), reason.into())).into();
+    assert_eq!(events.iter().map(told).collect::<Vec<_>>(), expected);
+    assert_eq!(events[0]["actor"], serde_json::json!({ "type": "address", "id": "192.0.2.9" }));
+    world.expect_intact();
 }
