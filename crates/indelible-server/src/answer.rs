@@ -1,26 +1,21 @@
 //! What goes back: status, headers, body.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY},
 };
+use indelible_middleware::SecurityHeaders;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{guard::Allowance, problem::Problem, streaming::Payload};
 
 /// What no answer is without. Nothing here is for browsers to show, run or embed.
-const ALWAYS: [(&str, &str); 7] = [
-    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("cross-origin-resource-policy", "same-origin"),
-    ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
-    ("referrer-policy", "no-referrer"),
-    ("vary", "authorization"),
-    ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "DENY"),
-];
+static ALWAYS: LazyLock<SecurityHeaders> = LazyLock::new(SecurityHeaders::for_programs);
 
 /// An answer.
 #[derive(Debug)]
@@ -131,13 +126,8 @@ impl Answer {
     #[must_use]
     pub(crate) fn finish(self, request_id: &str, tls: bool, allowance: Option<Allowance>) -> Response<Payload> {
         let Self { status, mut headers, body } = self;
-        for (name, value) in ALWAYS {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        if tls {
-            let value = HeaderValue::from_static("max-age=31536000");
-            headers.insert(hyper::header::STRICT_TRANSPORT_SECURITY, value);
-        }
+        headers.insert(VARY, HeaderValue::from_static("authorization"));
+        ALWAYS.apply(&mut headers, tls);
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert(HeaderName::from_static("x-request-id"), id);
         }

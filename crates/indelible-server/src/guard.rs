@@ -4,10 +4,13 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use indelible_middleware::bucket::{Bucket, Pace, whole_seconds};
+pub(crate) use indelible_middleware::{bucket::Allowance, network::subscriber as network};
 
 /// The most addresses that failures are remembered of: 64 bytes each.
 const MAX_ADDRESSES: usize = 4096;
@@ -16,28 +19,9 @@ const MAX_DELAY: Duration = Duration::from_secs(900);
 /// After so long without a failure an address is as any other.
 const FORGET: Duration = Duration::from_secs(3600);
 
-/// What a bucket says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Allowance {
-    /// Whether the request may go on.
-    pub(crate) granted: bool,
-    /// Requests a minute.
-    pub(crate) limit: u32,
-    /// How many are left now.
-    pub(crate) remaining: u32,
-    /// Seconds until there is one.
-    pub(crate) reset: u64,
-}
-
-/// A token bucket for each key. It holds a sixth of a minute's requests, at least ten, and fills evenly.
+/// A bucket for each key. It holds a sixth of a minute's requests, at least ten, and fills evenly.
 #[derive(Default)]
 pub(crate) struct Rates(Mutex<HashMap<String, Bucket>>);
-
-#[derive(Clone, Copy)]
-struct Bucket {
-    level: f64,
-    at: Instant,
-}
 
 impl Rates {
     /// Takes one from the bucket of a key with so many requests a minute; `None` for a key without a limit.
@@ -45,33 +29,15 @@ impl Rates {
         if per_minute == 0 {
             return None;
         }
-        let (rate, depth) = (f64::from(per_minute) / 60.0, f64::from(per_minute / 6).max(10.0));
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = buckets.entry(key.to_owned()).or_insert(Bucket { level: depth, at: now });
-        let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
-        *bucket = Bucket { level: (bucket.level + passed * rate).min(depth), at: now };
-        let granted = bucket.level >= 1.0;
-        if granted {
-            bucket.level -= 1.0;
-        }
-        let reset = if bucket.level >= 1.0 { 0 } else { whole((1.0 - bucket.level) / rate) };
-        let remaining = u32::try_from(floor(bucket.level)).unwrap_or(u32::MAX);
-        Some(Allowance { granted, limit: per_minute, remaining, reset })
+        let bucket = buckets.entry(key.to_owned()).or_insert_with(|| Bucket::new(now));
+        Some(bucket.take(Pace::per_minute(per_minute), now))
     }
 
     /// Forgets a key.
     pub(crate) fn forget(&self, key: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
-}
-
-/// The next whole number of seconds.
-fn whole(seconds: f64) -> u64 {
-    Duration::try_from_secs_f64(seconds).map_or(u64::MAX, |time| time.as_secs() + u64::from(time.subsec_nanos() > 0))
-}
-
-fn floor(level: f64) -> u64 {
-    Duration::try_from_secs_f64(level.max(0.0)).map_or(0, |time| time.as_secs())
 }
 
 /// What a failed authentication leads to.
@@ -121,7 +87,7 @@ impl Guard {
         }
         failures.last = now;
         if let Some(until) = failures.until.filter(|until| now < *until) {
-            let seconds = whole(until.saturating_duration_since(now).as_secs_f64());
+            let seconds = whole_seconds(until.saturating_duration_since(now));
             return Failed::Locked { seconds, failures: failures.count, record: false };
         }
         failures.count += 1;
@@ -130,21 +96,6 @@ impl Guard {
         let delay = Duration::from_secs(seconds.clamp(1, MAX_DELAY.as_secs()));
         failures.until = Some(now + delay);
         Failed::Locked { seconds: delay.as_secs(), failures: failures.count, record: true }
-    }
-}
-
-/// The address, or for IPv6 the /64 that one customer usually has whole.
-#[must_use]
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => match address.to_ipv4_mapped() {
-            Some(mapped) => mapped.into(),
-            None => {
-                let [a, b, c, d, ..] = address.segments();
-                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-            }
-        },
     }
 }
 
@@ -192,14 +143,5 @@ mod tests {
             guard.failed(IpAddr::V4(number.into()), 3, now + Duration::from_millis(number.into()));
         }
         assert!(guard.0.lock().unwrap().len() <= MAX_ADDRESSES);
-    }
-
-    #[test]
-    fn a_network_is_one_address() {
-        let rows =
-            [("192.0.2.1", "192.0.2.1"), ("::ffff:192.0.2.1", "192.0.2.1"), ("2001:db8:1:2:3::4", "2001:db8:1:2::")];
-        for (given, expected) in rows {
-            assert_eq!(network(given.parse().unwrap()), expected.parse::<IpAddr>().unwrap());
-        }
     }
 }

@@ -15,6 +15,7 @@ const LAYERS: &[(u8, &str)] = &[
     (2, "indelible-store-sqlite"),
     (3, "indelible"),
     (4, "indelible-import-sql"),
+    (4, "indelible-middleware"),
     (4, "indelible-service"),
     (5, "indelible-server"),
     (6, "indelible-client"),
