@@ -9,6 +9,11 @@ use crate::{
     shortcuts::Shortcut,
 };
 
+/// No control characters.
+const NO_CONTROLS: &str = r"^[^\x00-\x1f\x7f-\x9f]+$";
+/// The same, and something that is no white space.
+const NOT_BLANK: &str = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$";
+
 /// A schema that stands among the components.
 pub(crate) fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
@@ -99,12 +104,12 @@ pub(crate) fn schemas() -> Value {
         "Log": object("A log as it is registered", json!({ "frozen": { "type": ["object", "null"] }, "locked": locked, "log_id": text, "origin": text, "public_key": text, "registered_at": time }), &["log_id", "origin", "public_key", "registered_at"]),
         "Logs": object("A page of logs", json!({ "logs": list(reference("Log")), "next": maybe_text }), &["logs", "next"]),
         "NewLog": { "type": "object", "properties": { "origin": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z0-9._~/:@-]+$" } }, "required": ["origin"], "additionalProperties": false },
-        "Why": { "type": "object", "properties": { "reason": { "type": "string", "minLength": 1, "maxLength": 1024 } }, "required": ["reason"], "additionalProperties": false },
+        "Why": { "type": "object", "properties": { "reason": { "type": "string", "minLength": 1, "maxLength": 1024, "pattern": NOT_BLANK } }, "required": ["reason"], "additionalProperties": false },
         "Lock": object("The lock of a log; `null` where there is none", json!({ "locked": locked, "log": text }), &["locked", "log"]),
         "ApiKey": object("An API key, without its token", key, &key_members),
         "ApiKeyWithToken": object("An API key that was just made", key_with_token, &key_members),
         "ApiKeys": object("A page of API keys", json!({ "api_keys": list(reference("ApiKey")), "next": maybe_text }), &["api_keys", "next"]),
-        "NewApiKey": { "type": "object", "properties": { "certificate": certificate, "expires_at": maybe_time, "logs": names, "name": { "type": "string", "minLength": 1, "maxLength": 128 }, "rate_per_minute": { "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX }, "role": role, "verbs": verbs }, "required": ["logs", "name", "role"], "additionalProperties": false },
+        "NewApiKey": { "type": "object", "properties": { "certificate": certificate, "expires_at": maybe_time, "logs": names, "name": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": NO_CONTROLS }, "rate_per_minute": { "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX }, "role": role, "verbs": verbs }, "required": ["logs", "name", "role"], "additionalProperties": false },
         "Rotation": { "type": "object", "properties": { "certificate": certificate, "overlap_seconds": { "type": "integer", "minimum": 0, "maximum": 7_776_000 } }, "required": ["overlap_seconds"], "additionalProperties": false },
         "Problem": object("RFC 9457", json!({ "detail": text, "pointer": text, "request_id": text, "status": number, "title": text, "type": text }), &["detail", "request_id", "status", "title", "type"]),
     });
