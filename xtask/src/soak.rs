@@ -13,8 +13,8 @@ use crate::shell::{self, Skips, cargo, run_watched};
 /// How long the rounds go on where nothing else is said.
 pub(crate) const DEFAULT_MINUTES: u64 = 60;
 
-/// What the names of tests contain that have a long form: simulated faults, killed processes, many writers (rows A12 and A22 of the threat model).
-const LONG: [&str; 6] = ["soak", "faults", "kill", "recovery", "a12_", "a22_"];
+/// What the names of tests contain that have a long form: simulated faults, killed processes, what the server reads, many writers (rows A12 and A22 of the threat model).
+const LONG: [&str; 7] = ["soak", "faults", "kill", "recovery", "door::", "a12_", "a22_"];
 
 /// Seeds of one round.
 const SEEDS: u64 = 20_000;

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the test command.
 //!
-//! Rust tests in the profile `test`, the Python tests of `tools/` against the binary that was just built, then the tests of encrypted SQLite files in a build of their own. All must
+//! Rust tests in the profile `test`, the Python tests of `tools/` against the binary that was just built (one of them has an OpenAPI validator and schemathesis ask a server of its own), then the tests of encrypted SQLite files in a build of their own. All must
 //! pass. Only what the machine lacks is skipped, and each such line stands in the summary.
 
 use std::env;

@@ -20,8 +20,11 @@ mod suggest;
 pub use build::Event;
 pub use error::EventError;
 pub use parts::{Actor, AgentStep, Attachment, Change, Context, Kind, Outcome, Party, Severity, Target};
+pub use suggest::nearest;
 
 use std::{fmt, ops::Range};
+
+use serde_json::Value;
 
 use crate::json::{self, CanonicalObject};
 
@@ -94,6 +97,14 @@ pub fn parse(text: &[u8], new_id: impl FnOnce() -> String) -> Result<CanonicalEv
         size if size > MAX_EVENT_BYTES => Err(EventError::TooLarge { size }),
         _ => Ok(event),
     }
+}
+
+/// What [`parse`] takes, as a JSON Schema (2020-12); `any` is the schema of a value that may be any JSON.
+///
+/// Two things are not said in it: lengths are counted in bytes, and a number has to be one that its canonical form keeps.
+#[must_use]
+pub fn json_schema(any: &Value) -> Value {
+    schema::of_members(schema::EVENT, any)
 }
 
 const ID: &[u8] = b"id";

@@ -1,20 +1,26 @@
 //! What goes back: status, headers, body.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
     HeaderMap, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, RETRY_AFTER, VARY},
 };
 use indelible_middleware::SecurityHeaders;
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{guard::Allowance, problem::Problem, streaming::Payload};
+use crate::{
+    encoding::{self, Encoding},
+    etag,
+    guard::Allowance,
+    problem::Problem,
+    streaming::Payload,
+};
 
-/// What no answer is without. Nothing here is for browsers to show, run or embed.
+/// What no answer is without. Nothing here is for browsers to show, run or embed, but for the page that has a policy of its own.
 static ALWAYS: LazyLock<SecurityHeaders> = LazyLock::new(SecurityHeaders::for_programs);
 
 /// An answer.
@@ -116,6 +122,35 @@ impl Answer {
         self.with(CACHE_CONTROL, how)
     }
 
+    /// The same compressed, where it is an answer as asked for, whole and long enough, and there is room.
+    pub(crate) async fn coded(self, encoding: Encoding, budget: &Arc<Semaphore>) -> Self {
+        let Self { status, headers, body } = self;
+        let Payload::Whole(body) = body else { return Self { status, headers, body } };
+        let bytes = match body.collect().await {
+            Ok(collected) => collected.to_bytes(),
+            Err(never) => match never {},
+        };
+        let coded = if status.is_success() { encoding::encode(encoding, bytes.clone(), budget).await } else { None };
+        match coded {
+            Some((bytes, permit)) => {
+                let body = Bytes::from_owner(Charged { bytes, _permit: Some(permit) });
+                Self { status, headers, body: Payload::Whole(Full::new(body)) }.said_coded(encoding)
+            }
+            None => Self { status, headers, body: Payload::Whole(Full::new(bytes)) },
+        }
+    }
+
+    /// Says that the body is compressed; what has a tag has another then.
+    #[must_use]
+    pub(crate) fn said_coded(self, encoding: Encoding) -> Self {
+        let tag = self.headers.get(ETAG).and_then(|tag| etag::coded(tag.to_str().ok()?, encoding));
+        let answer = self.with(CONTENT_ENCODING, encoding.name());
+        match tag {
+            Some(tag) => answer.with(ETAG, &tag),
+            None => answer,
+        }
+    }
+
     /// The status.
     #[must_use]
     pub(crate) fn status(&self) -> StatusCode {
@@ -126,7 +161,7 @@ impl Answer {
     #[must_use]
     pub(crate) fn finish(self, request_id: &str, tls: bool, allowance: Option<Allowance>) -> Response<Payload> {
         let Self { status, mut headers, body } = self;
-        headers.insert(VARY, HeaderValue::from_static("authorization"));
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding, authorization, sec-fetch-site"));
         ALWAYS.apply(&mut headers, tls);
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert(HeaderName::from_static("x-request-id"), id);

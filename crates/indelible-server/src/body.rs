@@ -27,6 +27,11 @@ impl Body {
     pub(crate) fn new(bytes: Vec<u8>, permit: Option<OwnedSemaphorePermit>) -> Self {
         Self { bytes, _permit: permit }
     }
+
+    /// Other bytes in their place, which are about as many.
+    pub(crate) fn rewritten(self, bytes: Vec<u8>) -> Self {
+        Self { bytes, ..self }
+    }
 }
 
 /// How events are written.

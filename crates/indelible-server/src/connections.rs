@@ -39,6 +39,7 @@ use crate::{
     clients::{ClientCertificate, reason},
     config::Limits,
     flow::{Flow, Verdict},
+    framing::{TwoFramings, Watched},
     guard::network,
     refusing, request,
     server::Shared,
@@ -192,8 +193,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (limits, peer) = (shared.config.limits, Arc::new(peer));
-    let service = service_fn(move |incoming| {
+    let (stream, two_framings) = Watched::new(stream);
+    let service = service_fn(move |mut incoming: Request<Incoming>| {
         let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
+        if two_framings.load(Ordering::Acquire) {
+            incoming.extensions_mut().insert(TwoFramings);
+        }
         async move { Ok::<_, Infallible>(request::answer(&shared, &peer, incoming).await) }
     });
     let connection = http1::Builder::new()

@@ -30,6 +30,7 @@ use crate::{
     prefer::{self, Acknowledge, Trace},
     problem::{Kind, Problem},
     request::Asked,
+    shortcuts::Shortcut,
 };
 
 /// Bytes that are said of a line, beside its id, which it brings itself: a receipt or a problem.
@@ -40,8 +41,22 @@ const ROOM_FOR_CONTEXT: usize = MAX_EVENT_BYTES - 4000;
 /// Records what the request carries.
 pub(crate) async fn append(asked: Asked, body: Option<Body>) -> Result<Answer, Problem> {
     let form = body::form(&asked.headers, true)?;
-    let given = Given { id: idempotency_key(&asked)?, trace: Trace::of(&asked.headers) };
+    let given = given(&asked)?;
     let body = body.ok_or_else(|| Problem::bad("there is no body"))?;
+    append_as(asked, form, body, given).await
+}
+
+/// Records the event that the body of a shortcut stands for.
+pub(crate) async fn record(asked: Asked, shortcut: Shortcut, body: Option<Body>) -> Result<Answer, Problem> {
+    body::form(&asked.headers, false)?;
+    let given = given(&asked)?;
+    let body = body.ok_or_else(|| Problem::bad("there is no body"))?;
+    let traced = given.trace.as_ref().filter(|_| given.id.is_none()).map(Trace::traced);
+    let event = shortcut.event(&body.bytes, traced)?;
+    append_as(asked, Form::One, body.rewritten(event), given).await
+}
+
+async fn append_as(asked: Asked, form: Form, body: Body, given: Given) -> Result<Answer, Problem> {
     let open = asked.open().await?;
     asked.shared.identities.locks().refuse(asked.log())?;
     let answer = match form {
@@ -56,14 +71,23 @@ pub(crate) async fn append(asked: Asked, body: Option<Body>) -> Result<Answer, P
     answer
 }
 
+fn given(asked: &Asked) -> Result<Given, Problem> {
+    Ok(Given { id: idempotency_key(asked)?, trace: Trace::of(&asked.headers) })
+}
+
 fn idempotency_key(asked: &Asked) -> Result<Option<String>, Problem> {
-    let Some(key) = asked.header("idempotency-key")? else { return Ok(None) };
+    asked.header("idempotency-key")?.map(checked_key).transpose()
+}
+
+/// A key that can be an event's id.
+pub(crate) fn checked_key(key: &str) -> Result<String, Problem> {
     // Room for `/` and the number of a line.
     let most = MAX_ID_BYTES - 8;
-    if key.is_empty() || key.len() > most || key.contains(['"', '\\']) {
-        return Err(Problem::bad(format!("`Idempotency-Key` has 1 to {most} characters, without `\"` and `\\`")));
+    if key.is_empty() || key.len() > most || key.contains(|c: char| c.is_control() || matches!(c, '"' | '\\')) {
+        let text = format!("`Idempotency-Key` has 1 to {most} printable characters, without `\"` and `\\`");
+        return Err(Problem::bad(text));
     }
-    Ok(Some(key.to_owned()))
+    Ok(key.to_owned())
 }
 
 /// What has to be known of an event before it is recorded.
@@ -84,10 +108,10 @@ impl Glance {
 }
 
 /// What is put into events that do not say it themselves.
-struct Given {
+pub(crate) struct Given {
     /// The id, from `Idempotency-Key`.
-    id: Option<String>,
-    trace: Option<Trace>,
+    pub(crate) id: Option<String>,
+    pub(crate) trace: Option<Trace>,
 }
 
 /// An event as it is recorded.
@@ -283,7 +307,7 @@ async fn lines(asked: &Asked, open: &Arc<OpenLog>, body: Body, given: Given) -> 
 }
 
 /// The lines that hold something, with their numbers from 1 on, and with what they are given.
-fn split(text: &[u8], given: &Given) -> (Vec<usize>, Vec<Vec<u8>>) {
+pub(crate) fn split(text: &[u8], given: &Given) -> (Vec<usize>, Vec<Vec<u8>>) {
     let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let held = lines.enumerate().filter(|(_, line)| !line.is_empty());
     held.map(|(at, line)| (at + 1, given.to(line, Some(at + 1)).text)).unzip()

@@ -20,11 +20,13 @@ use indelible_store::store::StoredTree;
 
 use crate::{
     answer::Answer,
+    encoding,
     identity::ApiKey,
     logs::OpenLog,
     problem::Problem,
     reads::Given,
     request::Asked,
+    routes::Operation,
     server::Shared,
     streaming::{Over, PIECE_BYTES, Sink, stream},
 };
@@ -35,11 +37,12 @@ pub(crate) async fn export(asked: Asked) -> Result<Answer, Problem> {
     let to = asked.parameter("to").map(|_| asked.number("to", 0, u64::MAX)).transpose()?;
     let begun = asked.open().await?.wait_for(move |open| begin(open, from, to)).await?;
     let (sink, payload) = stream(&asked)?;
+    let (sink, encoding) = sink.coded(encoding::wanted(Operation::Export, &asked.headers));
     let export =
         Export { shared: Arc::clone(&asked.shared), key: Arc::clone(asked.key()?), log: asked.log().to_owned() };
     tokio::spawn(async move {
         match export.run(&sink, begun).await {
-            Ok(()) => sink.end(None),
+            Ok(()) => sink.finish().await,
             Err(Some(problem)) => {
                 if let Some(internal) = problem.for_operator() {
                     (export.shared.reporter)(&format!("an export was broken off: {internal}"));
@@ -48,7 +51,11 @@ pub(crate) async fn export(asked: Asked) -> Result<Answer, Problem> {
             Err(None) => {}
         }
     });
-    Ok(Answer::streamed("application/x-ndjson", payload))
+    let answer = Answer::streamed("application/x-ndjson", payload);
+    Ok(match encoding {
+        Some(encoding) => answer.said_coded(encoding),
+        None => answer,
+    })
 }
 
 /// What an export is of, and how far it is.

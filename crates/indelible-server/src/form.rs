@@ -6,7 +6,10 @@ use hyper::{
     header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
 };
 
-use crate::problem::{Kind, Problem};
+use crate::{
+    framing::TwoFramings,
+    problem::{Kind, Problem},
+};
 
 /// Whether a request is written as requests are here.
 ///
@@ -22,6 +25,9 @@ pub(crate) fn in_order(request: &Request<Incoming>, most_headers: usize) -> Resu
         Version::HTTP_11 => first_version(request.uri(), headers)?,
         Version::HTTP_2 => second_version(request.uri(), headers)?,
         _ => return Err(Problem::bad("HTTP/1.1 and, over TLS, HTTP/2 are spoken here")),
+    }
+    if request.extensions().get::<TwoFramings>().is_some() {
+        return Err(two_lengths());
     }
     one_length(headers)
 }
@@ -58,7 +64,11 @@ fn one_length(headers: &HeaderMap) -> Result<(), Problem> {
     let digits = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
     let is_number = headers.get(CONTENT_LENGTH).is_none_or(digits);
     if framed.1 > 1 || (framed.0 && framed.1 > 0) || !is_number {
-        return Err(Problem::bad("a body has one length: send `Content-Length` once, or `Transfer-Encoding` alone"));
+        return Err(two_lengths());
     }
     Ok(())
+}
+
+fn two_lengths() -> Problem {
+    Problem::bad("a body has one length: send `Content-Length` once, or `Transfer-Encoding` alone")
 }

@@ -1,12 +1,14 @@
 //! The interface as an OpenAPI 3.1 document, made from the table of routes.
 //!
-//! Paths, methods, rights, parameters and statuses come from the table; what objects look like stands here, and a test holds that each object that the table names does.
+//! Paths, methods, rights, parameters and bodies are here; what is answered is in `responses`, what objects look like in `schemas`. A test holds that everything that is referred to is there.
 
 use serde_json::{Map, Value, json};
 
 use crate::{
-    access::{Role, Verb},
-    routes::{Carries, Gives, Needs, Operation, ROUTES, Route},
+    access::Role,
+    responses::{headers, problem, responses},
+    routes::{Carries, Needs, Operation, ROUTES, Route},
+    schemas::{reference, schemas},
 };
 
 /// The document.
@@ -33,11 +35,8 @@ pub fn document() -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas(),
-            "responses": { "Problem": {
-                "description": "What did not go well, as RFC 9457 has it",
-                "headers": { "X-Request-Id": { "description": "What the operator finds it under", "schema": { "type": "string" } } },
-                "content": { "application/problem+json": { "schema": reference("Problem") } },
-            } },
+            "responses": { "Problem": problem() },
+            "headers": headers(),
             "securitySchemes": { "certificate": {
                 "type": "mutualTLS",
                 "description": "The certificate that an API key is bound to, where the server takes certificates. A token stands above it.",
@@ -58,14 +57,11 @@ fn roles() -> String {
     Role::ALL.map(role).join("; ")
 }
 
-fn reference(name: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{name}") })
-}
-
 fn tag(route: &Route) -> &'static str {
     match route.path {
         path if path.starts_with("/logs/") => "tiles",
         path if path.starts_with("/v1/api-keys") => "identity",
+        path if path.contains("/record/") => "shortcuts",
         path if path.starts_with("/v1/") => "logs",
         _ => "server",
     }
@@ -74,6 +70,7 @@ fn tag(route: &Route) -> &'static str {
 fn tags() -> Value {
     json!([
         { "name": "logs", "description": "Record, read, prove, verify" },
+        { "name": "shortcuts", "description": "Small bodies for the common kinds of events; each becomes one event" },
         { "name": "identity", "description": "API keys" },
         { "name": "tiles", "description": "C2SP tlog-tiles" },
         { "name": "server", "description": "The server itself" },
@@ -115,187 +112,88 @@ fn rule(needs: Needs) -> (String, Value) {
 fn parameters(route: &Route) -> Value {
     let names = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let mut parameters: Vec<Value> = names
-        .map(|name| {
-            let name = name.trim_end_matches('*');
-            let schema = if name == "index" {
-                json!({ "type": "integer", "minimum": 0 })
-            } else {
-                json!({ "type": "string", "minLength": 1 })
-            };
-            json!({ "name": name, "in": "path", "required": true, "schema": schema })
-        })
+        .map(|name| name.trim_end_matches('*'))
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": in_path(name) }))
         .collect();
-    for parameter in route.query {
-        let number = parameter.name != "after";
-        let schema = if number { json!({ "type": "integer", "minimum": 0 }) } else { json!({ "type": "string" }) };
-        parameters
-            .push(json!({ "name": parameter.name, "in": "query", "description": parameter.about, "schema": schema }));
-    }
-    if route.carries == Carries::Events {
-        parameters.push(json!({
-            "name": "Idempotency-Key",
-            "in": "header",
-            "description": "The id of the event where it brings none; of line n, the same with `/n` behind it",
-            "schema": { "type": "string", "minLength": 1, "maxLength": 248 },
-        }));
-        parameters.push(json!({
-            "name": "Prefer",
-            "in": "header",
-            "description": "`anchored`: the answer comes when a checkpoint covers the events, and brings the proof. `bounded`: before the event is durable, where the configuration has it. `Preference-Applied` says which it is",
-            "schema": { "type": "string" },
-        }));
-        parameters.push(json!({
-            "name": "traceparent",
-            "in": "header",
-            "description": "W3C Trace Context: in the `context` of events that bring neither an id nor a context, and in the answer",
-            "schema": { "type": "string" },
-        }));
-    }
-    if route.carries != Carries::Nothing {
-        parameters.push(json!({
-            "name": "Content-Encoding",
-            "in": "header",
-            "description": "How the body is compressed",
-            "schema": { "enum": ["gzip", "identity", "zstd"] },
-        }));
-    }
-    if route.operation == Operation::Tail {
-        parameters.push(json!({
-            "name": "Last-Event-ID",
-            "in": "header",
-            "description": "The index of the last entry that the reader has; stands above `from`",
-            "schema": { "type": "integer", "minimum": 0 },
-        }));
-    }
+    parameters.extend(route.query.iter().map(|parameter| {
+        let schema = in_query(parameter.name);
+        json!({ "name": parameter.name, "in": "query", "description": parameter.about, "schema": schema })
+    }));
+    parameters.extend(
+        in_head(route).into_iter().map(
+            |(name, about, schema)| json!({ "name": name, "in": "header", "description": about, "schema": schema }),
+        ),
+    );
     parameters.into()
 }
+
+fn in_path(name: &str) -> Value {
+    match name {
+        "index" => json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
+        "log" => json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z0-9._~/:@-]+$" }),
+        _ => json!({ "type": "string", "minLength": 1 }),
+    }
+}
+
+fn in_query(name: &str) -> Value {
+    match name {
+        "after" => json!({ "type": "string" }),
+        "limit" => json!({ "type": "integer", "minimum": 0, "maximum": 1000 }),
+        "wait" => json!({ "type": "integer", "minimum": 0, "maximum": 20 }),
+        _ => json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
+    }
+}
+
+/// What is said in the head of a request: name, meaning, schema.
+fn in_head(route: &Route) -> Vec<(&'static str, &'static str, Value)> {
+    let text = || json!({ "type": "string" });
+    match route.operation {
+        Operation::Append | Operation::Record(_) => vec![
+            (
+                "Idempotency-Key",
+                "The id of the event where it brings none; of line n, the same with `/n` behind it",
+                json!({ "type": "string", "minLength": 1, "maxLength": 248, "pattern": IDEMPOTENCY_KEY }),
+            ),
+            (
+                "Prefer",
+                "`anchored`: the answer comes when a checkpoint covers the events, and brings the proof. `bounded`: before the event is durable, where the configuration has it. `Preference-Applied` says which it is",
+                text(),
+            ),
+            (
+                "traceparent",
+                "W3C Trace Context: in the `context` of events that bring neither an id nor a context, and in the answer",
+                text(),
+            ),
+        ],
+        Operation::Tail => vec![(
+            "Last-Event-ID",
+            "The index of the last entry that the reader has; stands above `from`",
+            json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX - 1 }),
+        )],
+        Operation::Entry | Operation::EventById => {
+            vec![("If-None-Match", "What `ETag` was: where it is still so, the answer is 304", text())]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Printable, without quotes and backslashes, and without white space at its ends, which HTTP takes away.
+const IDEMPOTENCY_KEY: &str = r"^[!#-\[\]-~]([ !#-\[\]-~]*[!#-\[\]-~])?$";
 
 fn body(carries: Carries) -> Option<Value> {
     let content = match carries {
         Carries::Nothing => return None,
         Carries::Json(name) => json!({ "application/json": { "schema": reference(name) } }),
+        Carries::Shortcut(shortcut) => {
+            json!({ "application/json": { "schema": reference(shortcut.schema_name()) } })
+        }
         Carries::Events => json!({
             "application/json": { "schema": reference("Event") },
             "application/x-ndjson": { "schema": { "type": "string", "description": "One event a line" } },
         }),
     };
-    Some(json!({ "required": true, "content": content }))
-}
-
-fn responses(route: &Route) -> Value {
-    let mut responses = Map::new();
-    let (statuses, gives) = route.gives;
-    for status in statuses {
-        let content = match gives {
-            Gives::Json("Receipt") if *status == 207 => {
-                json!({ "application/json": { "schema": reference("Receipts") } })
-            }
-            Gives::Json("Receipt") if *status == 201 => {
-                json!({ "application/json": { "schema": { "oneOf": [reference("Receipt"), reference("Receipts")] } } })
-            }
-            Gives::Json("Receipt") if *status == 202 => {
-                json!({ "application/json": { "schema": reference("Taken") } })
-            }
-            Gives::Json(name) => json!({ "application/json": { "schema": reference(name) } }),
-            Gives::Text => json!({ "text/plain": { "schema": { "type": "string" } } }),
-            Gives::Stream(media_type) => json!({ media_type: { "schema": { "type": "string" } } }),
-            Gives::Bytes => {
-                json!({ "application/octet-stream": { "schema": { "type": "string", "contentEncoding": "binary" } } })
-            }
-        };
-        responses.insert(status.to_string(), json!({ "description": meaning(route, *status), "content": content }));
-    }
-    responses.insert("default".to_owned(), json!({ "$ref": "#/components/responses/Problem" }));
-    responses.into()
-}
-
-fn meaning(route: &Route, status: u16) -> &'static str {
-    match (route.carries, status) {
-        (Carries::Events, 200) => "It was recorded before; the receipt is that of then",
-        (Carries::Events, 201) => "All of it is durable",
-        (Carries::Events, 202) => "It was taken on and is not durable yet, as was preferred",
-        (Carries::Events, _) => "Some lines are durable, others are not: each says which",
-        (_, 202) => "It goes on; `Location` says where to ask",
-        (_, 201) => "Made",
-        _ => "As asked for",
-    }
-}
-
-/// A schema of an object: members, and which of them are always there.
-fn object(about: &str, members: Value, required: &[&str]) -> Value {
-    json!({ "type": "object", "description": about, "properties": members, "required": required })
-}
-
-fn schemas() -> Value {
-    let (text, number) = (json!({ "type": "string" }), json!({ "type": "integer", "minimum": 0 }));
-    let (maybe_text, time) =
-        (json!({ "type": ["string", "null"] }), json!({ "type": "string", "format": "date-time" }));
-    let maybe_time = json!({ "type": ["string", "null"], "format": "date-time" });
-    let list = |items: Value| json!({ "type": "array", "items": items });
-    let verbs = list(json!({ "enum": Verb::ALL.map(Verb::as_str) }));
-    let role = json!({ "enum": Role::ALL.map(Role::as_str) });
-    let names = json!({ "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": 256, "description": "Names of logs, or beginnings of names with `*` behind" });
-    let certificate = json!({
-        "type": ["object", "null"], "minProperties": 1, "maxProperties": 1, "additionalProperties": false,
-        "description": "The certificate that a key is bound to: its SHA-256, or a name that the trusted authorities give",
-        "properties": { "dns": text, "sha256": text, "uri": text },
-    });
-    let key = json!({
-        "certificate": certificate,
-        "created_at": time, "expires_at": maybe_time, "id": text, "logs": names, "name": text, "rate_per_minute": number,
-        "revoked_at": maybe_time, "role": role, "state": { "enum": ["active", "expired", "revoked"] }, "verbs": verbs,
-    });
-    let key_members = ["created_at", "id", "logs", "name", "rate_per_minute", "role", "state", "verbs"];
-    let mut key_with_token = key.clone();
-    if let Some(members) = key_with_token.as_object_mut() {
-        members.insert(
-            "token".to_owned(),
-            json!({ "type": "string", "description": "Shown once; a key that is bound to a certificate has none" }),
-        );
-    }
-    let locked = json!({ "type": ["object", "null"], "properties": { "by": text, "reason": text, "since": time }, "required": ["by", "reason", "since"] });
-    let checkpoint = object(
-        "The newest published one",
-        json!({ "age_seconds": number, "signed_at": time, "size": number }),
-        &["age_seconds", "signed_at", "size"],
-    );
-    let exposed = object(
-        "What no published checkpoint covers, and since when",
-        json!({ "entries": number, "seconds": number, "since": maybe_time }),
-        &["entries", "seconds", "since"],
-    );
-    let yes = json!({ "type": "boolean" });
-    let setbacks = object(
-        "What the log's keeper could not do when it last tried",
-        json!({ "checkpoint": yes, "keys": yes, "tending": yes }),
-        &["checkpoint", "keys", "tending"],
-    );
-    let verdict = json!({ "type": ["object", "null"], "description": "The last verdict through this server since it was started", "properties": { "finished_at": time, "status": text, "tree_size": number }, "required": ["finished_at", "status", "tree_size"] });
-    let ring_key = json!({ "type": "object", "properties": { "active_since": maybe_time, "age_seconds": { "type": ["integer", "null"] }, "due_at": maybe_time, "id": text, "overdue": yes, "purpose": text, "state": text }, "required": ["id", "overdue", "purpose", "state"] });
-    json!({
-        "Object": { "type": "object" },
-        "Event": { "type": "object", "description": "What a caller says happened; `docs/format.md` has all members", "properties": { "action": text, "actor": { "type": "object", "properties": { "id": text, "type": text }, "required": ["id", "type"] }, "id": text }, "required": ["action", "actor"] },
-        "Receipt": object("Proof to the writer that an event was recorded; with `bundle` where it was anchored", json!({ "bundle": text, "duplicate": { "type": "boolean" }, "id": text, "index": number, "key": text, "leaf_hash": text, "mac": text, "origin": text, "recorded_at": time }), &["id", "index", "key", "leaf_hash", "mac", "origin", "recorded_at"]),
-        "Taken": object("An event that will be durable soon; it has no index yet", json!({ "durable_within_ms": number, "id": text, "origin": text }), &["durable_within_ms", "id", "origin"]),
-        "Receipts": object("What became of each line", json!({ "checkpoint": text, "duplicates": number, "recorded": number, "refused": number, "unclear": number, "results": list(json!({ "type": "object", "properties": { "line": { "type": "integer", "minimum": 1 }, "receipt": reference("Receipt"), "problem": { "type": "object" } }, "required": ["line"] })) }), &["duplicates", "recorded", "refused", "unclear", "results"]),
-        "Entry": object("An entry as it is hashed, and what stands beside it", json!({ "entry": { "type": "object" }, "index": number, "leaf_hash": text, "mac": text, "prev": text }), &["entry", "index", "leaf_hash", "mac", "prev"]),
-        "Entries": object("A page of entries", json!({ "entries": list(reference("Entry")), "next": maybe_text, "size": number }), &["entries", "next", "size"]),
-        "Bundle": object("A proof bundle; `docs/format.md` section 8", json!({ "entry": text, "format": text, "mac": text, "proof": text }), &["entry", "format", "mac", "proof"]),
-        "PublicKeys": object("Which keys are right where", json!({ "checkpoint_keys": list(json!({ "type": "object" })), "entry_keys": list(json!({ "type": "object" })), "log_id": text, "origin": text, "public_key": maybe_text, "withdrawn": list(json!({ "type": "object" })) }), &["checkpoint_keys", "entry_keys", "log_id", "origin", "withdrawn"]),
-        "Verification": object("A verification; `report` when it came to a verdict, `error` when it could not", json!({ "entries_expected": number, "entries_read": number, "error": text, "id": text, "log": text, "report": { "type": "object" }, "state": { "enum": ["running", "done"] } }), &["entries_expected", "entries_read", "id", "log", "state"]),
-        "Health": object("How a log is", json!({ "checkpoint": checkpoint, "exposed": exposed, "frozen": maybe_text, "keys": list(ring_key), "kept": { "type": "object" }, "locked": locked, "log": text, "setbacks": setbacks, "size": number, "verification": verdict }), &["checkpoint", "exposed", "frozen", "keys", "kept", "locked", "log", "setbacks", "size", "verification"]),
-        "Log": object("A log as it is registered", json!({ "frozen": { "type": ["object", "null"] }, "locked": locked, "log_id": text, "origin": text, "public_key": text, "registered_at": time }), &["log_id", "origin", "public_key", "registered_at"]),
-        "Logs": object("A page of logs", json!({ "logs": list(reference("Log")), "next": maybe_text }), &["logs", "next"]),
-        "NewLog": { "type": "object", "properties": { "origin": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z0-9._~/:@-]+$" } }, "required": ["origin"], "additionalProperties": false },
-        "Why": { "type": "object", "properties": { "reason": { "type": "string", "minLength": 1, "maxLength": 1024 } }, "required": ["reason"], "additionalProperties": false },
-        "Lock": object("The lock of a log; `null` where there is none", json!({ "locked": locked, "log": text }), &["locked", "log"]),
-        "ApiKey": object("An API key, without its token", key, &key_members),
-        "ApiKeyWithToken": object("An API key that was just made", key_with_token, &key_members),
-        "ApiKeys": object("A page of API keys", json!({ "api_keys": list(reference("ApiKey")), "next": maybe_text }), &["api_keys", "next"]),
-        "NewApiKey": { "type": "object", "properties": { "certificate": certificate, "expires_at": maybe_time, "logs": names, "name": { "type": "string", "minLength": 1, "maxLength": 128 }, "rate_per_minute": { "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX }, "role": role, "verbs": verbs }, "required": ["logs", "name", "role"], "additionalProperties": false },
-        "Rotation": { "type": "object", "properties": { "certificate": certificate, "overlap_seconds": { "type": "integer", "minimum": 0, "maximum": 7_776_000 } }, "required": ["overlap_seconds"], "additionalProperties": false },
-        "Problem": object("RFC 9457", json!({ "detail": text, "pointer": text, "request_id": text, "status": number, "title": text, "type": text }), &["detail", "request_id", "status", "title", "type"]),
-    })
+    let about = "`Content-Encoding` may be `gzip` or `zstd`; what the body expands to counts as its size";
+    Some(json!({ "required": true, "description": about, "content": content }))
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 
 use hyper::HeaderMap;
 
+use crate::shortcuts::Traced;
+
 /// When an event is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acknowledge {
@@ -69,6 +71,11 @@ impl Trace {
             trace_id: known(trace_id),
             span_id: known(span_id),
         })
+    }
+
+    /// The trace and the place in it.
+    pub(crate) fn traced(&self) -> Traced<'_> {
+        Traced { trace_id: &self.trace_id, span_id: &self.span_id }
     }
 
     /// The member that an event without a context gets.

@@ -269,6 +269,19 @@ impl Problem {
         self
     }
 
+    /// The same about a place in what was sent, an RFC 6901 pointer.
+    #[must_use]
+    pub fn at(mut self, pointer: &str) -> Self {
+        self.pointer = Some(pointer.to_owned());
+        self
+    }
+
+    /// The place in what was sent that it is about.
+    #[must_use]
+    pub fn pointer(&self) -> Option<&str> {
+        self.pointer.as_deref()
+    }
+
     /// Its kind.
     #[must_use]
     pub fn kind(&self) -> Kind {

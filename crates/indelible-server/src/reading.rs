@@ -5,16 +5,14 @@
 
 use std::sync::Arc;
 
-use hyper::{
-    StatusCode,
-    header::{ETAG, IF_NONE_MATCH},
-};
+use hyper::{StatusCode, header::ETAG};
 use indelible::{Reader, bundle::export_line};
 use indelible_core::tree::LeafIndex;
 
 use crate::{
     answer::Answer,
     body::{charge, join},
+    etag,
     problem::{Kind, Problem},
     request::{Asked, parse_number},
 };
@@ -44,14 +42,12 @@ fn written(reader: &dyn Reader, index: LeafIndex) -> Result<(Vec<u8>, String), P
 fn one(asked: &Asked, how: &'static str, index: LeafIndex, found: (Vec<u8>, String)) -> Result<Answer, Problem> {
     let (bytes, leaf) = found;
     let tag = format!("\"{leaf}\"");
-    let known = asked.headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
-    let answer = if known {
-        Answer::new(StatusCode::NOT_MODIFIED, "application/json", Vec::new())
-    } else {
-        asked.reads(how, index.0, 1)?;
-        Answer::written(bytes)
-    };
-    Ok(answer.with(ETAG, &tag).cached(KEPT))
+    if let Some(known) = etag::known(&asked.headers, &leaf) {
+        let answer = Answer::new(StatusCode::NOT_MODIFIED, "application/json", Vec::new());
+        return Ok(answer.with(ETAG, &known).cached(KEPT));
+    }
+    asked.reads(how, index.0, 1)?;
+    Ok(Answer::written(bytes).with(ETAG, &tag).cached(KEPT))
 }
 
 /// One entry.

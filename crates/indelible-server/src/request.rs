@@ -21,10 +21,11 @@ use crate::{
     access::Verb,
     answer::Answer,
     body::{self, Body},
+    browse,
     clients::Trust,
     coding::{self, Coding},
     connections::Peer,
-    events, exporting, form,
+    encoding, events, exporting, form,
     guard::Allowance,
     health,
     identity::ApiKey,
@@ -189,15 +190,20 @@ async fn handle(
     if !serving && !matches!(route.operation, Operation::Alive | Operation::Ready) {
         return Err(Problem::new(Kind::Stopping, "the server is stopping").after(1));
     }
-    if route.operation == Operation::Append {
+    if matches!(route.operation, Operation::Append | Operation::Record(_)) {
         // Before its body is read; and once more when it is, since that takes a while.
         shared.identities.locks().refuse(asked.log())?;
     }
     let body = take_body(shared, route, &asked.headers, incoming, seen).await?;
     still_good(&asked)?;
     let work = Duration::from_millis(shared.config.limits.work_ms);
+    let wanted = encoding::wanted(route.operation, &asked.headers);
     match tokio::time::timeout(work, operate(route.operation, asked, body)).await {
-        Ok(result) => result,
+        Ok(Ok(answer)) => match wanted {
+            Some(encoding) => Ok(answer.coded(encoding, &shared.budget).await),
+            None => Ok(answer),
+        },
+        Ok(refused) => refused,
         Err(_) => Err(Problem::new(Kind::Unclear, "the work takes longer than requests are waited for").after(5)),
     }
 }
@@ -301,7 +307,7 @@ fn authenticate(
 }
 
 /// The parameters that the route has; any other is a mistake that would go unnoticed.
-fn query(route: &Route, text: &str) -> Result<Vec<(String, String)>, Problem> {
+pub(crate) fn query(route: &Route, text: &str) -> Result<Vec<(String, String)>, Problem> {
     let mut query: Vec<(String, String)> = Vec::new();
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -351,7 +357,9 @@ async fn operate(operation: Operation, asked: Asked, body: Option<Body>) -> Resu
             let text = problem::text(asked.captured.get("name"));
             text.map(Answer::text).ok_or_else(|| Problem::new(Kind::NotFound, "there is no such kind of problem"))
         }
+        Operation::Browse(file) => Ok(browse::file(file)),
         Operation::Append => events::append(asked, body).await,
+        Operation::Record(shortcut) => events::record(asked, shortcut, body).await,
         Operation::Entry => reading::entry(asked).await,
         Operation::Entries => reading::entries(asked).await,
         Operation::EventById => reading::event(asked).await,

@@ -7,7 +7,7 @@
 
 pub use indelible_core::percent::decode;
 
-use crate::access::Verb;
+use crate::{access::Verb, browse::File, shortcuts::Shortcut};
 
 /// The methods that routes have. `HEAD` is answered as `GET` without a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +62,10 @@ pub enum Operation {
     Ready,
     Metrics,
     OpenApi,
+    Browse(File),
     ProblemText,
     Append,
+    Record(Shortcut),
     Entry,
     Entries,
     EventById,
@@ -95,6 +97,8 @@ pub enum Carries {
     Nothing,
     /// One event, or one a line.
     Events,
+    /// The small body of a common kind of event.
+    Shortcut(Shortcut),
     /// A JSON object of this name in the document.
     Json(&'static str),
 }
@@ -106,6 +110,8 @@ pub enum Gives {
     Json(&'static str),
     /// Text.
     Text,
+    /// A file of the page that shows the document, of this media type.
+    File(&'static str),
     /// Bytes.
     Bytes,
     /// What is made while it is sent, of this media type.
@@ -157,9 +163,28 @@ const GET: Route = Route {
 };
 const POST: Route = Route { method: Method::Post, ..GET };
 
+const fn shortcut(what: Shortcut, id: &'static str, path: &'static str, summary: &'static str) -> Route {
+    Route {
+        operation: Operation::Record(what),
+        id,
+        path,
+        needs: Needs::OnLog(Verb::Append),
+        summary,
+        carries: Carries::Shortcut(what),
+        gives: (&[200, 201, 202], Gives::Json("Receipt")),
+        ..POST
+    }
+}
+
+const fn file(what: File, id: &'static str, path: &'static str, summary: &'static str) -> Route {
+    let gives: (&[u16], Gives) = (&[200], Gives::File(what.media_type()));
+    Route { operation: Operation::Browse(what), id, path, summary, gives, ..GET }
+}
+
 const FROM: Parameter =
     Parameter { name: "from", about: "The index of the first entry, or the `next` of the page before; 0 if left out" };
-const LIMIT: Parameter = Parameter { name: "limit", about: "At most so many, 1 to 1000; 100 if left out" };
+const LIMIT: Parameter =
+    Parameter { name: "limit", about: "At most so many, up to 1000; 100 if left out, and never less than one" };
 const WAIT: Parameter = Parameter { name: "wait", about: "Seconds to wait for the verdict, 0 to 20; 10 if left out" };
 const TAIL_FROM: Parameter =
     Parameter { name: "from", about: "The index of the first entry; what is recorded from now on if left out" };
@@ -204,6 +229,9 @@ pub const ROUTES: &[Route] = &[
         gives: (&[200], Gives::Json("Object")),
         ..GET
     },
+    file(File::Page, "browse", "/docs", "A page that shows this document, and tries its operations"),
+    file(File::Script, "browseScript", "/docs/page.js", "The script of that page"),
+    file(File::Style, "browseStyle", "/docs/page.css", "The style of that page"),
     Route {
         operation: Operation::ProblemText,
         id: "problem",
@@ -242,6 +270,38 @@ pub const ROUTES: &[Route] = &[
         gives: (&[200, 201, 202, 207], Gives::Json("Receipt")),
         ..POST
     },
+    shortcut(Shortcut::Auth, "recordAuth", "/v1/logs/{log}/record/auth", "Records that somebody signs in or out"),
+    shortcut(
+        Shortcut::DataAccess,
+        "recordDataAccess",
+        "/v1/logs/{log}/record/data-access",
+        "Records that data is read",
+    ),
+    shortcut(
+        Shortcut::DataChange,
+        "recordDataChange",
+        "/v1/logs/{log}/record/data-change",
+        "Records what data was and what it became, and which members differ",
+    ),
+    shortcut(
+        Shortcut::Admin,
+        "recordAdmin",
+        "/v1/logs/{log}/record/admin",
+        "Records that settings, roles or rights are changed",
+    ),
+    shortcut(Shortcut::Api, "recordApi", "/v1/logs/{log}/record/api", "Records a call of an interface"),
+    shortcut(
+        Shortcut::Decision,
+        "recordDecision",
+        "/v1/logs/{log}/record/decision",
+        "Records a decision of a person or a system, and whether a person looked at it",
+    ),
+    shortcut(
+        Shortcut::AgentStep,
+        "recordAgentStep",
+        "/v1/logs/{log}/record/agent-step",
+        "Records that an agent calls a tool",
+    ),
     Route {
         operation: Operation::EventById,
         id: "findEvent",

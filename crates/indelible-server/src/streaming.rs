@@ -1,7 +1,8 @@
 //! Answers that are made while they are sent: bodies, their limits, and whoever fills them.
 //!
 //! A task of its own fills a stream and waits for its reader: at most one piece waits between them. Memory is `limits.streams` × 3 pieces (one that is made, one that waits, one that is
-//! sent) of about [`PIECE_BYTES`] and half as much again for how they are written: 64 × 3 × 96 KiB, so 18 MiB at most.
+//! sent) of about [`PIECE_BYTES`] and half as much again for how they are written: 64 × 3 × 96 KiB, so 18 MiB at most; compressed, a coder of about a
+//! mebibyte for each stream comes to that.
 //!
 //! - A stream whose reader takes nothing for `limits.write_ms` ends; so does one whose reader has gone. With HTTP/1.1 that shows only
 //!   when something is written: a tail that has nothing to say finds it within two heartbeats.
@@ -25,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::{
     connections::Peer,
+    encoding::{Coder, Encoding},
     identity::ApiKey,
     problem::{Kind, Problem},
     request::{self, Asked},
@@ -175,6 +177,8 @@ pub(crate) struct Sink {
     pieces: mpsc::Sender<Bytes>,
     whole: Arc<AtomicBool>,
     patience: Duration,
+    /// What compresses the pieces; taken out while it does.
+    coder: Mutex<Option<Coder>>,
     _held: Held,
 }
 
@@ -190,10 +194,18 @@ pub(crate) fn stream(asked: &Asked) -> Result<(Sink, Payload), Problem> {
     let stream = Stream { pieces, whole: Arc::clone(&whole) };
     let peer = Arc::clone(&asked.peer);
     let patience = Duration::from_millis(shared.config.limits.write_ms);
-    Ok((Sink { shared, key, peer, pieces: sender, whole, patience, _held: held }, Payload::Stream(stream)))
+    let coder = Mutex::default();
+    Ok((Sink { shared, key, peer, pieces: sender, whole, patience, coder, _held: held }, Payload::Stream(stream)))
 }
 
 impl Sink {
+    /// The same, whose pieces are compressed; and how they are.
+    pub(crate) fn coded(self, encoding: Option<Encoding>) -> (Self, Option<Encoding>) {
+        let coder = encoding.and_then(Coder::new);
+        let encoding = encoding.filter(|_| coder.is_some());
+        (Self { coder: Mutex::new(coder), ..self }, encoding)
+    }
+
     /// Whether there is somebody to go on for, who still may.
     ///
     /// # Errors
@@ -215,6 +227,28 @@ impl Sink {
     /// # Errors
     /// [`Over`]: it was not handed on.
     pub(crate) async fn send(&self, piece: Vec<u8>) -> Result<(), Over> {
+        let coder = self.coder.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut coder) = coder else { return self.hand_on(piece).await };
+        // Compressing takes a while: not on threads that serve connections.
+        let coded = tokio::task::spawn_blocking(move || coder.piece(&piece).map(|coded| (coded, coder)));
+        let (coded, coder) = coded.await.ok().and_then(Result::ok).ok_or(Over::Gone)?;
+        *self.coder.lock().unwrap_or_else(PoisonError::into_inner) = Some(coder);
+        self.hand_on(coded).await
+    }
+
+    /// Ends the stream as one that is whole, when its reader has taken what stands at the end of compressed bytes.
+    pub(crate) async fn finish(self) {
+        let coder = self.coder.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(coder) = coder {
+            let Ok(last) = coder.finish() else { return };
+            if self.hand_on(last).await.is_err() {
+                return;
+            }
+        }
+        self.end(None);
+    }
+
+    async fn hand_on(&self, piece: Vec<u8>) -> Result<(), Over> {
         let begun = Instant::now();
         loop {
             self.goes_on()?;

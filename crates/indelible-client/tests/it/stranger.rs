@@ -86,7 +86,8 @@ fn a_log_that_lies_is_found_out() {
     let url = format!("http://{}", world.address);
     assert_eq!(follow(&world, &url, &["--entries"]).0, Some(0));
     record(&world, "more", 3);
-    let rows: [(&'static str, fn(&mut Vec<u8>), i32, &str); 3] = [
+    type Lie = fn(&mut Vec<u8>);
+    let rows: [(&'static str, Lie, i32, &str); 3] = [
         ("/tile/0/", |answer| *answer.last_mut().unwrap() ^= 1, 13, "tiles"),
         ("/tile/entries/", |answer| *answer.last_mut().unwrap() ^= 1, 13, "entry"),
         (

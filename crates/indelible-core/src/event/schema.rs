@@ -1,6 +1,8 @@
 //! The members that an event may have. The tables are in canonical order, so that an event is checked by one walk along
 //! both.
 
+use serde_json::{Map, Value, json};
+
 use super::MAX_ID_BYTES;
 
 /// What a value must be.
@@ -150,6 +152,35 @@ impl Shape {
     }
 }
 
+/// An object of these members, as a JSON Schema.
+pub(super) fn of_members(fields: &'static [Field], any: &Value) -> Value {
+    let properties: Map<_, _> =
+        fields.iter().map(|field| (field.name.to_owned(), of_shape(&field.shape, any))).collect();
+    let required: Vec<_> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+}
+
+fn of_shape(shape: &'static Shape, any: &Value) -> Value {
+    match shape {
+        Shape::Text(most) => json!({ "type": "string", "minLength": 1, "maxLength": most }),
+        Shape::Note => json!({ "type": "string" }),
+        Shape::Id => json!({
+            "type": "string", "minLength": 1, "maxLength": MAX_ID_BYTES, "pattern": r#"^[^"\\\x00-\x1f\x7f-\x9f]+$"#,
+        }),
+        Shape::Word(words) => json!({ "type": "string", "enum": words }),
+        Shape::Time => json!({ "type": "string", "format": "date-time" }),
+        Shape::Level => json!({ "type": "integer", "minimum": 0, "maximum": MAX_LEVEL }),
+        Shape::Size => json!({ "type": "integer", "minimum": 0, "maximum": 999_999_999_999_999_u64 }),
+        Shape::Digest => json!({ "type": "string", "pattern": "^sha256:[0-9a-f]{64}$" }),
+        Shape::List(shape) => json!({ "type": "array", "items": of_shape(shape, any) }),
+        Shape::Object(fields) => of_members(fields, any),
+        Shape::TextOr(fields) => {
+            json!({ "anyOf": [{ "type": "string", "minLength": 1 }, of_members(fields, any)] })
+        }
+        Shape::Free => any.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +194,17 @@ mod tests {
                 _ => {}
             }
         }
+    }
+
+    #[test]
+    fn the_schema_has_every_member_that_the_tables_have() {
+        let schema = of_members(EVENT, &json!(true));
+        let properties = schema["properties"].as_object().unwrap();
+        assert_eq!(properties.len(), EVENT.len());
+        assert_eq!(schema["required"], json!(["action", "actor"]));
+        assert_eq!(schema["properties"]["details"], true);
+        assert_eq!(schema["properties"]["targets"]["items"]["required"], json!(["id", "type"]));
+        assert_eq!(schema["properties"]["kind"]["enum"], json!(KINDS));
     }
 
     #[test]

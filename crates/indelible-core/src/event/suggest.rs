@@ -2,7 +2,7 @@
 
 /// The nearest of `known`, if it is near enough that the caller may have meant it.
 #[cold]
-pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let word: Vec<char> = word.chars().take(LONGEST).flat_map(char::to_lowercase).collect();
     let (distance, best) = known.map(|name| (distance(&word, name), name)).min_by_key(|&(distance, _)| distance)?;
     (distance <= 1 + best.len() / 4 && distance < best.len()).then_some(best)

@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod browse;
+#[cfg(test)]
 mod compressed;
+#[cfg(test)]
+mod encoding;
 #[cfg(test)]
 mod health;
 #[cfg(test)]
@@ -30,6 +34,10 @@ mod reload;
 mod rights;
 #[cfg(test)]
 mod several;
+#[cfg(test)]
+mod shortcuts;
+#[cfg(test)]
+mod smuggled;
 #[cfg(test)]
 mod stopping;
 #[cfg(test)]

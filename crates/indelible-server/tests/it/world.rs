@@ -226,6 +226,16 @@ impl Client {
         reply(&mut self.stream, false)
     }
 
+    /// The head of the next answer.
+    pub(crate) fn head(&mut self) -> Option<Reply> {
+        reply(&mut self.stream, true)
+    }
+
+    /// What comes, as it comes.
+    pub(crate) fn stream(&mut self) -> &mut BufReader<TcpStream> {
+        &mut self.stream
+    }
+
     #[track_caller]
     pub(crate) fn ask(&mut self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Reply {
         let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
