@@ -172,7 +172,7 @@ mod tests {
     fn whoever_asked_for_nothing_the_longest_leaves_first_and_only_where_few_places_are_left() {
         let (seats, start) = (Seats::new(1024), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        let (first, second, third) = (seats.enter(at(0)), seats.enter(at(1)), seats.enter(at(2)));
+        let (first, second, third) = (seats.enter(start), seats.enter(start), seats.enter(start));
         assert!(!seats.make_room(16, at(10)) && !is_asked(&first));
         // The first asks again, and so is idle since now and not since it came.
         drop(first.begin());

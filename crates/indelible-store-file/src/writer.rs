@@ -19,7 +19,7 @@ use indelible_core::{
     tree::{Hash, LeafIndex, TreeHead, TreeSize, leaf_hash},
 };
 use indelible_store::{
-    disk::{DiskFile, Lease, Open, Protection, SharedDisk, create_dirs, read_small, replace_small},
+    disk::{DiskFile, Lease, Open, Protection, SharedDisk, create_dirs, read_small, replace_small, sync_above},
     driver::{Recovered, TailCheck, TailFault},
     store::{
         Appended, Batch, Chunk, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Reader, ReadsThrough,
@@ -76,16 +76,15 @@ struct ActiveFile {
 pub fn create(disk: &SharedDisk, root: &Path, info: &LogInfo, settings: &Settings) -> Result<(), StoreError> {
     let layout = Layout::new(root);
     let exists = || StoreError::Exists { place: root.display().to_string() };
-    let begun = disk.meta(root).map_err(StoreError::io("read", root))?.is_some();
-    if begun && !unfinished::is(&**disk, &layout)? {
+    let is_there = disk.meta(root).map_err(StoreError::io("read", root))?.is_some();
+    if is_there && !unfinished::is(&**disk, &layout)? {
         return Err(exists());
     }
     for folder in layout.folders() {
         create_dirs(&**disk, &folder).map_err(StoreError::io("create", &folder))?;
-        // A folder that a crash left may not be durable yet.
-        let parent = folder.parent().filter(|parent| begun && !parent.as_os_str().is_empty());
-        parent.map_or(Ok(()), |parent| disk.sync_dir(parent)).map_err(StoreError::io("sync", &folder))?;
     }
+    // Folders that a crash left, of the log or above it, may not be durable yet.
+    sync_above(&**disk, &layout.at("log.json")).map_err(StoreError::io("sync", root))?;
     let lock = layout.at("lock");
     match disk.open(&lock, Open::CreateNew) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {

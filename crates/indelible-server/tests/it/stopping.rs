@@ -394,7 +394,7 @@ fn a_directory_with_something_else_in_it_is_not_made_a_root() {
 
 #[test]
 fn a_server_whose_own_log_failed_is_not_ready_until_it_can_be_written_again() {
-    let (world, state) = stuck_world("_server", 30_000);
+    let (world, state) = stuck_world("%5Fserver", 30_000);
     readiness::until(&world, 200);
     let failed = |world: &World| {
         let metrics = world.ask("GET", "/metrics", None).text();
