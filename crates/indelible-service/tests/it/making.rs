@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use indelible::{KeyRing, LogError, Options, verify::Verdict};
-use indelible_service::{Registry, RegistryError, Root, registry::State};
+use indelible_service::{Held, Registry, RegistryError, Root, registry::State};
 use indelible_store::{
     fault::{Fault, SimDisk},
     store::StoreError,
@@ -47,7 +47,9 @@ impl World {
     /// Makes what is not there yet, as a server does when it starts.
     fn make(&self) -> Result<Registry, RegistryError> {
         let registry = self.registry()?;
-        if !registry.registered()?.contains_key(ONE) {
+        // What no head covers may be lost yet.
+        let held = registry.follow(&self.keys, &Held::default())?.unwrap_or_default();
+        if !held.logs().contains_key(ONE) {
             match registry.create_log(ONE, &self.keys) {
                 // It was recorded, and a crash came before anybody could see that: it is there.
                 Err(RegistryError::Taken { .. }) => {}
@@ -66,6 +68,9 @@ impl World {
         drop(log);
         self.disk.crash_in_place(1);
         indelible::Log::open_in(&*place, &self.keys, self.options()).unwrap().close().unwrap();
+        // What a crash kept from being shown is shown by the next opening.
+        let own = registry.place().driver(&self.options()).unwrap();
+        indelible::Log::open_in(&*own, &self.keys, self.options()).unwrap().close().unwrap();
         let listed = registry.list().unwrap();
         assert_eq!(listed.len(), 1, "{step}");
         assert_eq!((listed[0].origin.as_str(), listed[0].state), (ONE, State::Present), "{step}");
