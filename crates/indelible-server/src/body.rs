@@ -1,6 +1,9 @@
 //! Reading what a request carries, within limits of length, time and memory.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http_body_util::BodyExt as _;
 use hyper::{
@@ -13,19 +16,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     config::Limits,
     problem::{Kind, Problem},
+    shares::{LEAST_BYTES_PER_SECOND, Pace},
 };
 
 /// What a request carries, and its part of the budget while it is held.
 pub(crate) struct Body {
     /// The bytes.
     pub(crate) bytes: Vec<u8>,
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
+    /// Its part of the sender's share.
+    share: Option<OwnedSemaphorePermit>,
 }
 
 impl Body {
     /// Bytes, and their part of the budget.
     pub(crate) fn new(bytes: Vec<u8>, permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self { bytes, _permit: permit }
+        Self { bytes, permit, share: None }
     }
 
     /// Other bytes in their place, which are about as many.
@@ -65,49 +71,75 @@ pub(crate) fn form(headers: &HeaderMap, lines_too: bool) -> Result<Form, Problem
     }
 }
 
+/// Of what a body takes its bytes while it is held: of the budget of all, and of its sender's share.
+#[derive(Clone, Copy)]
+pub(crate) struct Room<'a> {
+    pub(crate) budget: &'a Arc<Semaphore>,
+    pub(crate) share: &'a Arc<Semaphore>,
+}
+
 /// Reads a body.
 ///
 /// # Errors
-/// [`Kind::TooLarge`], [`Kind::SlowBody`], [`Kind::Busy`], [`Kind::BadRequest`].
+/// [`Kind::TooLarge`], [`Kind::SlowBody`], [`Kind::Busy`], [`Kind::TooMany`], [`Kind::BadRequest`].
 pub(crate) async fn read(
     headers: &HeaderMap,
     body: Incoming,
     limits: &Limits,
-    budget: &Arc<Semaphore>,
+    room: Room<'_>,
 ) -> Result<Body, Problem> {
     let most = limits.body_bytes;
-    let too_large = || Problem::new(Kind::TooLarge, format!("a body has at most {most} bytes here"));
     let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if said.is_some_and(|said| said > most as u64) {
-        return Err(too_large());
+        return Err(too_large(most));
     }
-    let reading = gather(body, most, budget);
+    let reading = gather(body, limits, room);
     match tokio::time::timeout(Duration::from_millis(limits.body_ms), reading).await {
-        Ok(Some(result)) => result,
-        Ok(None) => Err(too_large()),
+        Ok(result) => result,
         Err(_) => Err(Problem::new(Kind::SlowBody, format!("the body took longer than {} ms", limits.body_ms))),
     }
 }
 
-/// `None` for a body that is too long.
-async fn gather(mut body: Incoming, most: usize, budget: &Arc<Semaphore>) -> Option<Result<Body, Problem>> {
-    let (mut bytes, mut permit) = (Vec::new(), None);
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else {
-            return Some(Err(Problem::bad("the body broke off, or is not framed as HTTP frames bodies")));
-        };
-        // Trailers say nothing here.
-        let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > most {
-            return None;
+fn too_large(most: usize) -> Problem {
+    Problem::new(Kind::TooLarge, format!("a body has at most {most} bytes here"))
+}
+
+async fn gather(mut body: Incoming, limits: &Limits, room: Room<'_>) -> Result<Body, Problem> {
+    let slow = Duration::from_millis(limits.body_slow_ms);
+    let (mut held, mut pace) = (Body::new(Vec::new(), None), Pace::new(slow, Instant::now()));
+    loop {
+        // What is there already is read before it is looked at the time.
+        if let Ok(frame) = tokio::time::timeout(pace.patience(Instant::now()), body.frame()).await {
+            let Some(frame) = frame else { return Ok(held) };
+            let frame =
+                frame.map_err(|_| Problem::bad("the body broke off, or is not framed as HTTP frames bodies"))?;
+            // Trailers say nothing here.
+            if let Ok(data) = frame.into_data() {
+                take(&mut held, &data, limits, room)?;
+                pace.came(data.len());
+            }
         }
-        match charge_up_to(budget, &mut permit, bytes.len() + data.len()) {
-            Some(()) => {}
-            None => return Some(Err(Problem::new(Kind::Busy, "the server holds as much as it may").after(1))),
+        if !pace.holds(Instant::now()) {
+            let least = format!("less than {LEAST_BYTES_PER_SECOND} bytes a second of the body came");
+            return Err(Problem::new(Kind::SlowBody, format!("{least} for {} ms", limits.body_slow_ms)));
         }
-        bytes.extend_from_slice(&data);
     }
-    Some(Ok(Body::new(bytes, permit)))
+}
+
+fn take(held: &mut Body, data: &[u8], limits: &Limits, room: Room<'_>) -> Result<(), Problem> {
+    let bytes = held.bytes.len() + data.len();
+    if bytes > limits.body_bytes {
+        return Err(too_large(limits.body_bytes));
+    }
+    if charge_up_to(room.share, &mut held.share, bytes).is_none() {
+        let text = "the key, and those of the same line, have as much under way as they may: send less at a time";
+        return Err(Problem::new(Kind::TooMany, text).after(1));
+    }
+    if charge_up_to(room.budget, &mut held.permit, bytes).is_none() {
+        return Err(Problem::new(Kind::Busy, "the server holds as much as it may").after(1));
+    }
+    held.bytes.extend_from_slice(data);
+    Ok(())
 }
 
 /// Takes so many bytes from the budget, whose unit is a kibibyte.

@@ -129,8 +129,12 @@ pub struct Limits {
     pub headers: usize,
     /// Bytes of a body.
     pub body_bytes: usize,
+    /// How long a body may come slower than 1 KiB a second.
+    pub body_slow_ms: u64,
     /// Bytes of all bodies that are held at a time.
     pub body_budget_bytes: usize,
+    /// The same of one key, and of all that it made.
+    pub body_budget_per_key_bytes: usize,
     /// Events of one request.
     pub events: usize,
     /// Bytes of entries in a page.
@@ -174,7 +178,9 @@ impl Default for Limits {
             head_bytes: 32 * 1024,
             headers: 64,
             body_bytes: 8 << 20,
+            body_slow_ms: 5_000,
             body_budget_bytes: 32 << 20,
+            body_budget_per_key_bytes: 16 << 20,
             events: 10_000,
             page_bytes: 1 << 20,
             open_logs: 128,
@@ -257,6 +263,7 @@ impl Config {
             limits.handshake_ms,
             limits.head_ms,
             limits.body_ms,
+            limits.body_slow_ms,
             limits.work_ms,
             limits.write_ms,
             limits.drain_ms,
@@ -282,8 +289,11 @@ impl Config {
                 "a limit of 0 would refuse everything: only `rate_per_minute` and `metrics_logs` may be 0, for none",
             ));
         }
-        if limits.head_bytes < 8192 || limits.body_budget_bytes < limits.body_bytes {
-            return Err(wrong("`head_bytes` is at least 8192, and `body_budget_bytes` at least `body_bytes`"));
+        let budget = limits.body_budget_bytes.min(limits.body_budget_per_key_bytes);
+        if limits.head_bytes < 8192 || budget < limits.body_bytes {
+            return Err(wrong(
+                "`head_bytes` is at least 8192, and `body_budget_bytes` and `body_budget_per_key_bytes` at least `body_bytes`",
+            ));
         }
         if limits.body_budget_bytes > 1 << 31
             || limits.connections > 1 << 20

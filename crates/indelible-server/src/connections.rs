@@ -7,7 +7,7 @@
 //! | an answer that is not taken | `write_ms`, by [`Timed`] | `write_ms`, by [`Flow`] |
 //! | requests at a time | one | `requests_per_connection` |
 //!
-//! A client that ends its side and waits for its answer gets it.
+//! A client that ends its side and waits for its answer gets it. Where few places are left, who has asked for nothing the longest makes room ([`crate::seats`]).
 
 use std::{
     convert::Infallible,
@@ -42,12 +42,15 @@ use crate::{
     framing::{TwoFramings, Watched},
     guard::network,
     refusing, request,
+    seats::Seat,
     server::Shared,
     timed::Timed,
 };
 
 /// After an error of the listener (no file handles left) it rests for so long.
 const REST: Duration = Duration::from_millis(50);
+/// Where all places are taken, room is made so often until one is free.
+const ROOM: Duration = Duration::from_millis(250);
 /// What a client may send of one body before it is read: a page of memory for each of `requests_per_connection` at worst, and no more than
 /// [`CONNECTION_WINDOW`] of a connection.
 const STREAM_WINDOW: u32 = 128 * 1024;
@@ -84,7 +87,7 @@ pub(crate) async fn accept(
     stopping: watch::Receiver<bool>,
 ) {
     // Whoever stops the server ends this where it waits: no connection is then between its acceptance and its task.
-    while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
+    while let Some(permit) = place(&shared, &connections).await {
         let accepted = listener.accept().await;
         let Ok((stream, peer)) = accepted else {
             drop(permit);
@@ -100,7 +103,7 @@ pub(crate) async fn accept(
             continue;
         };
         shared.metrics.accepted.fetch_add(1, Ordering::Relaxed);
-        let connection = connection(stream, peer, Arc::clone(&shared), stopping.clone());
+        let connection = connection(stream, peer, Arc::clone(&shared), Arc::clone(&held.seat), stopping.clone());
         tokio::spawn(async move {
             connection.await;
             drop(held);
@@ -108,9 +111,22 @@ pub(crate) async fn accept(
     }
 }
 
+/// A place for the next connection. Where few are left, somebody else is asked to leave for it.
+async fn place(shared: &Shared, connections: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    loop {
+        if shared.seats.make_room(connections.available_permits(), Instant::now()) {
+            shared.metrics.asked_to_leave.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Ok(permit) = timeout(ROOM, Arc::clone(connections).acquire_owned()).await {
+            return permit.ok();
+        }
+    }
+}
+
 /// A connection's place: one of all, and one of its address. A trusted proxy has the connections of many and is not counted by its address.
 struct Held {
     shared: Arc<Shared>,
+    seat: Arc<Seat>,
     address: Option<IpAddr>,
     _permit: OwnedSemaphorePermit,
 }
@@ -127,13 +143,15 @@ impl Held {
             *count += 1;
         }
         shared.metrics.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Self { shared: Arc::clone(shared), address, _permit: permit })
+        let seat = shared.seats.enter(Instant::now());
+        Some(Self { shared: Arc::clone(shared), seat, address, _permit: permit })
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.shared.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+        self.shared.seats.leave(&self.seat);
         let Some(address) = self.address else { return };
         let mut counts = self.shared.per_address.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&address) {
@@ -145,14 +163,20 @@ impl Drop for Held {
     }
 }
 
-async fn connection(stream: TcpStream, address: SocketAddr, shared: Arc<Shared>, stopping: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    seat: Arc<Seat>,
+    stopping: watch::Receiver<bool>,
+) {
     let limits = shared.config.limits;
     // A socket that does not take the option is as good, only slower.
     let _ = stream.set_nodelay(true);
     let stream = Timed::new(stream, Duration::from_millis(limits.write_ms));
     let Some(certificates) = &shared.certificates else {
         let peer = Peer { address, certificate: None };
-        return serve(stream, peer, shared, stopping).await;
+        return serve(stream, peer, shared, seat, stopping).await;
     };
     let identity = certificates.current();
     let acceptor = TlsAcceptor::from(Arc::clone(&identity.config));
@@ -176,9 +200,9 @@ async fn connection(stream: TcpStream, address: SocketAddr, shared: Arc<Shared>,
     let is_second = tls.alpn_protocol() == Some(b"h2");
     let peer = Peer { address, certificate };
     if is_second {
-        serve_streams(stream, peer, shared, stopping).await;
+        serve_streams(stream, peer, shared, seat, stopping).await;
     } else {
-        serve(stream, peer, shared, stopping).await;
+        serve(stream, peer, shared, seat, stopping).await;
     }
 }
 
@@ -188,18 +212,22 @@ fn of_certificate(error: &std::io::Error) -> Option<&'static str> {
 }
 
 /// HTTP/1.1.
-async fn serve<S>(stream: S, peer: Peer, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>)
+async fn serve<S>(stream: S, peer: Peer, shared: Arc<Shared>, seat: Arc<Seat>, mut stopping: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (limits, peer) = (shared.config.limits, Arc::new(peer));
+    let sitting = Arc::clone(&seat);
     let (stream, two_framings) = Watched::new(stream);
     let service = service_fn(move |mut incoming: Request<Incoming>| {
-        let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
+        let (shared, peer, working) = (Arc::clone(&shared), Arc::clone(&peer), sitting.begin());
         if two_framings.load(Ordering::Acquire) {
             incoming.extensions_mut().insert(TwoFramings);
         }
-        async move { Ok::<_, Infallible>(request::answer(&shared, &peer, incoming).await) }
+        async move {
+            let response = request::answer(&shared, &peer, incoming).await;
+            Ok::<_, Infallible>(response.map(|body| working.answer(body)))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -211,9 +239,10 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     // How a connection ends (a client that went away, a head that was none) is nobody's business but its own.
-    let mut stop = pin!(stopping.wait_for(|stop| *stop));
+    let (mut stop, mut leave) = (pin!(stopping.wait_for(|stop| *stop)), pin!(seat.asked_to_leave()));
     let ended = |context: &mut std::task::Context<'_>| match connection.as_mut().poll(context) {
         Poll::Ready(_) => Poll::Ready(true),
+        Poll::Pending if leave.as_mut().poll(context).is_ready() => Poll::Ready(false),
         Poll::Pending => stop.as_mut().poll(context).map(|_| false),
     };
     if poll_fn(ended).await {
@@ -249,17 +278,22 @@ enum Woken {
 }
 
 /// HTTP/2.
-async fn serve_streams<S>(stream: S, peer: Peer, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>)
-where
+async fn serve_streams<S>(
+    stream: S,
+    peer: Peer,
+    shared: Arc<Shared>,
+    seat: Arc<Seat>,
+    mut stopping: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (limits, peer, flow) = (shared.config.limits, Arc::new(peer), Flow::new(Instant::now()));
-    let (counted, seen) = (Arc::clone(&shared), Arc::clone(&flow));
+    let (counted, seen, sitting) = (Arc::clone(&shared), Arc::clone(&flow), Arc::clone(&seat));
     let service = service_fn(move |incoming: Request<Incoming>| {
-        let (shared, peer, stream) = (Arc::clone(&shared), Arc::clone(&peer), seen.begin());
+        let (shared, peer, stream, working) = (Arc::clone(&shared), Arc::clone(&peer), seen.begin(), sitting.begin());
         let is_head = incoming.method() == Method::HEAD;
         async move {
-            let response = request::answer(&shared, &peer, incoming).await;
+            let response = request::answer(&shared, &peer, incoming).await.map(|body| working.answer(body));
             // A body that breaks off is such a request: its stream may be gone, which is not seen from here.
             let stream = if response.status() == StatusCode::BAD_REQUEST { stream.refused() } else { stream };
             let watched = if is_head { stream.answer_head(response) } else { response.map(|body| stream.answer(body)) };
@@ -268,7 +302,7 @@ where
     });
     let connection = streams(&limits).serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let mut stop = pin!(stopping.wait_for(|stop| *stop));
+    let (mut stop, mut leave) = (pin!(stopping.wait_for(|stop| *stop)), pin!(seat.asked_to_leave()));
     let (idle, write) = (Duration::from_millis(limits.head_ms), Duration::from_millis(limits.write_ms));
     let (patience, tick) = (idle.min(LEAVE), (idle.min(write) / 4).clamp(Duration::from_millis(10), LEAVE));
     // Since when it is on its way to its end.
@@ -281,7 +315,13 @@ where
             if flow.is_abused() {
                 return Poll::Ready(Woken::Abused);
             }
-            if leaving.is_none() { stop.as_mut().poll(context).map(|_| Woken::Stopping) } else { Poll::Pending }
+            if leaving.is_some() {
+                return Poll::Pending;
+            }
+            if leave.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Woken::Stopping);
+            }
+            stop.as_mut().poll(context).map(|_| Woken::Stopping)
         });
         let verdict = match timeout(tick, woken).await {
             Ok(Woken::Ended) => return,

@@ -38,10 +38,12 @@ use crate::{
     binding::Binding,
     clients::ClientCertificate,
     error::ServerError,
+    lines::{self, KEYS_OF_ONE, Line, MAX_LINE, OVERLAPPING, RESERVED},
     locks::{Locks, Said},
 };
 
-/// The most keys that a server has at a time, revoked and ended ones not counted: each is about half a kilobyte of memory.
+/// The most keys that a server has at a time, revoked and ended ones not counted, and those that follow one another by rotation counted as one. How they are divided among those that make
+/// them says [`crate::lines`].
 pub const MAX_KEYS: usize = 10_000;
 /// Read at a time.
 const STEP: usize = 1 << 20;
@@ -71,6 +73,8 @@ pub struct ApiKey {
     pub expires_at: Option<Micros>,
     /// When it was revoked.
     pub revoked_at: Option<String>,
+    /// Whose it is.
+    pub(crate) line: Line,
     shows: Shows,
 }
 
@@ -156,8 +160,23 @@ pub enum IdentityError {
     #[error("the API key `{0}` is not in force any more")]
     Ended(String),
     /// Too many.
-    #[error("there are {MAX_KEYS} API keys, and no more than that: revoke some")]
+    #[error(
+        "there are as many API keys as there may be ({MAX_KEYS}, the last {RESERVED} for the operator's own keys to make): revoke some"
+    )]
     TooMany,
+    /// Too many that come from one key.
+    #[error("{KEYS_OF_ONE} API keys in force come from the key `{0}`, and no more than that: revoke some of them")]
+    Share(String),
+    /// Too many of one key by rotation.
+    #[error(
+        "{OVERLAPPING} successors of the API key `{0}` are in force, and no more than that: revoke one, or wait until it ends"
+    )]
+    Overlapping(String),
+    /// Too far from the operator.
+    #[error(
+        "the key that asks is the {MAX_LINE}th of a line that makes keys: have it made by one that is nearer to the operator"
+    )]
+    Line,
     /// A name that is none.
     #[error("`name` has to have 1 to {MAX_NAME_CHARS} characters, none of them a control character")]
     Name,
@@ -289,10 +308,15 @@ impl Identities {
         &self.origin
     }
 
-    /// Whether it is open, and did not fail.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    /// Why it cannot be written, where it cannot. Opens it again where it failed, so this may wait for a disk.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let log = match self.log() {
+            Ok(log) => log,
+            Err(error) => return Some(chain(&error)),
+        };
+        log.setbacks().checkpoint?;
+        // What its keeper could not sign is tried once more; where it fails again, the next look opens the log anew.
+        self.sign().err().map(|error| chain(&error))
     }
 
     /// Lets go of a log that may have failed, so that the next to need it opens it again: opening finds out what is durable.
@@ -592,9 +616,7 @@ impl Identities {
             return Err(IdentityError::Name);
         }
         let now = self.clock.now();
-        if self.all().iter().filter(|key| key.is_good(now)).count() >= MAX_KEYS {
-            return Err(IdentityError::TooMany);
-        }
+        let line = self.place_for(by, &id, replaces.map(|(old, _)| old), now)?;
         if let By::Key(key) = by
             && key.rate_per_minute > 0
             && (new.rate_per_minute == 0 || new.rate_per_minute > key.rate_per_minute)
@@ -618,7 +640,7 @@ impl Identities {
             By::Operator => expires_at,
         };
         let created_at = now.to_string();
-        let key = ApiKey { id, name, grant, rate_per_minute, created_at, expires_at, revoked_at: None, shows };
+        let key = ApiKey { id, name, grant, rate_per_minute, created_at, expires_at, revoked_at: None, line, shows };
         let details = Made {
             certificate: key.certificate().cloned(),
             digest: match &key.shows {
@@ -636,6 +658,18 @@ impl Identities {
             self.now_bound(binding, &key.id);
         }
         Ok(self.put(key))
+    }
+
+    /// The line of a key that is to be made, where there is room for it. One that follows another by rotation has that one's.
+    fn place_for(&self, by: By<'_>, id: &str, replaces: Option<&str>, now: Micros) -> Result<Line, IdentityError> {
+        let good: Vec<_> = self.all().into_iter().filter(|key| key.is_good(now)).collect();
+        match replaces.and_then(|old| self.get(old)) {
+            Some(old) => lines::overlap(&good, &old.line).map(|()| old.line.clone()),
+            None => {
+                let line = lines::made_by(id, by);
+                lines::room(&good, &line).map(|()| line)
+            }
+        }
     }
 
     /// A key that was recorded is the newest of its certificate. Where other servers bind too, only the order of the log says which is.
@@ -743,6 +777,7 @@ fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, Arc<ApiKey>>) -> Opti
     #[derive(Deserialize)]
     struct Event {
         action: String,
+        actor: Target,
         #[serde(default)]
         details: Value,
         #[serde(default)]
@@ -750,6 +785,7 @@ fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, Arc<ApiKey>>) -> Opti
     }
     #[derive(Deserialize)]
     struct Target {
+        #[serde(default)]
         id: String,
         #[serde(default)]
         name: String,
@@ -770,11 +806,14 @@ fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, Arc<ApiKey>>) -> Opti
             };
             // An end that cannot be read is an end.
             let end = |text: &str| Micros::parse(text).unwrap_or(Micros(i64::MIN));
+            let maker = known.get(&event.actor.id).filter(|_| event.actor.r#type == "api_key");
+            let mut line = Line::of(&target.id, maker.map(|maker| &maker.line));
             if let Some(replaces) = &made.replaces
                 && let Some(old) = known.get_mut(&replaces.id)
             {
                 let (old, until) = (Arc::make_mut(old), end(&replaces.until));
                 old.expires_at = Some(old.expires_at.map_or(until, |end| end.min(until)));
+                line = old.line.clone();
             }
             let key = ApiKey {
                 id: target.id.clone(),
@@ -784,6 +823,7 @@ fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, Arc<ApiKey>>) -> Opti
                 created_at: entry.recorded_at.to_owned(),
                 expires_at: made.expires_at.as_deref().map(end),
                 revoked_at: None,
+                line,
                 shows,
             };
             // The first word counts: a later one cannot put another token in its place.
@@ -825,9 +865,12 @@ impl From<IdentityError> for crate::problem::Problem {
         use crate::problem::Kind;
         match error {
             IdentityError::Unknown(_) => Self::new(Kind::NotFound, error.to_string()),
-            IdentityError::Ended(_) | IdentityError::Bound(_) | IdentityError::TooMany => {
-                Self::new(Kind::Conflict, error.to_string())
-            }
+            IdentityError::Ended(_)
+            | IdentityError::Bound(_)
+            | IdentityError::TooMany
+            | IdentityError::Share(_)
+            | IdentityError::Overlapping(_)
+            | IdentityError::Line => Self::new(Kind::Conflict, error.to_string()),
             IdentityError::Name | IdentityError::Rate | IdentityError::Certificate(_) => Self::bad(error.to_string()),
             IdentityError::Asker => Self::new(Kind::Unauthorised, error.to_string()),
             IdentityError::Random => Self::internal(&error),
@@ -898,6 +941,111 @@ mod tests {
         assert_eq!(keys.authenticate(&second), None);
         assert_eq!(keys.all().len(), 2);
         assert!(keys.has_admin());
+    }
+
+    /// Puts so many keys in force that `maker` made, without their events.
+    fn fill(keys: &Identities, maker: &ApiKey, count: usize) {
+        for at in 0..count {
+            let id = format!("{}-{at}", maker.id);
+            let line = Line::of(&id, Some(&maker.line));
+            keys.put(ApiKey { id, line, ..maker.clone() });
+        }
+    }
+
+    #[test]
+    fn one_who_makes_keys_without_end_is_in_nobody_elses_way() {
+        let (world, keys) = World::new();
+        let (root, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+        let (tenant, _) = keys.create(By::Key(&root), new_key(Role::Admin)).unwrap();
+        let (other, _) = keys.create(By::Key(&root), new_key(Role::Admin)).unwrap();
+        let (below, _) = keys.create(By::Key(&tenant), new_key(Role::Admin)).unwrap();
+        fill(&keys, &below, KEYS_OF_ONE - 2);
+        let (last, _) = keys.create(By::Key(&tenant), new_key(Role::Writer)).unwrap();
+        for maker in [&tenant, &below] {
+            let refused = keys.create(By::Key(maker), new_key(Role::Writer));
+            assert!(matches!(&refused, Err(IdentityError::Share(id)) if *id == tenant.id), "{refused:?}");
+        }
+        // Nobody else is in want of room, and what it has can be rotated and revoked.
+        keys.create(By::Key(&other), new_key(Role::Writer)).unwrap();
+        let (next, _) = keys.rotate(By::Key(&tenant), &last.id, Micros(i64::MAX / 2)).unwrap();
+        assert_eq!(next.line, last.line);
+        let refused = keys.create(By::Key(&tenant), new_key(Role::Writer));
+        assert!(matches!(refused, Err(IdentityError::Share(_))), "a rotation makes no room either");
+        keys.revoke(By::Key(&tenant), &last.id).unwrap();
+        keys.revoke(By::Key(&tenant), &next.id).unwrap();
+        keys.create(By::Key(&below), new_key(Role::Writer)).unwrap();
+        // A tenant that is rotated is the same tenant, also for whoever reads it in the log.
+        let (again, _) = keys.rotate(By::Key(&root), &tenant.id, Micros(i64::MAX / 2)).unwrap();
+        let refused = keys.create(By::Key(&again), new_key(Role::Writer));
+        assert!(matches!(refused, Err(IdentityError::Share(id)) if id == tenant.id));
+        let lines: Vec<_> = [&root, &tenant, &other, &below, &again].map(|key| key.line.clone()).into();
+        keys.log().unwrap().close().unwrap();
+        drop(keys);
+        let keys = world.again().unwrap();
+        let read = [&root, &tenant, &other, &below, &again].map(|key| keys.get(&key.id).unwrap().line.clone());
+        assert_eq!(lines, read);
+    }
+
+    #[test]
+    fn where_all_places_are_taken_the_operator_has_some_and_keys_are_rotated() {
+        let (_world, keys) = World::new();
+        let (root, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+        let (tenant, _) = keys.create(By::Key(&root), new_key(Role::Admin)).unwrap();
+        fill(&keys, &root, MAX_KEYS - RESERVED - 2);
+        let refused = keys.create(By::Key(&tenant), new_key(Role::Writer));
+        assert!(matches!(refused, Err(IdentityError::TooMany)));
+        keys.create(By::Key(&root), new_key(Role::Writer)).unwrap();
+        fill(&keys, &ApiKey { id: "more".to_owned(), ..(*root).clone() }, RESERVED - 1);
+        for by in [By::Operator, By::Key(&root)] {
+            assert!(matches!(keys.create(by, new_key(Role::Writer)), Err(IdentityError::TooMany)));
+        }
+        let mut of = tenant.id.clone();
+        for _ in 1..OVERLAPPING {
+            of = keys.rotate(By::Key(&root), &of, Micros(i64::MAX / 2)).unwrap().0.id.clone();
+        }
+        // Of one key there are so many and no more, or it would have all places.
+        let refused = keys.rotate(By::Key(&root), &of, Micros(i64::MAX / 2));
+        assert!(matches!(refused, Err(IdentityError::Overlapping(id)) if id == tenant.id));
+        keys.revoke(By::Operator, &tenant.id).unwrap();
+        keys.rotate(By::Key(&root), &of, Micros(1)).unwrap();
+    }
+
+    #[test]
+    fn a_line_of_keys_that_make_keys_comes_to_an_end() {
+        let (_world, keys) = World::new();
+        let (mut maker, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+        for _ in 1..MAX_LINE {
+            maker = keys.create(By::Key(&maker), new_key(Role::Admin)).unwrap().0;
+        }
+        assert!(matches!(keys.create(By::Key(&maker), new_key(Role::Admin)), Err(IdentityError::Line)));
+        keys.rotate(By::Key(&maker), &maker.id, Micros(i64::MAX / 2)).unwrap();
+    }
+
+    #[test]
+    fn a_key_draws_on_the_rates_of_all_that_it_comes_from() {
+        let (_world, keys) = World::new();
+        let rate = |rate_per_minute| NewKey { rate_per_minute, ..new_key(Role::Admin) };
+        let (root, _) = keys.create(By::Operator, rate(0)).unwrap();
+        let (tenant, _) = keys.create(By::Key(&root), rate(60)).unwrap();
+        let (one, _) = keys.create(By::Key(&tenant), rate(60)).unwrap();
+        let (two, _) = keys.create(By::Key(&one), rate(60)).unwrap();
+        let (rates, now) = (crate::guard::Rates::default(), Instant::now());
+        let draw = |key: &ApiKey| lines::draw(&rates, &keys, key, now);
+        assert_eq!(draw(&root), None);
+        let mut granted = 0;
+        for key in [&one, &two, &tenant].into_iter().cycle().take(60) {
+            granted += u32::from(draw(key).unwrap().granted);
+        }
+        assert_eq!(granted, 10, "they have the bucket of one");
+        assert!(draw(&two).is_some_and(|told| !told.granted && told.reset > 0));
+        // A successor has its predecessor's bucket, and a revocation empties none that others draw on.
+        let (next, _) = keys.rotate(By::Operator, &tenant.id, Micros(i64::MAX / 2)).unwrap();
+        assert!(!draw(&next).unwrap().granted);
+        keys.revoke(By::Operator, &tenant.id).unwrap();
+        lines::forget(&rates, &keys, &tenant);
+        assert!(!draw(&next).unwrap().granted && !draw(&one).unwrap().granted);
+        let (stranger, _) = keys.create(By::Key(&root), rate(60)).unwrap();
+        assert!(draw(&stranger).unwrap().granted);
     }
 
     #[test]

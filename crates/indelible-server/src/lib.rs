@@ -7,6 +7,7 @@
 //! | [`routes`] | the one table: what can be asked for, and by whom |
 //! | [`access`] | verbs, roles, names of logs |
 //! | [`identity`] | API keys, as the server's own log says that they are |
+//! | [`lines`] | whose a key is, and what of room and rate keys share |
 //! | [`config`], [`layers`] | what a server is told, and its limits; what is in force, and who said it |
 //! | [`problem`] | what is said where something did not go well |
 //! | [`openapi`], `schemas`, `responses` | the interface as a document, from the table |
@@ -17,13 +18,14 @@
 //! | [`network`] | addresses that are let in, proxies that are believed |
 //! | `signals` | what the system asks of the process |
 //! | [`error`] | why a server did not start |
-//! | `connections`, `flow`, `framing`, `timed`, `descriptors` | connections of both versions of HTTP, what of them is not taken, heads with two framings, stalled writes, file handles |
+//! | `connections`, `seats`, `flow`, `framing`, `timed`, `descriptors` | connections of both versions of HTTP, what of them is not taken, heads with two framings, stalled writes, file handles |
 //! | `request`, `form`, `refusing` | one request: is it in order, who asks, may they, what comes back |
 //! | `events`, `reading`, `signed`, `tailing`, `exporting`, `verifying`, `managing` | what the operations do |
 //! | `streaming` | answers that are made while they are sent |
 //! | `logs` | the logs that are open |
 //! | `locks`, `reads` | what the own log says beside keys: logs that take no events, and who read what |
-//! | `health` | how a log is: what is signed, what is not yet, when it was verified |
+//! | `health`, `readiness` | how a log is: what is signed, what is not yet, when it was verified; whether the server is ready |
+//! | `shares` | how much of the budget of bodies is whose, and how slow a body may come |
 //! | `guard`, `metrics`, `body`, `coding`, `prefer` | rates and delays, counters, bodies in, compressed ones, what is preferred |
 //! | `answer`, `encoding`, `etag` | answers out, compressed ones, what is known already |
 //!
@@ -56,6 +58,7 @@ mod guard;
 mod health;
 pub mod identity;
 pub mod layers;
+pub mod lines;
 mod locks;
 mod logs;
 mod managing;
@@ -64,6 +67,7 @@ pub mod network;
 pub mod openapi;
 mod prefer;
 pub mod problem;
+mod readiness;
 mod reading;
 mod reads;
 mod refusing;
@@ -71,7 +75,9 @@ mod request;
 mod responses;
 pub mod routes;
 mod schemas;
+mod seats;
 pub mod server;
+mod shares;
 pub mod shortcuts;
 mod signals;
 mod signed;

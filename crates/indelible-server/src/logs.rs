@@ -3,21 +3,24 @@
 //! A log is opened when it is first asked for and stays open; of more than `open_logs` the one that was used longest ago, and is not in use, is closed. A log that
 //! failed is let go of, and opened again by whoever asks next: opening finds out what is durable.
 //!
+//! Which logs there are says the registry, as far as its newest head covers it ([`indelible_service::held`]): one that was put back to an older state, or that entries were taken
+//! out of, is told and not followed.
+//!
 //! What a log does waits for disks, on threads of their own and never on those that serve connections. How many wait at a time is limited, and per log too: one whose
 //! disk hangs fills its own share, and the others go on. For the same reason each log has a keeper of its own.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use indelible::{HeadRecord, KeyHistory, KeyRing, Log, LogError, Options, Reader, Setbacks, TreeHead, bundle::Bundle};
 use indelible_core::tree::LeafIndex;
-use indelible_service::{Registry, RegistryError, Root, registry::Registered, root::SUFFIX};
+use indelible_service::{Registry, RegistryError, Root, held, registry::Registered, root::SUFFIX};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, watch};
 
 use crate::{
@@ -46,12 +49,14 @@ pub(crate) struct Logs {
     places: Mutex<HashMap<String, Arc<Place>>>,
     /// Held while the registry is written to.
     registering: Mutex<()>,
+    /// The registry could not be followed: all of it is to be looked at.
+    suspect: AtomicBool,
     tick: AtomicU64,
     disks: Arc<Semaphore>,
 }
 
 struct Known {
-    logs: BTreeMap<String, Registered>,
+    held: Arc<held::Held>,
     read_at: Instant,
 }
 
@@ -203,20 +208,22 @@ impl Logs {
     /// The logs of a root whose registry is there.
     ///
     /// # Errors
-    /// [`ServerError`] where the registry cannot be read.
+    /// [`ServerError`] where the registry cannot be read, or says something else than its head covers.
     pub(crate) fn new(root: Root, options: Options, ring: KeyRing, limits: Limits) -> Result<Self, ServerError> {
         let place = root.registry(&options)?;
         let registry = place.driver(&options)?.reader()?.info().origin.clone();
-        let known = Registry::open_named(root.clone(), &registry, options.clone())?.registered()?;
+        let opened = Registry::open_named(root.clone(), &registry, options.clone())?;
+        let held = opened.follow(&ring, &held::Held::default())?.unwrap_or_default();
         Ok(Self {
             root,
             registry,
             options,
             ring: Mutex::new(ring),
             limits,
-            known: RwLock::new(Known { logs: known, read_at: Instant::now() }),
+            known: RwLock::new(Known { held: Arc::new(held), read_at: Instant::now() }),
             places: Mutex::default(),
             registering: Mutex::new(()),
+            suspect: AtomicBool::new(false),
             tick: AtomicU64::new(0),
             disks: Arc::new(Semaphore::new(limits.blocking)),
         })
@@ -269,7 +276,7 @@ impl Logs {
     #[must_use]
     pub(crate) fn after(&self, name: &str) -> Vec<Registered> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.logs.values().filter(|log| log.origin.as_str() > name).cloned().collect()
+        known.held.logs().values().filter(|log| log.origin.as_str() > name).cloned().collect()
     }
 
     /// What is registered of a log. May read the registry.
@@ -279,7 +286,7 @@ impl Logs {
     pub(crate) fn registered(&self, origin: &str) -> Result<Registered, Problem> {
         let look = || {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            (known.logs.get(origin).cloned(), known.read_at)
+            (known.held.logs().get(origin).cloned(), known.read_at)
         };
         let (found, read_at) = look();
         if let Some(found) = found {
@@ -291,14 +298,45 @@ impl Logs {
         look().0.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such log"))
     }
 
-    /// Reads the registry again.
+    /// Takes up what the registry says more than it did.
     ///
     /// # Errors
-    /// [`RegistryError`].
+    /// [`RegistryError`]: what was known before is known still.
     pub(crate) fn read_again(&self) -> Result<(), RegistryError> {
-        let logs = self.registry()?.registered()?;
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known { logs, read_at: Instant::now() };
+        let before = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner).held);
+        let followed = self.registry().and_then(|registry| registry.follow(&self.ring(), &before));
+        self.take_up(followed.inspect_err(|_| self.suspect.store(true, Ordering::Release))?);
         Ok(())
+    }
+
+    /// Whether the registry could not be followed since this was asked for last.
+    #[must_use]
+    pub(crate) fn take_suspicion(&self) -> bool {
+        self.suspect.swap(false, Ordering::AcqRel)
+    }
+
+    /// Reads all of the registry, and holds it against its head: what was known before may have been changed since.
+    ///
+    /// # Errors
+    /// As [`Logs::read_again`].
+    pub(crate) fn check_registry(&self) -> Result<(), RegistryError> {
+        let held = self.registry()?.follow(&self.ring(), &held::Held::default())?.unwrap_or_default();
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).held.size();
+        if held.size() < known {
+            let origin = self.registry.clone();
+            return Err(RegistryError::RolledBack { origin, found: held.size().0, known: known.0 });
+        }
+        self.take_up(Some(held));
+        Ok(())
+    }
+
+    fn take_up(&self, held: Option<held::Held>) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        // Somebody may have read more of it meanwhile.
+        if let Some(held) = held.filter(|held| held.size() > known.held.size()) {
+            known.held = Arc::new(held);
+        }
+        known.read_at = Instant::now();
     }
 
     /// Makes a log and registers it. Waits for disks.
@@ -307,12 +345,13 @@ impl Logs {
     /// [`RegistryError`].
     pub(crate) fn create(&self, origin: &str) -> Result<Registered, RegistryError> {
         let _registering = self.registering.lock().unwrap_or_else(PoisonError::into_inner);
-        let registry = self.registry()?;
-        registry.create_log(origin, &self.ring())?.close()?;
-        let found = registry.find(origin)?;
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.logs.insert(origin.to_owned(), found.clone());
-        Ok(found)
+        let made = self.registry()?.create_log(origin, &self.ring());
+        // Also where the name is taken: a crash may have kept it from us that it is.
+        self.read_again()?;
+        made?.close()?;
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let unknown = || RegistryError::Unknown { origin: origin.to_owned(), root: self.root.to_string() };
+        known.held.logs().get(origin).cloned().ok_or_else(unknown)
     }
 
     /// Opens a log that the server keeps open itself. Waits for disks.
@@ -385,7 +424,7 @@ impl Logs {
     }
 
     fn is_known(&self, origin: &str) -> bool {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).logs.contains_key(origin)
+        self.known.read().unwrap_or_else(PoisonError::into_inner).held.logs().contains_key(origin)
     }
 
     fn open(&self, origin: &str) -> Result<OpenLog, Problem> {

@@ -16,6 +16,7 @@ use crate::{
     body::{self, Body},
     events::encoded,
     identity::{ApiKey, By, NewKey},
+    lines,
     logs::WAIT,
     problem::{Kind, Problem},
     request::Asked,
@@ -256,8 +257,9 @@ pub(crate) async fn rotate_api_key(asked: Asked, body: Option<Body>) -> Result<A
 pub(crate) async fn revoke_api_key(asked: Asked) -> Result<Answer, Problem> {
     let (asker, key) = (Arc::clone(asked.key()?), named(&asked)?);
     let revoked = aside(&asked, move |shared| {
-        shared.rates.forget(&key.id);
-        Ok(shared.identities.revoke(By::Key(&asker), &key.id)?)
+        let revoked = shared.identities.revoke(By::Key(&asker), &key.id);
+        lines::forget(&shared.rates, &shared.identities, &key);
+        Ok(revoked?)
     });
     let revoked = revoked.await?;
     Ok(Answer::json(StatusCode::OK, &revoked.to_json(now(&asked))))

@@ -44,6 +44,8 @@ pub(crate) struct Metrics {
     pub(crate) turned_away: AtomicU64,
     /// Connections now.
     pub(crate) connections: AtomicU64,
+    /// Connections that were asked to leave, to make room.
+    pub(crate) asked_to_leave: AtomicU64,
     /// TLS handshakes that failed.
     pub(crate) handshakes: AtomicU64,
     /// Certificates of clients that were not taken.
@@ -84,6 +86,7 @@ impl Metrics {
             ("indelible_rate_limited_total", "Requests beyond the rate of their key", &self.limited),
             ("indelible_connections_accepted_total", "Connections accepted", &self.accepted),
             ("indelible_connections_turned_away_total", "Connections closed at once", &self.turned_away),
+            ("indelible_connections_asked_to_leave_total", "Connections ended to make room", &self.asked_to_leave),
             ("indelible_tls_handshakes_failed_total", "TLS handshakes that failed", &self.handshakes),
             (
                 "indelible_client_certificates_refused_total",

@@ -401,6 +401,7 @@ impl From<RegistryError> for Problem {
             RegistryError::Store(error) => error.into(),
             RegistryError::Append(error) => error.into(),
             RegistryError::Origin { .. } => Self::bad(error.to_string()),
+            RegistryError::RolledBack { .. } | RegistryError::Contradicts { .. } => evidence(chain(&error)),
             RegistryError::Taken { .. } => Self::new(Kind::Conflict, error.to_string()),
             RegistryError::Unknown { origin, .. } => Self::new(Kind::NotFound, format!("there is no log `{origin}`")),
             error => Self::internal(&error),

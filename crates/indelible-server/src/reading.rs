@@ -17,8 +17,8 @@ use crate::{
     request::{Asked, parse_number},
 };
 
-/// An entry never changes: whoever may see it may keep it.
-const KEPT: &str = "private, max-age=31536000, immutable";
+/// An entry never changes, and may be taken away: pruned, or kept from a reader whose key has ended. So whoever may see it keeps it for five minutes, and asks again then.
+pub(crate) const KEPT_BODY: &str = "private, max-age=300";
 
 /// So much is read for each entry that a page still wants; longer ones take more reads.
 const USUAL_BYTES: usize = 2048;
@@ -44,10 +44,10 @@ fn one(asked: &Asked, how: &'static str, index: LeafIndex, found: (Vec<u8>, Stri
     let tag = format!("\"{leaf}\"");
     if let Some(known) = etag::known(&asked.headers, &leaf) {
         let answer = Answer::new(StatusCode::NOT_MODIFIED, "application/json", Vec::new());
-        return Ok(answer.with(ETAG, &known).cached(KEPT));
+        return Ok(answer.with(ETAG, &known).cached(KEPT_BODY));
     }
     asked.reads(how, index.0, 1)?;
-    Ok(Answer::written(bytes).with(ETAG, &tag).cached(KEPT))
+    Ok(Answer::written(bytes).with(ETAG, &tag).cached(KEPT_BODY))
 }
 
 /// One entry.

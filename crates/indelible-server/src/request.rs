@@ -29,7 +29,7 @@ use crate::{
     guard::Allowance,
     health,
     identity::ApiKey,
-    locks,
+    lines, locks,
     logs::OpenLog,
     managing,
     prefer::Trace,
@@ -194,7 +194,7 @@ async fn handle(
         // Before its body is read; and once more when it is, since that takes a while.
         shared.identities.locks().refuse(asked.log())?;
     }
-    let body = take_body(shared, route, &asked.headers, incoming, seen).await?;
+    let body = take_body(&asked, route, incoming, seen).await?;
     still_good(&asked)?;
     let work = Duration::from_millis(shared.config.limits.work_ms);
     let wanted = encoding::wanted(route.operation, &asked.headers);
@@ -229,11 +229,12 @@ fn authorise(
         let text = "the database has not told for too long which keys were ended: no key is believed until it does";
         return Err(Problem::new(Kind::Unavailable, text).after(1));
     }
-    if let Some(allowance) = shared.rates.take(&key.id, key.rate_per_minute, Instant::now()) {
+    if let Some(allowance) = lines::draw(&shared.rates, &shared.identities, &key, Instant::now()) {
         seen.allowance = Some(allowance);
         if !allowance.granted {
             shared.metrics.limited.fetch_add(1, Ordering::Relaxed);
-            return Err(Problem::new(Kind::TooMany, "the key asks too often").after(allowance.reset.max(1)));
+            return Err(Problem::new(Kind::TooMany, "the key asks too often, or a key that it comes from")
+                .after(allowance.reset.max(1)));
         }
     }
     if !key.grant.has(verb) {
@@ -326,18 +327,16 @@ pub(crate) fn query(route: &Route, text: &str) -> Result<Vec<(String, String)>, 
     Ok(query)
 }
 
-async fn take_body(
-    shared: &Arc<Shared>,
-    route: &Route,
-    headers: &HeaderMap,
-    incoming: Incoming,
-    seen: &mut Seen,
-) -> Result<Option<Body>, Problem> {
+async fn take_body(asked: &Asked, route: &Route, incoming: Incoming, seen: &mut Seen) -> Result<Option<Body>, Problem> {
     if route.carries == routes::Carries::Nothing {
         return Ok(None);
     }
+    let (shared, headers) = (&asked.shared, &asked.headers);
     let coding = coding::coding(headers)?;
-    let body = body::read(headers, incoming, &shared.config.limits, &shared.budget).await?;
+    // Nobody sends a body without a key.
+    let share = shared.shares.of(asked.key()?.line.tenant());
+    let room = body::Room { budget: &shared.budget, share: &share };
+    let body = body::read(headers, incoming, &shared.config.limits, room).await?;
     seen.close = false;
     if coding == Coding::Identity {
         return Ok(Some(body));
@@ -385,11 +384,12 @@ async fn operate(operation: Operation, asked: Asked, body: Option<Body>) -> Resu
 }
 
 fn ready(asked: &Asked) -> Result<Answer, Problem> {
-    let serving = asked.shared.serving.load(Ordering::Acquire);
-    if serving {
-        Ok(Answer::text("ready\n"))
-    } else {
-        Err(Problem::new(Kind::Stopping, "the server is stopping").after(1))
+    if !asked.shared.serving.load(Ordering::Acquire) {
+        return Err(Problem::new(Kind::Stopping, "the server is stopping").after(1));
+    }
+    match asked.shared.readiness.why_not(&asked.shared) {
+        None => Ok(Answer::text("ready\n")),
+        Some(why) => Err(Problem::new(Kind::Unavailable, why.to_string()).after(1)),
     }
 }
 
@@ -407,6 +407,12 @@ async fn metrics(asked: &Asked) -> Result<Answer, Problem> {
         ("indelible_streams", "Streams now", shared.streams.count() as u64),
         ("indelible_locked_logs", "Logs that are locked", shared.identities.locks().count() as u64),
         ("indelible_body_kibibytes", "Kibibytes of bodies that are held", held as u64),
+        ("indelible_own_log_failed", "Whether the own log cannot be written", shared.readiness.own_log_failed().into()),
+        (
+            "indelible_registry_failed",
+            "Whether the registry is not followed",
+            shared.readiness.registry_failed().into(),
+        ),
     ];
     let of_logs = health::gauges(shared, asked.key()?).await;
     Ok(Answer::text(shared.metrics.text(&gauges) + &of_logs))

@@ -20,7 +20,7 @@ use std::{
 use bytes::Bytes;
 use indelible::{KeyRing, LogError, Options};
 use indelible_keys::check_apart;
-use indelible_service::{Registry, Root};
+use indelible_service::{Registry, RegistryError, Root};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
@@ -42,7 +42,10 @@ use crate::{
     logs::Logs,
     metrics::Metrics,
     openapi,
+    readiness::{self, Readiness},
     reads::{self, Reads},
+    seats::Seats,
+    shares::Shares,
     signals::{Signal, Signals},
     streaming::Streams,
     tls::Sources,
@@ -75,6 +78,11 @@ pub(crate) struct Shared {
     pub(crate) bounded: Arc<Semaphore>,
     /// Kibibytes of bodies that may still be held.
     pub(crate) budget: Arc<Semaphore>,
+    /// How much of it is whose.
+    pub(crate) shares: Shares,
+    /// Who is connected.
+    pub(crate) seats: Seats,
+    pub(crate) readiness: Readiness,
     /// Places for what waits for a disk and belongs to no open log: the registry, the server's own log.
     pub(crate) aside: Arc<Semaphore>,
     /// The interface as a document.
@@ -151,8 +159,6 @@ impl Server {
         let certificates = (!config.plain_http).then(|| sources().and_then(Certificates::new)).transpose()?;
         let identity = certificates.as_ref().map(Certificates::current);
         let (logs, identities) = open(&root, &ring, &options, &config)?;
-        let admin_token = admin_key(&identities, admin)?;
-        identities.record_server("server.start", &json!({ "version": env!("CARGO_PKG_VERSION") }))?;
 
         let limits = config.limits;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -166,6 +172,9 @@ impl Server {
         let listener =
             runtime.block_on(TcpListener::bind(config.listen)).map_err(ServerError::io("listen at", config.listen))?;
         let address = listener.local_addr().map_err(ServerError::io("listen at", config.listen))?;
+        identities.record_server("server.start", &json!({ "version": env!("CARGO_PKG_VERSION") }))?;
+        // The last that can fail: a key whose token is not given back would be nobody's.
+        let admin_token = admin_key(&identities, admin)?;
         let own_log = logs.own();
         let shared = Arc::new(Shared {
             logs,
@@ -179,6 +188,9 @@ impl Server {
             bounded: Arc::new(Semaphore::new(limits.bounded_pending)),
             streams: Streams::new(limits.streams, limits.streams_per_key),
             budget: Arc::new(Semaphore::new(limits.body_budget_bytes / 1024)),
+            shares: Shares::new(limits.body_budget_per_key_bytes),
+            seats: Seats::new(limits.connections),
+            readiness: Readiness::default(),
             aside: Arc::new(Semaphore::new(limits.blocking_per_log)),
             document: openapi::document().to_string().into(),
             serving: AtomicBool::new(true),
@@ -196,6 +208,7 @@ impl Server {
             runtime.spawn(follow(Arc::clone(&shared)));
         }
         runtime.spawn(reads::keep(Arc::clone(&shared)));
+        runtime.spawn(readiness::watch(Arc::clone(&shared)));
         let certificate = identity.map(|identity| Certificate {
             path: identity.certificate.clone(),
             fingerprint: identity.fingerprint.clone(),
@@ -280,7 +293,7 @@ fn open(
         check_apart(ring.dir(), path)?;
     }
     if let Some(path) = root.place().directory() {
-        if root.registry(options).is_err() {
+        if root.find_registry(options)?.is_none() {
             refuse_unless_empty(path)?;
             std::fs::create_dir_all(path).map_err(ServerError::io("create", path.display()))?;
         }
@@ -302,13 +315,17 @@ fn open_once(
     options: &Options,
     config: &Config,
 ) -> Result<(Arc<Logs>, Identities), ServerError> {
-    if root.registry(options).is_err() {
+    if Registry::is_missing(root, ring, options)? {
         Registry::create(root.clone(), &format!("{}/registry", config.name), ring, options.clone())?;
     }
     let logs = Logs::new(root.clone(), options.clone(), ring.clone(), config.limits)?;
     let own = logs.own();
     if logs.registered(&own).is_err() {
-        logs.create(&own)?;
+        match logs.create(&own) {
+            // It was registered, and a crash came before the checkpoint that says so.
+            Err(RegistryError::Taken { .. }) => logs.read_again()?,
+            made => drop(made?),
+        }
     }
     let logs = Arc::new(logs);
     let opener = Arc::downgrade(&logs);
@@ -341,10 +358,11 @@ async fn follow(shared: Arc<Shared>) {
     }
 }
 
-/// A directory that holds something else is not turned into a root.
+/// A directory that holds something else is not turned into a root. What a crash left of the making of its registry is none yet, and nothing else.
 fn refuse_unless_empty(path: &std::path::Path) -> Result<(), ServerError> {
+    let ours = |entry: std::io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == "registry");
     let empty = match std::fs::read_dir(path) {
-        Ok(mut entries) => entries.next().is_none(),
+        Ok(mut entries) => entries.all(ours),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
         Err(error) => return Err(ServerError::io("read", path.display())(error)),
     };

@@ -18,15 +18,21 @@ use crate::{
     answer::Answer,
     body::{charge, join},
     problem::{Kind, Problem},
+    reading::KEPT_BODY,
     request::Asked,
 };
 
 /// Read at a time for an entry bundle.
 const STEP: usize = 1 << 20;
 
-/// A tile of one name never changes. Whoever asked with a key keeps it to themselves.
-fn kept(asked: &Asked) -> &'static str {
-    if asked.key.is_some() { "private, max-age=31536000, immutable" } else { "public, max-age=31536000, immutable" }
+/// A whole tile of hashes never changes. A part of one is soon not asked for any more. Whoever asked with a key keeps it to themselves.
+fn kept(asked: &Asked, tile: TilePath) -> String {
+    let whose = if asked.key.is_some() { "private" } else { "public" };
+    if u64::from(tile.width()) == WIDTH {
+        format!("{whose}, max-age=31536000, immutable")
+    } else {
+        format!("{whose}, max-age=3600")
+    }
 }
 
 /// The newest published checkpoint.
@@ -97,7 +103,7 @@ pub(crate) async fn tile(asked: Asked) -> Result<Answer, Problem> {
         }
         Ok(hashes.iter().flat_map(|hash| hash.0).collect::<Vec<u8>>())
     });
-    Ok(Answer::new(StatusCode::OK, "application/octet-stream", bytes.await?).cached(kept(&asked)))
+    Ok(Answer::new(StatusCode::OK, "application/octet-stream", bytes.await?).cached(&kept(&asked, tile)))
 }
 
 /// An entry bundle: each entry behind its length in two bytes.
@@ -129,5 +135,5 @@ pub(crate) async fn entry_bundle(asked: Asked) -> Result<Answer, Problem> {
     });
     let (bytes, permit, first) = read.await?;
     asked.reads("entryBundle", first, tile.width().into())?;
-    Ok(Answer::charged("application/octet-stream", bytes, permit).cached(kept(&asked)))
+    Ok(Answer::charged("application/octet-stream", bytes, permit).cached(KEPT_BODY))
 }

@@ -25,7 +25,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::root::{Root, SUFFIX};
+use crate::{
+    held::Held,
+    root::{Root, SUFFIX},
+};
 
 /// Read at a time.
 const STEP: usize = 1 << 20;
@@ -73,6 +76,26 @@ pub enum RegistryError {
         found: String,
         /// What was asked for.
         wanted: String,
+    },
+    /// It ends before what its newest head covers.
+    #[error(
+        "the registry `{origin}` has {found} entries, and its newest head covers {known}: an older one was put in its place, or entries were taken away. Nothing that it says is followed: bring the newer one back, and run `indelible logs verify`"
+    )]
+    RolledBack {
+        /// The registry.
+        origin: String,
+        /// Entries that are there.
+        found: u64,
+        /// Entries that there were.
+        known: u64,
+    },
+    /// Its entries are not those that its newest head covers.
+    #[error(
+        "the entries of the registry `{origin}` do not give the root of its newest head: they were changed. Nothing that it says is followed: run `indelible logs verify`"
+    )]
+    Contradicts {
+        /// The registry.
+        origin: String,
     },
     /// The log is registered already.
     #[error("`{origin}` is registered already, by entry {index} of the registry: a name is used once")]
@@ -170,12 +193,12 @@ pub struct Listed {
 /// The registry of a root.
 pub struct Registry {
     root: Root,
-    place: Location,
-    options: Options,
+    pub(crate) place: Location,
+    pub(crate) options: Options,
 }
 
 impl Registry {
-    /// Makes a registry, with its log.
+    /// Makes a registry, with its log. What a crash left of the making of the same one is made to its end.
     ///
     /// # Errors
     /// [`RegistryError::Origin`] unless the name ends in `/registry`; [`RegistryError::Log`] where there is one already.
@@ -191,6 +214,17 @@ impl Registry {
         let place = root.new_registry(origin);
         Log::create_in(&*place.driver(&options)?, origin, keys, options.clone())?.close()?;
         Ok(Self { root, place, options })
+    }
+
+    /// Whether a root has no registry, or what a crash left of the making of one: then [`Registry::create`] makes it.
+    ///
+    /// # Errors
+    /// [`RegistryError`] where that cannot be seen, or where there is more than one.
+    pub fn is_missing(root: &Root, keys: &KeyRing, options: &Options) -> Result<bool, RegistryError> {
+        match root.find_registry(options)? {
+            Some(place) => Ok(Log::is_unfinished(&*place.driver(options)?, keys, options)?),
+            None => Ok(true),
+        }
     }
 
     /// Finds the registry of a root.
@@ -229,7 +263,7 @@ impl Registry {
     }
 
     /// Makes a log and registers it. A log of this name that is there and that these keys open (what a crash between the two steps leaves, or a log from
-    /// before there was a registry) is registered as it is.
+    /// before there was a registry) is registered as it is; one whose making a crash stopped is made to its end.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -238,14 +272,16 @@ impl Registry {
             let detail = "a name that ends in `/registry` is a registry's";
             return Err(RegistryError::Origin { origin: origin.to_owned(), detail });
         }
-        if let Some(known) = self.registered()?.remove(origin) {
+        // Before anything is made: keys that the registry does not know could make a log, and not register it. What a crash left uncovered is under a checkpoint then.
+        let registry = self.open_own(keys)?;
+        // What is not there may have been taken out: only what the head covers says that a name is free.
+        let held = self.follow(keys, &Held::default())?.unwrap_or_default();
+        if let Some(known) = held.logs().get(origin) {
             return Err(RegistryError::Taken { origin: origin.to_owned(), index: known.index });
         }
-        // Before anything is made: keys that the registry does not know could make a log, and not register it.
-        let registry = self.open_own(keys)?;
         let place = self.root.log(origin);
         let driver = place.driver(&self.options)?;
-        let log = if driver.exists()? {
+        let log = if driver.exists()? && !Log::is_unfinished(&*driver, keys, &self.options)? {
             Log::open_in(&*driver, keys, self.options.clone())?
         } else {
             Log::create_in(&*driver, origin, keys, self.options.clone())?
@@ -317,7 +353,7 @@ impl Registry {
         self.registered()?.remove(origin).ok_or_else(unknown)
     }
 
-    /// All logs that were registered, by name. What it says is not verified here.
+    /// All logs that were registered, by name. What it says is not verified here; [`Registry::follow`] holds it against the registry's head.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -438,13 +474,13 @@ fn record(registry: &Log, action: &str, origin: &str, details: &Value) -> Result
 }
 
 /// How many entries a checkpoint covers.
-fn tree_size_of(note: &[u8]) -> Option<u64> {
+pub(crate) fn tree_size_of(note: &[u8]) -> Option<u64> {
     let note = indelible_core::note::Note::parse(note).ok()?;
     Some(indelible_core::checkpoint::Checkpoint::parse(note.text()).ok()?.head.size.0)
 }
 
 /// What a registry's entry says of logs; others say nothing.
-fn note(line: &Line<'_>, logs: &mut BTreeMap<String, Registered>) {
+pub(crate) fn note(line: &Line<'_>, logs: &mut BTreeMap<String, Registered>) {
     #[derive(Deserialize)]
     struct Event {
         action: String,

@@ -72,19 +72,27 @@ impl Root {
     /// # Errors
     /// [`LogError::Refused`] where there is none, or more than one; [`StoreError`].
     pub fn registry(&self, options: &Options) -> Result<Location, LogError> {
+        self.find_registry(options)?.ok_or_else(|| self.none())
+    }
+
+    /// The same; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`LogError::Refused`] where there is more than one; [`StoreError`].
+    pub fn find_registry(&self, options: &Options) -> Result<Option<Location>, LogError> {
         let Location::Directory(path) = &self.0 else {
             let origins = self.0.origins(options)?;
             let mut found = origins.iter().filter(|origin| origin.ends_with(SUFFIX));
             return match (found.next(), found.next()) {
-                (Some(origin), None) => Ok(self.0.with_origin(origin)),
-                (None, _) => Err(self.none()),
+                (one, None) => Ok(one.map(|origin| self.0.with_origin(origin))),
                 (Some(one), Some(other)) => {
                     Err(LogError::Refused(format!("`{self}` holds two registries, `{one}` and `{other}`")))
                 }
+                (None, Some(_)) => Ok(None),
             };
         };
         let place = Location::Directory(path.join("registry"));
-        if place.driver(options)?.exists()? { Ok(place) } else { Err(self.none()) }
+        Ok(if place.driver(options)?.exists()? { Some(place) } else { None })
     }
 
     fn none(&self) -> LogError {

@@ -18,7 +18,7 @@ use indelible_store::{
     store::{LogInfo, Reader, StoreError, Writer},
 };
 
-use crate::{FileReader, FileWriter, Settings, layout::Layout, writer};
+use crate::{FileReader, FileWriter, Settings, layout::Layout, unfinished, writer};
 
 /// A log's directory.
 pub struct FileDriver {
@@ -103,7 +103,9 @@ impl Driver for FileDriver {
     }
 
     fn exists(&self) -> Result<bool, StoreError> {
-        Ok(self.disk.meta(&self.path).map_err(StoreError::io("read", &self.path))?.is_some())
+        let there = self.disk.meta(&self.path).map_err(StoreError::io("read", &self.path))?.is_some();
+        // What a crash left before there was a log is none: it can be made.
+        Ok(there && !unfinished::is(&*self.disk, &Layout::new(&self.path))?)
     }
 
     fn create(&self, info: &LogInfo) -> Result<Arc<dyn Writer>, StoreError> {

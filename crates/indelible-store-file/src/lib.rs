@@ -15,6 +15,7 @@
 //! | [`reader`], [`writer`] | the two sides of the store |
 //! | [`driver`] | creating and opening a log, for the library |
 //! | [`check`] | derived files against the entries |
+//! | `unfinished` | what a crash leaves before there is a log |
 
 pub mod check;
 pub mod driver;
@@ -26,6 +27,8 @@ pub mod recover;
 pub mod segments;
 pub mod tree_files;
 pub mod writer;
+
+mod unfinished;
 
 pub use driver::FileDriver;
 pub use layout::Settings;

@@ -19,7 +19,7 @@ use indelible_core::{
     tree::{Hash, LeafIndex, TreeHead, TreeSize, leaf_hash},
 };
 use indelible_store::{
-    disk::{DiskFile, Lease, Open, Protection, SharedDisk, create_dirs, read_small, replace_small},
+    disk::{DiskFile, Lease, Open, Protection, SharedDisk, create_dirs, read_small, replace_small, sync_above},
     driver::{Recovered, TailCheck, TailFault},
     store::{
         Appended, Batch, Chunk, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Reader, ReadsThrough,
@@ -36,6 +36,7 @@ use crate::{
     recover::{Active, Anchor, recover},
     segments::{self, Kind, OpenSegment, Segment, Trust},
     tree_files::{BATCH_START, TreeWriter, lock},
+    unfinished,
 };
 
 /// Somebody who only looks whether there is a writer holds the lease for a moment.
@@ -67,20 +68,36 @@ struct ActiveFile {
     file: Option<Box<dyn DiskFile>>,
 }
 
-/// Creates an empty log directory: folders, marker, empty lock. Entry 0 is the caller's first append.
+/// Creates an empty log directory: folders, empty lock, marker. Entry 0 is the caller's first append. What a crash left of such a directory before it had
+/// its marker is made whole.
 ///
 /// # Errors
-/// [`StoreError::Exists`], [`StoreError::NetworkFileSystem`], [`StoreError::Io`].
+/// [`StoreError::Exists`], [`StoreError::InUse`], [`StoreError::NetworkFileSystem`], [`StoreError::Io`].
 pub fn create(disk: &SharedDisk, root: &Path, info: &LogInfo, settings: &Settings) -> Result<(), StoreError> {
     let layout = Layout::new(root);
-    if disk.meta(root).map_err(StoreError::io("read", root))?.is_some() {
-        return Err(StoreError::Exists { place: root.display().to_string() });
+    let exists = || StoreError::Exists { place: root.display().to_string() };
+    let is_there = disk.meta(root).map_err(StoreError::io("read", root))?.is_some();
+    if is_there && !unfinished::is(&**disk, &layout)? {
+        return Err(exists());
     }
     for folder in layout.folders() {
         create_dirs(&**disk, &folder).map_err(StoreError::io("create", &folder))?;
     }
+    // Folders that a crash left, of the log or above it, may not be durable yet.
+    sync_above(&**disk, &layout.at("log.json")).map_err(StoreError::io("sync", root))?;
+    let lock = layout.at("lock");
+    match disk.open(&lock, Open::CreateNew) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(StoreError::io("create", &lock)(error));
+        }
+        _ => disk.sync_dir(root).map_err(StoreError::io("sync", root))?,
+    }
+    // Of two that make it at the same time, the second finds the marker, or the lease taken.
+    let _making = take_lease(disk, &layout)?;
+    if disk.meta(&layout.at("log.json")).map_err(StoreError::io("read", root))?.is_some() {
+        return Err(exists());
+    }
     for (name, bytes) in [
-        ("lock", Vec::new()),
         ("offsets", Vec::new()),
         ("durable", Durable { size: 0, bytes: 0, done: false }.to_bytes().to_vec()),
         ("log.json", marker_bytes(info, settings)),

@@ -151,6 +151,29 @@ pub fn replace_small_by(disk: &dyn Disk, path: &Path, temporary: &Path, bytes: &
     disk.sync_dir(dir)
 }
 
+/// Makes the names of all directories above `path` durable, for what comes to rest on them: [`create_dirs`] syncs only what it makes, and a crash may have come between the making
+/// of one and its sync. What may not be opened, or cannot be synced on its file system, was not made by us.
+///
+/// # Errors
+/// Any other error of the disk.
+pub fn sync_above(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    for dir in path.ancestors().skip(1) {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        match disk.sync_dir(dir) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied
+                        | io::ErrorKind::InvalidInput
+                        | io::ErrorKind::ReadOnlyFilesystem
+                        | io::ErrorKind::Unsupported
+                ) => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsDisk;

@@ -13,7 +13,7 @@ use std::{
 use indelible_core::head::{HeadError, HeadRecord, file_name};
 use thiserror::Error;
 
-use crate::disk::{Lease, Open, SharedDisk, create_dirs, read_small, replace_small_by};
+use crate::disk::{Lease, Open, SharedDisk, create_dirs, read_small, replace_small_by, sync_above};
 
 /// A head record is a note and a few numbers; a note of a hundred signatures stays below this.
 const MAX_RECORD_BYTES: usize = 1 << 20;
@@ -145,6 +145,10 @@ impl FileHeads {
     ) -> Result<Box<dyn Lease>, HeadStoreError> {
         let io = |source| HeadStoreError::Io { place: path.display().to_string(), source };
         create_dirs(&*self.disk, &self.dir).map_err(io)?;
+        if expected.is_none() {
+            // The first record of a log: from now on its directory may not be lost.
+            sync_above(&*self.disk, path).map_err(io)?;
+        }
         // A percent sign that begins no escape: no origin has such a name.
         let lock = path.with_file_name(format!("{}%lock", path.file_name().unwrap_or_default().to_string_lossy()));
         match self.disk.open(&lock, Open::CreateNew) {

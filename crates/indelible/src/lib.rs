@@ -55,6 +55,7 @@ pub mod verify;
 
 mod attachments;
 pub(crate) mod keys;
+mod making;
 mod open;
 mod publisher;
 mod queue;

@@ -34,6 +34,7 @@ use crate::{
     error::{AppendError, LogError},
     keys::{KeyFollower, LogKeys, Signing, active_set, stored_history},
     log::{Inner, Log, get},
+    making,
     options::Options,
     publisher::{Keep, Publisher},
     queue::{Queue, lock},
@@ -41,7 +42,8 @@ use crate::{
 };
 
 impl Log {
-    /// Creates a log in a directory where nothing is yet, with its entry 0, and publishes and keeps its first checkpoint.
+    /// Creates a log in a directory where nothing is yet, with its entry 0, and publishes and keeps its first checkpoint. What a crash left of the making of the same
+    /// log is made to its end.
     ///
     /// # Errors
     /// [`LogError`]. Nothing that existed is changed.
@@ -50,7 +52,7 @@ impl Log {
         Self::create_in(&options.directory(path), origin, keys, options)
     }
 
-    /// Creates a log in any place.
+    /// Creates a log in any place, as [`Log::create`].
     ///
     /// # Errors
     /// [`LogError`]. Nothing that existed is changed.
@@ -62,33 +64,49 @@ impl Log {
         if heads.load(origin)?.is_some() {
             return Err(LogError::OriginTaken { origin: origin.to_owned(), place: heads.place(origin) });
         }
+        if making::is_begun(place)? {
+            return Self::make_whole(place, origin, keys, options);
+        }
         let log_id = LogId(options.entropy.salt());
-        let now = options.clock.now();
-        let set = active_set(keys, origin, now)?;
-        let entry_key = keys.active_entry_at(now)?;
-        let created = LogCreated {
-            checkpoint_keys: set.keys().iter().map(ToString::to_string).collect(),
-            entry_key: EntryKeyInfo {
-                algorithm: entry_key.algorithm().to_string(),
-                epoch: 1,
-                id: entry_key.id().to_owned(),
-                version: entry_key.version(),
-            },
-            format: FORMAT_VERSION,
-            log_id: log_id.to_string(),
-            origin: origin.to_owned(),
-            policy: SignaturePolicy {
-                checkpoint_algorithms: set.keys().iter().map(|key| key.algorithm().to_string()).collect(),
-                require: set.require().to_string(),
-            },
-            predecessor: options.predecessor.clone(),
-        };
+        let created = created(origin, log_id, keys, &options)?;
         let history = Arc::new(KeyHistory::of_created(&created)?);
         let log_keys = Arc::new(LogKeys::new(keys.clone(), log_id, (*history).clone(), Arc::clone(&options.clock)));
-        let signing = log_keys.signing(&history)?;
+        // Before anything is made: keys that cannot sign make nothing.
+        log_keys.signing(&history)?;
         let info = LogInfo { origin: origin.to_owned(), log_id, format: FORMAT_VERSION };
-        let store = place.create(&info)?;
-        let first = HeadRecord {
+        let found = Found { store: place.create(&info)?, size: 0, last_leaf: leaf_hash(b""), last_time: None };
+        Self::make(found, created, log_keys, options)
+    }
+
+    /// Goes on with a log that the head store does not know, since a crash stopped its making.
+    fn make_whole(place: &dyn Driver, origin: &str, keys: &KeyRing, options: Options) -> Result<Self, LogError> {
+        let leased = place.lease()?;
+        // Whoever was making it may have come to the end of it meanwhile.
+        let heads = options.heads_for(keys);
+        if heads.load(origin)?.is_some() {
+            return Err(LogError::OriginTaken { origin: origin.to_owned(), place: heads.place(origin) });
+        }
+        let info = leased.reader().info().clone();
+        let said = making::said((&place.place(), leased.reader()), origin, &options)?;
+        let created = said.map_or_else(|| created(origin, info.log_id, keys, &options), Ok)?;
+        let history = Arc::new(KeyHistory::of_created(&created)?);
+        let clock = Arc::clone(&options.clock);
+        let log_keys = Arc::new(LogKeys::new(keys.clone(), info.log_id, (*history).clone(), clock));
+        let check = OwnLines(Mutex::new(KeyFollower::new(Arc::clone(&log_keys), history)));
+        let empty = TreeHead { size: TreeSize(0), root: empty_root() };
+        let (store, recovered) = leased.open(&empty, &check)?;
+        let Recovered { size, last_leaf, last_recorded_at: last_time, .. } = recovered;
+        let log = Self::make(Found { store, size, last_leaf, last_time }, created, log_keys, options)?;
+        log.inner.say_cut(&recovered)?;
+        Ok(log)
+    }
+
+    /// Entry 0 where it is missing, the first head, the first kept checkpoint.
+    fn make(found: Found, created: LogCreated, keys: Arc<LogKeys>, options: Options) -> Result<Self, LogError> {
+        let (origin, log_id) = (created.origin.clone(), keys.log_id);
+        let history = Arc::new(KeyHistory::of_created(&created)?);
+        let signing = keys.signing(&history)?;
+        let head = HeadRecord {
             checkpoint: String::new(),
             frozen: None,
             keys: None,
@@ -97,27 +115,31 @@ impl Log {
             signed_at: options.clock.now(),
         };
         let parts = Parts {
-            store,
-            heads: Arc::clone(&heads),
-            keys: log_keys,
+            store: found.store,
+            heads: options.heads_for(&keys.ring()),
+            keys,
             anchored_history: Arc::clone(&history),
             history,
             signing,
             log_id,
-            head: first,
+            head,
             tree: TreeHead { size: TreeSize(0), root: empty_root() },
-            next: 0,
-            prev: leaf_hash(b""),
+            next: found.size,
+            prev: found.last_leaf,
             anchored_leaf: leaf_hash(b""),
-            last_time: None,
+            last_time: found.last_time,
             kept: None,
             named: 0,
         };
         let log = start(parts, options);
-        let inner = &log.inner;
-        let created = Control::LogCreated(created);
-        inner.append_control(|_| Ok(created.clone()))?;
-        inner.publish_first(origin)?;
+        if found.size == 0 {
+            let created = Control::LogCreated(created);
+            log.inner.append_control(|index| match index.0 {
+                0 => Ok(created.clone()),
+                _ => Err(AppendError::record(making::by_another(&origin))),
+            })?;
+        }
+        log.inner.publish_first(&origin)?;
         Ok(log)
     }
 
@@ -317,6 +339,38 @@ impl TailCheck for OwnLines {
     }
 }
 
+/// A log that is being made, as far as it is.
+struct Found {
+    store: Arc<dyn Writer>,
+    size: u64,
+    last_leaf: Hash,
+    last_time: Option<Micros>,
+}
+
+/// What entry 0 of a new log says.
+fn created(origin: &str, log_id: LogId, keys: &KeyRing, options: &Options) -> Result<LogCreated, LogError> {
+    let now = options.clock.now();
+    let set = active_set(keys, origin, now)?;
+    let entry_key = keys.active_entry_at(now)?;
+    Ok(LogCreated {
+        checkpoint_keys: set.keys().iter().map(ToString::to_string).collect(),
+        entry_key: EntryKeyInfo {
+            algorithm: entry_key.algorithm().to_string(),
+            epoch: 1,
+            id: entry_key.id().to_owned(),
+            version: entry_key.version(),
+        },
+        format: FORMAT_VERSION,
+        log_id: log_id.to_string(),
+        origin: origin.to_owned(),
+        policy: SignaturePolicy {
+            checkpoint_algorithms: set.keys().iter().map(|key| key.algorithm().to_string()).collect(),
+            require: set.require().to_string(),
+        },
+        predecessor: options.predecessor.clone(),
+    })
+}
+
 struct Parts {
     store: Arc<dyn Writer>,
     heads: Arc<dyn HeadStore>,
@@ -410,6 +464,19 @@ impl Inner {
     fn resume(&self, recovered: &Recovered) -> Result<(), LogError> {
         // What is not shown now is shown by the next opening: nothing newer may take its place in the head store first.
         self.show_again(recovered.clean).inspect_err(|error| self.fail(error))?;
+        self.say_cut(recovered)?;
+        // A clean end takes the marker away; what `durable` says may be older than the marker.
+        if recovered.bounded {
+            let since = recovered.size;
+            self.append_control(|_| Ok(Control::BoundedGap { since }))?;
+        }
+        if self.store.size()?.0 > lock(&self.publisher).tree.size.0 {
+            self.publish(Keep::No)?;
+        }
+        Ok(())
+    }
+
+    fn say_cut(&self, recovered: &Recovered) -> Result<(), LogError> {
         if let Some(cut) = &recovered.cut {
             let record = Control::Recovered {
                 aside: cut.aside.clone(),
@@ -418,14 +485,6 @@ impl Inner {
                 size: recovered.size,
             };
             self.append_control(|_| Ok(record.clone()))?;
-        }
-        // A clean end takes the marker away; what `durable` says may be older than the marker.
-        if recovered.bounded {
-            let since = recovered.size;
-            self.append_control(|_| Ok(Control::BoundedGap { since }))?;
-        }
-        if self.store.size()?.0 > lock(&self.publisher).tree.size.0 {
-            self.publish(Keep::No)?;
         }
         Ok(())
     }

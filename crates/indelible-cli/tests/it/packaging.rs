@@ -268,5 +268,5 @@ fn what_is_composed_works_with_a_real_database() {
     assert!(child.wait().unwrap().success());
     // Without its file nobody comes in.
     fs::write(world.at("packaging/secrets/writer.pgpass"), "").unwrap();
-    world.run(&args).refused(1, &[]);
+    world.run(&args).refused(1, &["password"]);
 }

@@ -21,11 +21,15 @@ mod lab;
 #[cfg(test)]
 mod locks;
 #[cfg(test)]
+mod making;
+#[cfg(test)]
 mod mtls;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
 mod prefer;
+#[cfg(test)]
+mod readiness;
 #[cfg(test)]
 mod reads;
 #[cfg(test)]
@@ -34,6 +38,8 @@ mod reload;
 mod rights;
 #[cfg(test)]
 mod several;
+#[cfg(test)]
+mod shares;
 #[cfg(test)]
 mod shortcuts;
 #[cfg(test)]

@@ -15,7 +15,10 @@ use indelible_core::{checkpoint::Checkpoint, tree::LeafIndex};
 use indelible_store::disk::{Disk, DiskFile, Lease, Meta, Open, OsDisk, Protection};
 use serde_json::json;
 
-use crate::world::{Client, LOG, World, config, event, events_of, segment};
+use crate::{
+    readiness,
+    world::{Client, LOG, World, config, event, events_of, segment},
+};
 
 /// Receipts by threads that send until they are refused, or the connection ends.
 fn flood(world: &mut World, threads: usize, stop_at: usize) -> Vec<String> {
@@ -387,4 +390,33 @@ fn a_directory_with_something_else_in_it_is_not_made_a_root() {
     let second = start(&dir.path().join("root"), config()).err().unwrap();
     assert!(matches!(second, indelible_server::ServerError::Log(indelible::LogError::Store(StoreError::InUse { .. }))));
     first.stop().unwrap();
+}
+
+#[test]
+fn a_server_whose_own_log_failed_is_not_ready_until_it_can_be_written_again() {
+    let (world, state) = stuck_world("%5Fserver", 30_000);
+    readiness::until(&world, 200);
+    let failed = |world: &World| {
+        let metrics = world.ask("GET", "/metrics", None).text();
+        metrics.lines().find_map(|line| line.strip_prefix("indelible_own_log_failed ")).unwrap().to_owned()
+    };
+    assert_eq!(failed(&world), "0");
+    state.failing.store(true, Ordering::SeqCst);
+    let new = json!({ "logs": ["*"], "name": "n", "role": "reader" });
+    let refused = world.ask("POST", "/v1/api-keys", Some(&new));
+    assert!([500, 503].contains(&refused.status), "{refused:?}");
+    let told = readiness::until(&world, 503).problem(503, "unavailable");
+    assert!(
+        told["detail"].as_str().unwrap().contains("own log") && !told.to_string().contains("disk is gone"),
+        "{told}"
+    );
+    assert_eq!(failed(&world), "1");
+    // The others are served.
+    world.ask("POST", &events_of(LOG), Some(&event("beside"))).status(201);
+    state.failing.store(false, Ordering::SeqCst);
+    readiness::until(&world, 200);
+    assert_eq!(failed(&world), "0");
+    world.ask("POST", "/v1/api-keys", Some(&new)).status(201);
+    let lines = world.told.lock().unwrap().clone();
+    assert!(lines.iter().any(|line| line.starts_with("not ready") && line.contains("disk is gone")), "{lines:?}");
 }
