@@ -67,7 +67,8 @@ impl World {
         log.append_json(EVENT).unwrap();
         drop(log);
         self.disk.crash_in_place(1);
-        indelible::Log::open_in(&*place, &self.keys, self.options()).unwrap().close().unwrap();
+        let again = indelible::Log::open_in(&*place, &self.keys, self.options());
+        again.unwrap_or_else(|e| panic!("{step}: {e:?}")).close().unwrap();
         // What a crash kept from being shown is shown by the next opening.
         let own = registry.place().driver(&self.options()).unwrap();
         indelible::Log::open_in(&*own, &self.keys, self.options()).unwrap().close().unwrap();
@@ -87,7 +88,8 @@ impl World {
 #[test]
 fn what_ends_at_any_step_is_made_whole_by_the_next() {
     for fault in Fault::REPORTED {
-        for seed in 0..2 {
+        // Only a power loss leaves more than one thing at one step.
+        for seed in 0..if fault == Fault::PowerLoss { 2 } else { 1 } {
             let mut steps = 0;
             for at in 0.. {
                 let world = World::new(at * 7 + seed);
@@ -99,7 +101,8 @@ fn what_ends_at_any_step_is_made_whole_by_the_next() {
                 }
                 steps += 1;
                 match fault {
-                    Fault::PowerLoss => world.disk.crash_in_place(at + seed),
+                    // What a failed sync leaves cannot be made durable by another: it is looked at as the disk has it.
+                    Fault::PowerLoss | Fault::FailedSync => world.disk.crash_in_place(at + seed),
                     _ => world.disk.process_crash(),
                 }
                 let step = format!("{fault:?} at {at}, seed {seed}, made {made}");
