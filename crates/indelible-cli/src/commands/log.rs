@@ -124,7 +124,7 @@ fn succeed(places: &Places, json: bool, args: &SucceedArgs) -> Result<(), Failur
             (log, None, format!("note: `{lost}` is gone; the new log names its newest head, which is all that is left"))
         }
         None => {
-            let (status, told) = predecessor(places, &ring).map_err(|failure| lost_is_meant(failure, args))?;
+            let (status, told) = predecessor(places, &ring).map_err(|failure| lost_is_meant(failure, places, args))?;
             let log = manage::succeed(&*places.driver()?, &*driver, &args.origin, &ring, options)?;
             (log, status, told)
         }
@@ -153,11 +153,12 @@ fn refuse_if_there(places: &Places, lost: &str) -> Result<(), Failure> {
 }
 
 /// Says how to go on from a log that is not there any more.
-fn lost_is_meant(failure: Failure, args: &SucceedArgs) -> Failure {
+fn lost_is_meant(failure: Failure, places: &Places, args: &SucceedArgs) -> Failure {
+    let name = places.log().ok().and_then(|place| place.origin()).unwrap_or("NAME");
     match failure {
         Failure::Error(error) if matches!(error.downcast_ref(), Some(StoreError::NotALog { .. })) => {
             Failure::text(format!(
-                "{}; where the old log is gone for good: `indelible log succeed {} --origin {} --lost NAME`, with its name",
+                "{}; where the old log is gone for good: `indelible log succeed {} --origin {} --lost {name}`, by the old one's name",
                 chain(&*error),
                 args.new,
                 args.origin

@@ -118,9 +118,9 @@ pub(crate) fn retire(places: &Places, json: bool, id: &str) -> Result<(), Failur
 pub(crate) fn destroy(places: &Places, json: bool, id: &str, yes: bool) -> Result<(), Failure> {
     let ring = places.ring()?;
     if !yes {
-        let rests = rests_on(places, &ring, id).map_or_else(String::new, |rests| format!("{rests}. "));
+        let rests = rests_on(places, &ring, id).map_or_else(String::new, |rests| format!("; {rests}"));
         let what = format!(
-            "what `{id}` signed cannot be checked with it once its secret is gone. {rests}Give --yes if that is meant"
+            "what `{id}` signed cannot be checked with it once its secret is gone{rests}: give --yes if that is meant"
         );
         return Err(Failure::Usage(what));
     }
