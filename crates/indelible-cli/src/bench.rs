@@ -36,6 +36,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use clap::builder::PossibleValuesParser;
 use indelible::{KeyRing, Log, Options};
 use indelible_store_file::Settings;
 use indicatif::ProgressBar;
@@ -48,6 +49,32 @@ use report::{Conditions, Report};
 pub(crate) const BATCH: usize = 4096;
 /// Entries of the small log that the large one is compared to.
 const SMALL: u64 = 10_000;
+
+/// What can be measured by itself in a directory.
+const NAMES: &[&str] = &[
+    "canonicalise",
+    "parse_event",
+    "append_durable_1",
+    "append_durable_64",
+    "append_bounded",
+    "append_durable_batched",
+    "append_rotated",
+    "resign",
+    #[cfg(feature = "server")]
+    "server_64",
+    #[cfg(feature = "server")]
+    "server_lines",
+    #[cfg(feature = "server")]
+    "server_memory",
+    "append_sustained",
+    "verify",
+    "prove",
+    "open_10k",
+    "open_10m",
+    "memory_verify",
+    "append_chosen_ids",
+    "memory_append",
+];
 
 /// Measures this machine: appends, verification, proofs and opening, each beside its ceiling.
 #[derive(clap::Args, Debug)]
@@ -67,7 +94,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "STORE", conflicts_with = "only")]
     store: Option<stores::Store>,
     /// Measure only these, separated by commas
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = PossibleValuesParser::new(NAMES))]
     only: Vec<String>,
     /// What a child process does whose memory is measured
     #[arg(long, hide = true)]

@@ -639,6 +639,9 @@ pub(crate) struct SucceedArgs {
     /// The new log's unique name
     #[arg(long, value_name = "NAME")]
     pub(crate) origin: String,
+    /// The old log's name, where that log is gone for good: its head record beside the keys says what it was. Without this, the old log is the one that --log names
+    #[arg(long, value_name = "NAME")]
+    pub(crate) lost: Option<String>,
     #[command(flatten)]
     pub(crate) settings: SettingsArgs,
 }
@@ -653,7 +656,11 @@ pub(crate) struct ProveArgs {
     pub(crate) output: Option<PathBuf>,
 }
 
+/// It takes neither log nor keys, also where variables name some.
+const CHECK_PROOF_USAGE: &str = "indelible check-proof [OPTIONS] --public-key VKEY FILE";
+
 #[derive(Args)]
+#[command(override_usage = CHECK_PROOF_USAGE)]
 pub(crate) struct CheckProofArgs {
     /// The bundle; `-` is stdin
     pub(crate) file: PathBuf,

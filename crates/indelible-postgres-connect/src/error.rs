@@ -367,7 +367,7 @@ pub enum ConnectError {
     },
     /// There is no such role.
     #[error(
-        "`{host}` has no role `{user}`: create it (`create role {user} login`, then `indelible store grant`), or correct the user"
+        "`{host}` has no role `{user}`: create it (`create role {user} login`, then `indelible store grant`; for `store migrate` it is the database's owner, with `createrole`), or correct the user"
     )]
     NoRole {
         /// The host.

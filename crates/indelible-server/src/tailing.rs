@@ -45,7 +45,9 @@ pub(crate) async fn tail(asked: Asked) -> Result<Answer, Problem> {
     let next = wanted.unwrap_or(size);
     if next > size {
         // Whoever has seen more than there is has seen another log, or this one before it was cut.
-        let text = format!("the log has {size} entries, and none with index {}", next.saturating_sub(1));
+        let text = format!(
+            "the log has {size} entries, so that nothing can be followed from {next} on: ask from {size} or less"
+        );
         return Err(Problem::new(Kind::NotFound, text));
     }
     let (sink, payload) = stream(&asked)?;

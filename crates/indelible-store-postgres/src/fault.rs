@@ -57,6 +57,9 @@ impl From<tokio_postgres::Error> for Fault {
     }
 }
 
+/// The first step of whoever looks for a log: reading the version of the schema.
+pub(crate) const LOOK_FOR_SCHEMA: &str = "read the schema's version";
+
 /// Classes and codes after which the same may go well soon: lost or refused connections, lack of resources, locks, timeouts, a standby that is being promoted.
 const PASSING: [&str; 13] =
     ["08", "53", "40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006"];
@@ -72,6 +75,14 @@ impl Fault {
     /// Whether the server itself refused. Then the transaction is over, and not committed unless the statement was the COMMIT.
     pub(crate) fn is_refusal(&self) -> bool {
         self.code().is_some()
+    }
+
+    /// Whether there is no such database, or no schema of ours in it: then no log is there either.
+    fn is_nothing_there(&self) -> bool {
+        match self {
+            Self::Unreached(error) => matches!(**error, ConnectError::NoDatabase { .. }),
+            _ => matches!(self.code().map(SqlState::code), Some("3F000" | "42P01")),
+        }
     }
 
     /// Whether the same may go well soon.
@@ -102,6 +113,10 @@ impl Fault {
             return StoreError::TryAgain { place, why: format!("cannot {step}: {self}") };
         }
         let message = self.to_string();
+        if step == LOOK_FOR_SCHEMA && self.is_nothing_there() {
+            let remedy = if self.is_refusal() { ": run `indelible store migrate`, or correct the URL" } else { "" };
+            return StoreError::NotALog { place, detail: format!("{message}{remedy}") };
+        }
         if matches!(self, Self::Unreached(_)) {
             return StoreError::Unfit { place, detail: message };
         }

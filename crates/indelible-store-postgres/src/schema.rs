@@ -18,7 +18,7 @@ use crate::{
     call::{Call, Param, texts},
     database::{Database, Session},
     expected::{FUNCTIONS, GUARDED, GUARDS, OUTBOX, PRUNING, SEARCH, SEARCH_TABLES, expected},
-    fault::Fault,
+    fault::{Fault, LOOK_FOR_SCHEMA},
 };
 
 /// The schema version that this program writes.
@@ -265,7 +265,7 @@ fn check_version(found: i32, place: &str) -> Result<(), StoreError> {
 
 /// Refuses a schema that is missing, older or newer.
 pub(crate) fn check(database: &Database) -> Result<(), StoreError> {
-    let rows = database.read("read the schema's version", Call::new(VERSION, Vec::new()))?;
+    let rows = database.read(LOOK_FOR_SCHEMA, Call::new(VERSION, Vec::new()))?;
     let found = rows.first().and_then(|row| row.try_get::<_, Option<i32>>(0).ok().flatten()).unwrap_or(0);
     check_version(found, database.place())?;
     if found < SCHEMA_VERSION {

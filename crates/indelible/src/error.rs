@@ -169,7 +169,7 @@ pub enum LogError {
     },
     /// The head store already knows a log of this name.
     #[error(
-        "these keys have signed a log `{origin}` already (`{place}`): a log's name is unique; choose another origin, or go on from the old log with `indelible log succeed`"
+        "these keys have signed a log `{origin}` already (`{place}`): a log's name is unique; choose another origin, or go on from the old log with `indelible log succeed`, where that log is gone with `--lost {origin}`"
     )]
     OriginTaken {
         /// The name.

@@ -94,6 +94,30 @@ pub fn succeed(
     Log::create_in(new, origin, keys, options)
 }
 
+/// The same where the old log is gone for good: the new one names the checkpoint and the log id of its head record, which is all that is left.
+///
+/// # Errors
+/// [`LogError`]; [`LogError::Refused`] where the head store knows no log of that name.
+pub fn succeed_lost(
+    lost: &str,
+    new: &dyn Driver,
+    origin: &str,
+    keys: &KeyRing,
+    mut options: Options,
+) -> Result<Log, LogError> {
+    let heads = options.heads_for(keys);
+    let head = heads.load(lost)?.ok_or_else(|| {
+        LogError::Refused(format!(
+            "the head store has no record of a log `{lost}` at `{}`: correct the name, or begin a log that names no predecessor with `indelible init`",
+            heads.place(lost)
+        ))
+    })?;
+    open_by_any(head.checkpoint.as_bytes(), &keys.public_keys(lost)?)?;
+    let (checkpoint, log_id) = (head.checkpoint, head.log_id.to_string());
+    options.predecessor = Some(Predecessor { checkpoint, log_id, origin: lost.to_owned() });
+    Log::create_in(new, origin, keys, options)
+}
+
 /// The checkpoint that a log shows, where the head store has none. It is the log's word alone, so a key that is active has to have signed it: one that was replaced or stolen may
 /// have signed anything since.
 fn published(log: &dyn Reader, place: &dyn Driver, active: &KeySet) -> Result<String, LogError> {

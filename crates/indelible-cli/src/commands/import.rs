@@ -80,7 +80,10 @@ pub(crate) fn run(places: &Places, json: bool, args: &ImportArgs) -> Result<Exit
     }
     let reading = reading(args)?;
     // Refused before the log is touched.
-    reading.records(io::empty()).map_err(|error| Failure::Usage(chain(&error)))?;
+    reading.records(io::empty()).map_err(|error| {
+        let remedy = if args.map.is_none() { give_a_map() } else { String::new() };
+        Failure::Usage(format!("{}{remedy}", chain(&error)))
+    })?;
     let rejects = Rejects::open(args.rejects.as_deref(), &args.files)?;
     let log = places.open()?;
     let bar = output::progress("importing", 0);
@@ -153,6 +156,11 @@ fn old_key(from: &str) -> Result<OldKey, Failure> {
         None => std::fs::read(from).map_err(Failure::io("read the old key in", Path::new(from)))?,
     };
     OldKey::new(bytes).map_err(|why| Failure::text(format!("{why}: `{from}`")))
+}
+
+fn give_a_map() -> String {
+    let shipped = Mapping::shipped_names().join("`, `");
+    format!(": give --map FILE, or --map with the name of one that comes with the program (`{shipped}`)")
 }
 
 /// A mapping by the name that it is shipped under, else by its file.

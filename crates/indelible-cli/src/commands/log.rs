@@ -8,7 +8,7 @@ use indelible::{
     verify::{Request, Verdict, verify},
 };
 use indelible_core::checkpoint::Origin;
-use indelible_store::heads::HeadStore as _;
+use indelible_store::{heads::HeadStore as _, store::StoreError};
 use indelible_store_file::FileReader;
 use serde_json::json;
 
@@ -117,8 +117,18 @@ fn succeed(places: &Places, json: bool, args: &SucceedArgs) -> Result<(), Failur
     refuse_taken(&*driver)?;
     let _: Origin = args.origin.parse().map_err(|_| LogError::Origin { origin: args.origin.clone() })?;
     let ring = places.ring()?;
-    let (status, told) = predecessor(places, &ring)?;
-    let log = manage::succeed(&*places.driver()?, &*driver, &args.origin, &ring, options)?;
+    let (log, status, told) = match args.lost.as_deref() {
+        Some(lost) => {
+            refuse_if_there(places, lost)?;
+            let log = manage::succeed_lost(lost, &*driver, &args.origin, &ring, options)?;
+            (log, None, format!("note: `{lost}` is gone; the new log names its newest head, which is all that is left"))
+        }
+        None => {
+            let (status, told) = predecessor(places, &ring).map_err(|failure| lost_is_meant(failure, places, args))?;
+            let log = manage::succeed(&*places.driver()?, &*driver, &args.origin, &ring, options)?;
+            (log, status, told)
+        }
+    };
     log.close()?;
     if json {
         let mut created = created(&log, &place, &ring);
@@ -129,6 +139,33 @@ fn succeed(places: &Places, json: bool, args: &SucceedArgs) -> Result<(), Failur
     }
     output::note(&output::safe(&told));
     Ok(())
+}
+
+/// A log that is there is verified and named by itself.
+fn refuse_if_there(places: &Places, lost: &str) -> Result<(), Failure> {
+    let Some(reader) = places.driver().ok().and_then(|driver| driver.reader_of_entry_zero().ok()) else {
+        return Ok(());
+    };
+    if reader.info().origin != lost {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!("`{lost}` is not lost, --log names it: leave out --lost")))
+}
+
+/// Says how to go on from a log that is not there any more.
+fn lost_is_meant(failure: Failure, places: &Places, args: &SucceedArgs) -> Failure {
+    let name = places.log().ok().and_then(|place| place.origin()).unwrap_or("NAME");
+    match failure {
+        Failure::Error(error) if matches!(error.downcast_ref(), Some(StoreError::NotALog { .. })) => {
+            Failure::text(format!(
+                "{}; where the old log is gone for good: `indelible log succeed {} --origin {} --lost {name}`, by the old one's name",
+                chain(&*error),
+                args.new,
+                args.origin
+            ))
+        }
+        failure => failure,
+    }
 }
 
 /// What was wrong with the log that is to be succeeded: its verdict, `None` where it could not be verified, and that in words. Nothing being wrong

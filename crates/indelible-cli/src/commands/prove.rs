@@ -5,6 +5,7 @@ use std::{io::Read as _, path::Path};
 use indelible::{
     KeyHistory, KeyRing, LogError,
     bundle::Bundle,
+    error::chain,
     links::{key_links, open_linked},
     verify::{is_signed_by, known_keys},
 };
@@ -40,7 +41,7 @@ pub(crate) fn checkpoint(places: &Places, json: bool) -> Result<(), Failure> {
     let note = match covering(places)? {
         Some(note) => note,
         None => {
-            let log = places.open()?;
+            let log = places.open().map_err(|failure| beside_a_writer(failure, "the newest entries are"))?;
             let record = log.checkpoint()?;
             log.close()?;
             record.checkpoint
@@ -116,7 +117,7 @@ pub(crate) fn prove(places: &Places, json: bool, args: &ProveArgs) -> Result<(),
         let keys = key_links(&*reader, &known_keys(&*reader, None, &[])?.until(checkpoint.head.size), &note)?;
         Bundle { keys, ..indelible::bundle::prove(&*reader, index, checkpoint.head, &note)? }
     } else {
-        let log = places.open()?;
+        let log = places.open().map_err(|failure| beside_a_writer(failure, &format!("entry {index} is")))?;
         let bundle = log.prove(index)?;
         log.close()?;
         bundle
@@ -134,6 +135,16 @@ pub(crate) fn prove(places: &Places, json: bool, args: &ProveArgs) -> Result<(),
         output::entries(size.0),
         path.display(),
         public_key(places, &*reader).unwrap_or_else(|| "VKEY".to_owned()),
+    ))
+}
+
+/// Who has the log open publishes its checkpoints: what is newer than the last one waits for the next.
+fn beside_a_writer(failure: Failure, what: &str) -> Failure {
+    if !failure.is_in_use() {
+        return failure;
+    }
+    Failure::text(format!(
+        "{what} not yet under a checkpoint: another process has the log open and publishes one within about a second; try again then"
     ))
 }
 
@@ -216,7 +227,11 @@ fn no_bundle(path: &Path, bytes: &[u8], error: LogError) -> Failure {
     } else if VerifyingKey::parse(text.trim()).is_ok() {
         "a public key"
     } else {
-        return error.into();
+        return Failure::text(format!(
+            "`{}` is no proof bundle: {}; `indelible prove INDEX -o FILE` writes one",
+            path.display(),
+            chain(&error)
+        ));
     };
     Failure::text(format!("`{}` is no proof bundle, as `indelible prove` writes them, but {what}", path.display()))
 }
@@ -284,11 +299,26 @@ fn opened_by_ring(
     Ok(opened)
 }
 
+/// Says which file is no checkpoint, and what is one.
+fn refuse_no_checkpoint(path: &Path, note: &[u8]) -> Result<(), Failure> {
+    let read = Note::parse(note).map_err(CheckpointError::from).and_then(|note| Checkpoint::parse(note.text()));
+    read.map(drop).map_err(|error| {
+        Failure::text(format!(
+            "`{}` is no checkpoint: {}; `indelible checkpoint` prints one",
+            path.display(),
+            chain(&error)
+        ))
+    })
+}
+
 /// Shows that the tree of an older checkpoint is the beginning of the newest published one.
 pub(crate) fn consistency(places: &Places, json: bool, args: &ConsistencyArgs) -> Result<(), Failure> {
     let reader = places.reader()?;
     let given = read_note(&args.from)?;
-    let note = reader.checkpoint()?.ok_or_else(|| Failure::text("the log has no published checkpoint"))?;
+    refuse_no_checkpoint(&args.from, &given)?;
+    let note = reader
+        .checkpoint()?
+        .ok_or_else(|| Failure::text("the log has no published checkpoint: `indelible checkpoint` publishes one"))?;
     let (old, new) = match &args.public_key {
         Some(text) => opened_by(&VerifyingKey::parse(text.trim())?, &*reader, given, note)?,
         None => opened_by_ring(places, &*reader, &given, &note)?,

@@ -3,11 +3,12 @@
 //! What it made when it was first started (root, certificate, the token of a key for everything) is told on stdout; what only an operator reads while it runs goes to
 //! stderr, a line each. It ends by SIGTERM or Ctrl-C, with every log closed and signed.
 
-use std::sync::Arc;
+use std::{io::ErrorKind, sync::Arc};
 
+use indelible::error::chain;
 use indelible_keys::check_apart;
 use indelible_server::{
-    Config, Server, Started,
+    Config, Server, ServerError, Started,
     layers::{Layered, Row},
     server::AdminKey,
     tls,
@@ -46,11 +47,22 @@ pub(crate) fn run(places: &Places, as_json: bool, args: &ServeArgs) -> Result<()
     let ring = places.ring_or_create(&keys)?;
     let admin = if args.new_admin_key { AdminKey::Another } else { AdminKey::IfNone };
     let reporter = Arc::new(|line: &str| output::note(&output::safe(line)));
-    let (mut server, started) = Server::start(root, ring, options, config, admin, reporter)?;
+    let (mut server, started) = Server::start(root, ring, options, config, admin, reporter).map_err(another_address)?;
     // Whoever is told that it listens may signal it.
     server.hear_signals()?;
     tell(&started, as_json)?;
     Ok(server.run()?)
+}
+
+/// Says what to do where somebody else listens there already.
+fn another_address(error: ServerError) -> Failure {
+    match &error {
+        ServerError::Io { source, .. } if source.kind() == ErrorKind::AddrInUse => Failure::text(format!(
+            "{}: another program listens there, perhaps another server of this kind; stop that, or give another address with --listen",
+            chain(&error)
+        )),
+        _ => error.into(),
+    }
 }
 
 /// The file, the environment, the command line. Variables that are no text are nobody's of ours.

@@ -34,6 +34,9 @@ use crate::{
 /// A note or a receipt file is read whole: a note of a hundred signatures stays far below this.
 const MAX_NOTE_FILE_BYTES: u64 = 1 << 20;
 
+/// An Ed25519 key with its name is about half as long, one of RSA over 500.
+const MAX_KEY_SHOWN: usize = 220;
+
 /// The harmless cause of a rollback, which a verification cannot tell from the other one.
 const COPY_LEFT_BEHIND: &str =
     "  A copy made before that newer head reads like this too: if this is one, it proves nothing against the log that
@@ -117,7 +120,7 @@ impl RestsOn {
 /// A log that is named and is not there may be one that the head store knows: then that is evidence.
 fn gone(places: &Places, args: &VerifyArgs, error: StoreError) -> Failure {
     let known = || -> Option<String> {
-        let origin = places.log().ok()?.origin()?;
+        let origin = places.log().ok()?.origin().or(args.origin.as_deref())?;
         let heads = match args.public_key.as_deref() {
             Some(text) => auditors_heads(&VerifyingKey::parse(text.trim()).ok()?).ok()?,
             None => writers_heads(&places.ring().ok()?),
@@ -276,7 +279,7 @@ fn describe(report: &Report) -> String {
     if report.more_findings > 0 {
         lines.push(format!("  … and {} more", report.more_findings));
     }
-    if report.findings.iter().any(|finding| finding.kind == Kind::RolledBack && finding.index != Some(0)) {
+    if may_be_left_behind(report) {
         lines.push(COPY_LEFT_BEHIND.to_owned());
     }
     for remark in &report.remarks {
@@ -297,9 +300,23 @@ fn describe(report: &Report) -> String {
         lines.push(format!("  read from entry {} on; what stands before was verified earlier", report.from));
     }
     let named = report.keys.iter().filter(|key| !key.is_empty());
-    lines.extend(named.map(|key| format!("  key        {}", output::safe(key))));
+    lines.extend(named.map(|key| format!("  key        {}", output::safe(&shortened(key)))));
     lines.push(format!("  {} in {:.2} s", output::entries(report.entries_verified), report.seconds));
     lines.join("\n")
+}
+
+/// Whether the log may be an older copy: not where another log, or nothing at all, stands in its place.
+fn may_be_left_behind(report: &Report) -> bool {
+    let mut rolled = report.findings.iter().filter(|finding| finding.kind == Kind::RolledBack).peekable();
+    rolled.peek().is_some() && rolled.all(|finding| finding.index != Some(0))
+}
+
+/// A key for people: those that are longer than a line are named, as `keys history` does; `--json` has them whole.
+fn shortened(key: &str) -> String {
+    match VerifyingKey::parse(key) {
+        Ok(parsed) if key.len() > MAX_KEY_SHOWN => format!("{} ({})", parsed.id(), parsed.algorithm()),
+        _ => key.to_owned(),
+    }
 }
 
 fn verdict_line(report: &Report) -> String {

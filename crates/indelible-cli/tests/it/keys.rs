@@ -577,7 +577,7 @@ fn the_document_s_night_of_a_stolen_key_goes_as_it_says() {
     let shown = sh(&world, &blocks.concat()).ok().out;
     for said in [
         "intact: entry 300 of `example.com/audit`",
-        "is compromised from entry 150 on: laptop stolen in the night of 29 November; entries 201 to 401 are signed by it",
+        "is compromised from entry 300 on: laptop stolen in the night of 29 November; entries 300 to 401 are signed by it",
         "201 entries of `es2-",
         "resigned, entry 201: entries 201 to 401 were signed by key `es2-",
     ] {

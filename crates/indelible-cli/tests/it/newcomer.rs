@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{World, event, overwrite};
+use crate::world::{World, copy, event, overwrite};
 
 #[test]
 fn a_log_behind_a_command_is_told_how_logs_are_named() {
@@ -139,4 +139,118 @@ fn a_directory_where_a_file_belongs_is_named() {
         fs::rename(&aside, &path).unwrap();
         world.run(&["verify"]).ok();
     }
+}
+
+#[test]
+fn a_log_that_is_gone_is_missed_by_its_name_and_succeeded_by_its_head_record() {
+    let world = World::with_samples(3);
+    let note = world.run(&["checkpoint"]).ok().out;
+    let succeed = ["log", "succeed", "next", "--origin", "test.example/next", "--lost", "test.example/audit"];
+    world.run(&succeed).refused(2, &["is not lost", "leave out --lost"]);
+    fs::remove_dir_all(&world.log).unwrap();
+    world.init(&[]).refused(1, &["choose another origin", "--lost test.example/audit"]);
+    world.run(&["verify"]).refused(1, &["is no log"]);
+    world.run(&["verify", "--origin", "test.example/never"]).refused(1, &["is no log"]);
+    let told = world.run(&["verify", "--origin", "test.example/audit"]).code(10).err;
+    assert!(told.contains("the head store knows `test.example/audit` with 4 entries"), "{told}");
+    world.run(&succeed[..5]).refused(1, &["is no log", "gone for good", "--origin test.example/next --lost NAME"]);
+    let unknown = [&succeed[..6], &["test.example/never"]].concat();
+    world.run(&unknown).refused(1, &["no record of a log `test.example/never`"]);
+    assert!(world.run(&succeed).ok().err.contains("`test.example/audit` is gone"));
+    let next = world.path("next");
+    let zero = world.run(&["show", "0", "--json", "--log", &next]).ok().json();
+    let predecessor = &zero["entry"]["control"]["predecessor"];
+    assert_eq!((&predecessor["checkpoint"], &predecessor["origin"]), (&note.into(), &"test.example/audit".into()));
+    world.feed(&["append", "--log", &next], event("on")).ok();
+    world.run(&["verify", "--log", &next]).ok();
+}
+
+#[test]
+fn another_log_in_the_place_is_not_called_a_copy_that_was_left_behind() {
+    let world = World::with_samples(5);
+    let (heads, before) = (world.keys.join("heads"), world.at("heads-before"));
+    fs::rename(&heads, &before).unwrap();
+    fs::remove_dir_all(&world.log).unwrap();
+    world.init(&[]).ok();
+    fs::remove_dir_all(&heads).unwrap();
+    copy(&before, &heads);
+    let told = world.run(&["verify"]).code(10).out;
+    assert!(told.contains("another log stands in the place") && !told.contains("A copy made before"), "{told}");
+}
+
+#[test]
+fn what_no_checkpoint_covers_yet_waits_for_who_has_the_log_open() {
+    let world = World::with_samples(3);
+    let (heads, before) = (world.keys.join("heads"), world.at("heads-before"));
+    let checkpoint = fs::read(world.log.join("checkpoint")).unwrap();
+    copy(&heads, &before);
+    world.feed(&["append"], event("new")).ok();
+    // As a writer leaves it between an append and its next checkpoint.
+    overwrite(&world.log.join("checkpoint"), &checkpoint);
+    fs::remove_dir_all(&heads).unwrap();
+    copy(&before, &heads);
+    let lease = fs::File::open(world.log.join("lock")).unwrap();
+    lease.lock().unwrap();
+    world.run(&["prove", "4"]).refused(1, &["entry 4 is not yet under a checkpoint", "try again"]);
+    world.run(&["checkpoint"]).refused(1, &["the newest entries are not yet under a checkpoint", "try again"]);
+    world.run(&["prove", "3"]).ok();
+    drop(lease);
+    world.run(&["prove", "4"]).ok();
+}
+
+#[test]
+fn what_rests_on_an_entry_key_is_said_before_its_secret_goes() {
+    let world = World::with_samples(3);
+    let other = world.path("other");
+    world.run(&["init", &other, "--origin", "test.example/other", "--no-immutable"]).ok();
+    let old = world.run(&["keys", "history", "--json"]).ok().json()["entry_keys"][0]["id"].as_str().unwrap().to_owned();
+    world.run(&["keys", "rotate"]).ok();
+    let destroy = ["keys", "destroy", &old];
+    let words = ["entries 0 to 3 of `test.example/audit` are signed by it", "`test.example/other` may have", "--yes"];
+    world.run(&destroy).refused(2, &words);
+    // Without a log only the head records tell.
+    let nowhere = [&destroy[..], &["--log", "nowhere"]].concat();
+    world.run(&nowhere).refused(2, &["`test.example/audit`, `test.example/other` may have", "--yes"]);
+    let told = world.run(&[&destroy[..], &["--yes"]].concat()).ok().err;
+    assert!(told.contains(words[0]) && told.contains("cannot be checked any more"), "{told}");
+    assert!(world.run(&["verify"]).ok().out.contains("entry signatures checked as far as the ring has the keys"));
+}
+
+#[test]
+fn what_was_taken_for_something_else_is_told_with_the_remedy() {
+    let world = World::with_samples(2);
+    let (key, proof) = (world.public_key(), world.path("proof"));
+    world.run(&["prove", "1", "-o", &proof]).ok();
+    world
+        .run(&["consistency", "--from", &proof])
+        .refused(1, &["proof` is no checkpoint", "`indelible checkpoint` prints one"]);
+    let file = world.write("some-file", "{\"id\":1}\n");
+    world.run(&["check-proof", &file, "--public-key", &key]).refused(1, &[&file, "`indelible prove INDEX -o FILE`"]);
+    world.run(&["import", "--format", "csv", &file]).refused(2, &["give --map FILE", "k8s-perfspec"]);
+    world.run(&["bench", "--only", "nonsense"]).refused(2, &["nonsense", "append_durable_1", "memory_verify"]);
+    let usage = world.run(&["check-proof", &file]).code(2).err;
+    assert!(usage.contains("--public-key") && !usage.contains("--log") && !usage.contains("--keys"), "{usage}");
+}
+
+#[test]
+fn a_key_of_many_digits_is_named_and_not_printed() {
+    let world = World::with_samples(1);
+    let args = ["keys", "generate", "--purpose", "checkpoint-signing", "--algorithm", "rsa-pss-sha256"];
+    world.run(&[&args[..], &["--rsa-bits", "2048", "--activate"]].concat()).ok();
+    world.feed(&["append"], event("one")).ok();
+    let told = world.run(&["verify"]).ok().out;
+    assert!(told.contains(&world.public_key()) && told.contains(" (rsa-pss-sha256)\n"), "{told}");
+    assert!(told.lines().all(|line| line.len() < 250), "{told}");
+    let keys = world.run(&["verify", "--json"]).ok().json()["keys"].to_string();
+    assert!(keys.len() > 500, "{keys}");
+}
+
+#[cfg(feature = "server")]
+#[test]
+fn an_address_that_is_taken_is_told_with_the_remedy() {
+    let world = World::empty();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (root, address) = (world.path("root"), taken.local_addr().unwrap().to_string());
+    let args = ["serve", "--log-root", &root, "--listen", &address];
+    world.run(&args).refused(1, &[&address, "another program listens there", "--listen"]);
 }

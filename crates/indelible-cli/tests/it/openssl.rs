@@ -69,7 +69,7 @@ fn openssl_verifies_checkpoints_by_the_documented_commands() {
     if !present() {
         return;
     }
-    let [take, rsa_key, dgst, pss, ed_key, ed] = commands("A checkpoint")[..] else { panic!("other blocks") };
+    let [_, take, ed_key, ed, rsa_key, dgst, pss] = commands("A checkpoint")[..] else { panic!("other blocks") };
     for (algorithm, key, verify) in [
         (Algorithm::RsaPkcs1Sha256, rsa_key, dgst),
         (Algorithm::EcdsaP256Sha256, rsa_key, dgst),
@@ -95,6 +95,29 @@ fn openssl_verifies_checkpoints_by_the_documented_commands() {
         sh(&world, take, &[("VKEY", &other)]);
         assert!(!world.at("signature").exists(), "{algorithm}");
     }
+}
+
+#[test]
+fn the_page_goes_from_its_beginning_in_one_shell_and_leaves_other_keys_alone() {
+    if !present() || Command::new("jq").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("SKIPPED (aloud): no jq, or no OpenSSL");
+        return;
+    }
+    // With the keys and the log of the README's tour in the environment.
+    let world = World::with_samples(3);
+    let ring = fs::read(world.keys.join("ring.json")).unwrap();
+    let before = KEYS.split("\n## With OpenSSL\n").next().unwrap();
+    let mut blocks: Vec<&str> = before.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() > 15 && blocks[0].starts_with("mkdir keys-tour"), "{}", blocks[0]);
+    // Of the keys that sign this checkpoint, the Ed25519 one.
+    blocks.extend(&commands("A checkpoint")[..4]);
+    blocks.extend(commands("An entry"));
+    let shown = sh(&world, &blocks.concat(), &[]).ok().out;
+    assert!(shown.contains("Signature Verified Successfully"), "{shown}");
+    let mac = world.run(&["show", "2", "--json", "--log", &world.path("keys-tour/my.log")]);
+    let mac = mac.ok().json()["mac"].as_str().unwrap().to_owned();
+    assert!(shown.trim_end().ends_with(&mac), "{shown}");
+    assert_eq!(fs::read(world.keys.join("ring.json")).unwrap(), ring);
 }
 
 #[test]

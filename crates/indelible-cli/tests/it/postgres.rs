@@ -60,9 +60,28 @@ fn a_log_that_was_deleted_is_told_by_the_head_store() {
     let log = format!("{}#test.example/audit", base.url("writer"));
     world.run(&["init", &base.url("writer"), "--origin", "test.example/audit"]).ok();
     world.feed(&["append", "--log", &log], world.samples(3)).ok();
+    let deleted = || {
+        world
+            .run(&["verify", "--log", &log])
+            .refused(10, &["knows `test.example/audit` with 4 entries", "was deleted"]);
+        // Where no name is given, none can be missed.
+        world.run(&["verify", "--log", &base.url("writer")]).refused(1, &["is no log"]);
+    };
     base.server.sql_in("audit", "drop schema indelible cascade");
+    deleted();
     world.run(&["store", "migrate", &base.url("postgres")]).ok();
-    world.run(&["verify", "--log", &log]).refused(10, &["knows `test.example/audit` with 4 entries", "was deleted"]);
+    deleted();
+    let owner = base.url("postgres");
+    let succeed = ["log", "succeed", &owner, "--origin", "test.example/next", "--lost"];
+    world.run(&[&succeed[..], &["test.example/audit"]].concat()).ok();
+    let next = format!("{}#test.example/next", base.url("postgres"));
+    world.run(&["verify", "--log", &next]).ok();
+    base.server.sql("drop database audit with (force)");
+    deleted();
+    // A server that does not answer says nothing of a log.
+    let silent = log.replace(&format!(":{}/", base.server.port()), ":1/");
+    assert_ne!(silent, log);
+    world.run(&["verify", "--log", &silent]).code(1);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{Done, World};
 
 /// A server in a process of its own.
 struct Serving {
@@ -248,10 +248,51 @@ fn a_kill_under_load_loses_nothing_that_was_acknowledged() {
 
 /// The lines of a block of the README, by what its first line begins with.
 fn block(begins: &str) -> Vec<String> {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
-    let found = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    block_of("README.md", begins)
+}
+
+/// The same of any document.
+fn block_of(document: &str, begins: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(format!("{}/../../{document}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let found = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
     let found = found.into_iter().find(|text| text.starts_with(begins)).expect("the block");
     found.lines().map(str::to_owned).collect()
+}
+
+/// The README's first command at a port that is free.
+fn with_tls(world: &World) -> Serving {
+    let root = world.path("logs");
+    let args = ["serve", "--json", "--log-root", &root, "--listen", "127.0.0.1:0"];
+    let mut child = world.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    Serving { child, started: serde_json::from_str(&line).unwrap() }
+}
+
+#[test]
+fn the_commands_of_the_guide_for_operators_work_as_written() {
+    if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_err() {
+        println!("SKIPPED the commands with curl: it is not installed");
+        return;
+    }
+    let world = World::empty();
+    let serving = with_tls(&world);
+    let blocks =
+        ["KEYS=", "api logs --json", "api logs/"].map(|begins| block_of("docs/operating.md", begins).join("\n"));
+    let script = blocks
+        .join("\n")
+        .replace("/srv/audit/keys", &world.keys.display().to_string())
+        .replace("idl_…", &serving.token())
+        .replace("localhost:8443", &format!("localhost:{}", serving.port()));
+    let mut command = world.place(Command::new("sh"), &["-euc", &script]);
+    command.env("no_proxy", "*").env_remove("CURL_CA_BUNDLE").env_remove("SSL_CERT_FILE");
+    let done = Done::of(&command.output().unwrap()).ok();
+    let lines = done.out.lines().filter(|line| !line.is_empty());
+    let answers: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 4, "{}", done.out);
+    assert!(answers[0]["public_key"].is_string() && done.out.contains("\"idl_"), "{}", done.out);
+    assert!(answers[2].to_string().contains("inquiry 17"), "{}", done.out);
+    assert_eq!(serving.end("-TERM"), Some(0));
 }
 
 #[test]
@@ -264,13 +305,7 @@ fn the_quick_start_of_the_readme_works_as_written() {
     let lines = block("indelible serve");
     let serve = lines.first().unwrap();
     assert_eq!(serve.split('#').next().unwrap().trim(), "indelible serve --log-root logs --keys keys");
-    // The same command at a port that is free.
-    let root = world.path("logs");
-    let args = ["serve", "--json", "--log-root", &root, "--listen", "127.0.0.1:0"];
-    let mut child = world.command(&args).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let serving = Serving { child, started: serde_json::from_str(&line).unwrap() };
+    let serving = with_tls(&world);
     let port = format!("localhost:{}", serving.port());
     let script = |begins: &str| -> String {
         let lines: String = block(begins).into_iter().map(|line| format!("{line}\n")).collect();

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{
     in_log::{newest, taken_up},
     list::{described, table},
+    resting::rests_on,
 };
 use crate::{
     cli::{GenerateArgs, PeriodArgs, PolicyArgs, RotateArgs},
@@ -117,13 +118,21 @@ pub(crate) fn retire(places: &Places, json: bool, id: &str) -> Result<(), Failur
 pub(crate) fn destroy(places: &Places, json: bool, id: &str, yes: bool) -> Result<(), Failure> {
     let ring = places.ring()?;
     if !yes {
+        let rests = rests_on(places, &ring, id).map_or_else(String::new, |rests| format!("; {rests}"));
         let what = format!(
-            "what `{id}` signed cannot be checked with it once its secret is gone: give --yes if that is meant"
+            "what `{id}` signed cannot be checked with it once its secret is gone{rests}: give --yes if that is meant"
         );
         return Err(Failure::Usage(what));
     }
     refuse_where_needed(places, &ring, id)?;
-    tell(&ring.destroy(id, now())?, json)
+    let rests = rests_on(places, &ring, id);
+    tell(&ring.destroy(id, now())?, json)?;
+    if let Some(rests) = rests {
+        output::note(&format!(
+            "{rests}. Chain, tree and checkpoints hold those entries; their own signatures cannot be checked any more"
+        ));
+    }
+    Ok(())
 }
 
 /// Keeps a checkpoint key for logs that have not taken its successor up: without it they never could.

@@ -9,6 +9,7 @@
 //! | [`change`] | `keys generate`, `keys rotate`, `keys activate`, `keys retire`, `keys destroy`, `keys policy` |
 //! | [`exchange`] | `keys import`, `keys export-public` |
 //! | [`master`] | `keys master` |
+//! | [`resting`] | what rests on a key, for `keys destroy` |
 
 mod change;
 mod check;
@@ -16,6 +17,7 @@ mod exchange;
 mod in_log;
 mod list;
 mod master;
+mod resting;
 
 use std::process::ExitCode;
 
