@@ -51,8 +51,10 @@ pub enum Recorded {
 pub struct Delivered {
     /// Events that have receipts now.
     pub events: u64,
-    /// Events that the server will never take; they are in `refused.jsonl`.
+    /// Events that the server will never take; they are in `refused.jsonl`, where that had room.
     pub refused: u64,
+    /// How many of those it had no room for; a gap says so in the log.
+    pub unkept: u64,
     /// Why it stopped before everything was delivered.
     pub stopped: Option<ClientError>,
 }
@@ -175,8 +177,9 @@ impl Recorder {
                 return Ok(delivered);
             }
             for (event, error) in refused {
-                self.spool.keep_refused(event, &error)?;
+                let kept = self.spool.keep_refused(event, &error)?;
                 delivered.refused += 1;
+                delivered.unkept += u64::from(!kept);
             }
             self.spool.remove(&front)?;
             self.went_well();

@@ -4,11 +4,11 @@
 
 use indelible_core::{entry::Line, tile::level_len};
 use indelible_store::store::{DerivedFault, Fingerprint, Reader as _, Scanned, StoreError, add_ids, id_digest, lines};
-use std::{path::PathBuf, sync::Arc};
+use std::{ffi::OsStr, path::PathBuf, sync::Arc};
 
 use crate::{
-    ids::{IdIndex, Record},
-    layout::{Durable, Layout, read_marker},
+    ids::{self, IdIndex, Record},
+    layout::{Durable, Layout, MAX_ENTRIES, read_marker},
     reader::FileReader,
     segments::{self, Kind, OpenSegment, Trust},
     tree_files::LEVELS,
@@ -17,12 +17,16 @@ use crate::{
 /// Bytes of lines that are read at a time.
 const WINDOW: usize = 1 << 20;
 
-/// The ids of entries `from .. to`, in order; those whose bodies are absent are left out.
+/// Gives the ids of entries `from .. to` to `each`, in order; those whose bodies are absent are left out.
 ///
 /// # Errors
-/// Any error of reading.
-pub fn scan_ids(reader: &FileReader, from: u64, to: u64) -> Result<impl Iterator<Item = Record> + use<>, StoreError> {
-    let mut records = Vec::new();
+/// Any error of reading, or what `each` returns.
+pub fn scan_ids(
+    reader: &FileReader,
+    from: u64,
+    to: u64,
+    mut each: impl FnMut(Record) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let mut next = from;
     while next < to {
         let chunk = match reader.read(indelible_core::tree::LeafIndex(next), WINDOW) {
@@ -35,11 +39,13 @@ pub fn scan_ids(reader: &FileReader, from: u64, to: u64) -> Result<impl Iterator
             chunk => chunk?,
         };
         for line in chunk.lines().take(usize::try_from(to - next).unwrap_or(usize::MAX)) {
-            records.extend(id_of(line, next));
+            if let Some(record) = id_of(line, next) {
+                each(record)?;
+            }
             next += 1;
         }
     }
-    Ok(records.into_iter())
+    Ok(())
 }
 
 /// The id record of a line; `None` for control records.
@@ -167,39 +173,42 @@ fn check_folders(
     held: bool,
     faults: &mut Vec<DerivedFault>,
 ) -> Result<(), StoreError> {
-    let layout: &Layout = &reader.layout;
-    let list = |name: &str| -> Result<Vec<String>, StoreError> {
-        let dir = layout.at(name);
-        match reader.disk.list(&dir) {
-            Ok(names) => Ok(names),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(StoreError::io("list", &dir)(error)),
-        }
-    };
-    let temporary = |name: &str| held && name.ends_with(".tmp");
-    for name in list("")?.iter().filter(|name| !OWN.contains(&name.as_str()) && !temporary(name)) {
-        faults.push(fault(&layout.at(name), "it does not belong to a log"));
-    }
-    for name in segments::strangers(&*reader.disk, layout)?.iter().filter(|name| !temporary(name)) {
-        faults.push(fault(&layout.at("segments").join(name), "it does not belong to a log"));
-    }
-    for name in list("checkpoints")?.iter().filter(|name| !temporary(name)) {
-        if !is_kept(layout, name, if held { u64::MAX } else { scanned.kept }) {
-            faults.push(fault(&layout.at("checkpoints").join(name), "it is no kept checkpoint of this log"));
-        }
-    }
-    for name in list("tree")?.iter().filter(|name| !temporary(name)) {
-        if !is_level(name) {
-            faults.push(fault(&layout.at("tree").join(name), "it does not belong to a log"));
+    let temporary = |name: &OsStr| held && name.as_encoded_bytes().ends_with(b".tmp");
+    let newest = if held { MAX_ENTRIES } else { scanned.kept };
+    for (path, detail) in strangers(reader, newest)? {
+        if path.file_name().is_none_or(|name| !temporary(name)) {
+            faults.push(fault(&path, detail));
         }
     }
     Ok(())
 }
 
+/// What stands in a log's folders and has no business there, with what is to be said of it. `newest` is the number of the newest kept checkpoint.
+fn strangers(reader: &FileReader, newest: u64) -> Result<Vec<(PathBuf, &'static str)>, StoreError> {
+    const STRANGE: &str = "it does not belong to a log";
+    let (disk, layout) = (&reader.disk, &reader.layout);
+    let mut strangers = Vec::new();
+    let mut see = |dir: PathBuf, detail: &'static str, is_own: &dyn Fn(&str) -> bool| -> Result<(), StoreError> {
+        for name in segments::all_names(&**disk, &dir)? {
+            if !name.to_str().is_some_and(is_own) {
+                strangers.push((dir.join(name), detail));
+            }
+        }
+        Ok(())
+    };
+    see(layout.root().to_owned(), STRANGE, &|name| OWN.contains(&name))?;
+    see(layout.at("checkpoints"), "it is no kept checkpoint of this log", &|name| is_kept(layout, name, newest))?;
+    see(layout.at("tree"), STRANGE, &is_level)?;
+    strangers.extend(
+        segments::strangers(&**disk, layout)?.into_iter().map(|name| (layout.at("segments").join(name), STRANGE)),
+    );
+    Ok(strangers)
+}
+
 /// Whether a name is that of a kept checkpoint up to number `newest`.
 fn is_kept(layout: &Layout, name: &str, newest: u64) -> bool {
     let number: Option<u64> = name.parse().ok().filter(|n| layout.kept(*n).ends_with(name));
-    number.is_some_and(|n| n > 0 && n <= newest)
+    number.is_some_and(|n| n > 0 && n <= newest.min(MAX_ENTRIES))
 }
 
 fn is_level(name: &str) -> bool {
@@ -227,25 +236,9 @@ pub(crate) fn remove_strangers(reader: &FileReader, kept: u64, end: u64) -> Resu
     let layout = &reader.layout;
     let aside = layout.at("aside");
     let mut strangers = strays(reader, Some(end))?;
-    for name in reader.disk.list(&layout.at("tree")).map_err(StoreError::io("list", &layout.at("tree")))? {
-        if !is_level(&name) {
-            strangers.push(layout.at("tree").join(name));
-        }
-    }
-    let checkpoints = layout.at("checkpoints");
-    for name in reader.disk.list(&checkpoints).map_err(StoreError::io("list", &checkpoints))? {
-        if !is_kept(layout, &name, kept) {
-            strangers.push(checkpoints.join(name));
-        }
-    }
-    for name in reader.disk.list(layout.root()).map_err(StoreError::io("list", layout.root()))? {
-        if !OWN.contains(&name.as_str()) {
-            strangers.push(layout.at(&name));
-        }
-    }
-    for name in segments::strangers(&*reader.disk, layout)? {
-        strangers.push(layout.at("segments").join(name));
-    }
+    strangers.extend(self::strangers(reader, kept)?.into_iter().map(|(path, _)| path));
+    // The files that are none of the index's are no finding, but a folder among them would keep the index from being written again.
+    strangers.extend(ids::strangers(&reader.disk, layout)?);
     for segment in segments::list(&*reader.disk, layout)?.iter().filter(|s| s.kind == Kind::Plain) {
         let closed = layout.closed(segment.first);
         if reader.disk.meta(&closed).map_err(StoreError::io("read", &closed))?.is_some() {
@@ -262,7 +255,7 @@ pub(crate) fn remove_strangers(reader: &FileReader, kept: u64, end: u64) -> Resu
         }
         reader.disk.rename(&path, &to).map_err(StoreError::io("move", &path))?;
     }
-    for name in ["", "segments", "tree", "checkpoints", "aside"] {
+    for name in ["", "segments", "tree", "checkpoints", "ids", "aside"] {
         let dir = if name.is_empty() { layout.root().to_owned() } else { layout.at(name) };
         reader.disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
     }

@@ -15,7 +15,10 @@ use indelible_store::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{layout::Layout, tree_files::lock};
+use crate::{
+    layout::{Layout, MAX_ENTRIES},
+    tree_files::lock,
+};
 
 const MAGIC: &[u8; 8] = b"INDIDS1\n";
 const HEADER_LEN: usize = 40;
@@ -66,7 +69,8 @@ impl Run {
             && (word(2), word(3)) == (first, end)
             && run.blocks == run.count / KEYS_PER_BLOCK + 1
             && run.count <= end.saturating_sub(first)
-            && len == run.records_at() + run.count * RECORD + FOOTER;
+            // INVARIANT(counted): from here on `count` and `blocks` are bounded by the file's length.
+            && Some(len) == length_of(run.count, run.blocks);
         if fits { Ok(run) } else { Err(run.damaged("its header does not fit its name and length")) }
     }
 
@@ -119,7 +123,7 @@ impl Run {
         // Bracket the answer around the guess, then halve.
         loop {
             let from = guess.saturating_sub(width).max(low);
-            let to = (guess + width).min(high);
+            let to = guess.saturating_add(width).min(high);
             let below = from == 0 || self.records(from - 1, 1)?.first().is_some_and(|r| r.0 < id);
             let above = to >= self.count || self.records(to, 1)?.first().is_none_or(|r| r.0 >= id);
             if below {
@@ -131,7 +135,7 @@ impl Run {
             if below && above {
                 break;
             }
-            width *= 8;
+            width = width.saturating_mul(8);
         }
         while high - low > BUFFER_RECORDS as u64 / 16 {
             let middle = low + (high - low) / 2;
@@ -176,6 +180,12 @@ impl Run {
         let want = digests.map(|digest| <[u8; 32]>::from(digest.finalize())).concat();
         if want == footer { Ok(()) } else { Err(self.damaged("its checksum does not fit")) }
     }
+}
+
+/// The length of a file of so many records and blocks; `None` where no file is so long.
+fn length_of(count: u64, blocks: u64) -> Option<u64> {
+    let front = blocks.checked_mul(BLOCK)?.checked_add(HEADER)?;
+    count.checked_mul(RECORD)?.checked_add(front)?.checked_add(FOOTER)
 }
 
 fn parse_record(bytes: &[u8]) -> Option<Record> {
@@ -588,6 +598,8 @@ pub struct Files {
     pub kept: Vec<File>,
     /// Those behind a hole, and those that overlap others.
     pub stray: Vec<File>,
+    /// Those that a merged one covers.
+    pub leavings: Vec<File>,
 }
 
 /// Lists the id files.
@@ -606,7 +618,7 @@ pub fn list(disk: &SharedDisk, layout: &Layout) -> Result<Files, StoreError> {
         .filter_map(|name| {
             let (first, end) = name.strip_suffix(".ids")?.split_once('-')?;
             let (first, end) = (first.parse().ok()?, end.parse().ok()?);
-            (file_name(first, end) == *name).then(|| (first, end, dir.join(name)))
+            (first < end && end <= MAX_ENTRIES && file_name(first, end) == *name).then(|| (first, end, dir.join(name)))
         })
         .collect();
     // The widest of those that begin at the same entry is the merged one; what it covers are leavings.
@@ -616,6 +628,7 @@ pub fn list(disk: &SharedDisk, layout: &Layout) -> Result<Files, StoreError> {
     for file in files {
         let (first, end, _) = file;
         if end <= covered {
+            found.leavings.push(file);
             continue;
         }
         if first == covered {
@@ -626,6 +639,18 @@ pub fn list(disk: &SharedDisk, layout: &Layout) -> Result<Files, StoreError> {
         }
     }
     Ok(found)
+}
+
+/// What stands in the folder and is no id file, with the temporary files among them.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn strangers(disk: &SharedDisk, layout: &Layout) -> Result<Vec<PathBuf>, StoreError> {
+    let files = list(disk, layout)?;
+    let own: std::collections::BTreeSet<PathBuf> =
+        files.kept.into_iter().chain(files.stray).chain(files.leavings).map(|(_, _, path)| path).collect();
+    let names = crate::segments::all_names(&**disk, &layout.at("ids"))?;
+    Ok(names.into_iter().map(|name| layout.at("ids").join(name)).filter(|path| !own.contains(path)).collect())
 }
 
 /// Removes the files behind a hole: what they covered is read from the entries again.
@@ -647,7 +672,9 @@ pub fn clear(disk: &SharedDisk, layout: &Layout) -> Result<(), StoreError> {
     let dir = layout.at("ids");
     for name in disk.list(&dir).map_err(StoreError::io("list", &dir))? {
         let path = dir.join(name);
-        disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+        if !disk.meta(&path).map_err(StoreError::io("read", &path))?.is_some_and(|meta| meta.is_dir) {
+            disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+        }
     }
     disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))
 }
@@ -737,6 +764,53 @@ mod tests {
         index.tend(1, true).unwrap();
         assert_eq!(index.recent(id(0), token), None);
         assert_eq!(index.recent(id(0), index.token()), Some(Vec::new()));
+    }
+
+    /// A file of the id folder whose header says what is given, with nothing but zeros behind it.
+    fn with_header(dir: &std::path::Path, words: [u64; 4], len: usize) -> PathBuf {
+        let path = dir.join("x.ids");
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        bytes.resize(len, 0);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn numbers_near_the_largest_in_a_header_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let ends = [u64::MAX, u64::MAX - 1, u64::MAX / 2, 1 << 63, 1 << 60];
+        // Also those whose length fits where it is reckoned modulo 2^64.
+        let wrapped = (0..100_000_u64).map(|n| u64::MAX - n).find(|count| {
+            let blocks = count / KEYS_PER_BLOCK + 1;
+            let len = blocks.wrapping_mul(BLOCK).wrapping_add(count.wrapping_mul(RECORD)).wrapping_add(HEADER + FOOTER);
+            (HEADER..1 << 20).contains(&len)
+        });
+        for count in ends.into_iter().chain(wrapped) {
+            let blocks = count / KEYS_PER_BLOCK + 1;
+            let wrapping = blocks.wrapping_mul(BLOCK).wrapping_add(count.wrapping_mul(RECORD));
+            for len in [HEADER, 4096, wrapping.wrapping_add(HEADER + FOOTER)] {
+                let len = usize::try_from(len).unwrap().min(1 << 20);
+                let path = with_header(dir.path(), [count, 0, count, blocks], len);
+                let error = Run::open(&OsDisk::shared(), path, 0, count).err().unwrap();
+                assert!(matches!(error, StoreError::Damaged { .. }), "{count}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_near_the_largest_are_no_id_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir(layout.at("ids")).unwrap();
+        for (first, end) in [(0, u64::MAX), (u64::MAX - 1, u64::MAX), (0, MAX_ENTRIES + 1), (u64::MAX, 0)] {
+            std::fs::write(layout.at("ids").join(file_name(first, end)), b"x").unwrap();
+        }
+        let files = list(&OsDisk::shared(), &layout).unwrap();
+        assert_eq!((files.kept.len(), files.stray.len()), (0, 0), "{files:?}");
+        let index = IdIndex::open(OsDisk::shared(), layout.clone()).unwrap();
+        assert_eq!((index.covered(), index.lookup(id(1)).unwrap()), (0, Vec::new()));
+        assert_eq!(strangers(&OsDisk::shared(), &layout).unwrap().len(), 4);
     }
 
     #[test]

@@ -99,6 +99,11 @@ pub const MAX_SEGMENT_BYTES: u64 = 4 << 30;
 /// No plain segment is longer: batches up to the limit (or one batch alone, which is smaller), and a torn one behind them.
 pub const MAX_PLAIN_BYTES: u64 = MAX_SEGMENT_BYTES + MAX_BATCH_BYTES as u64;
 
+/// No log comes to more entries: what JSON can say exactly. A name or file that says more is none of a log's.
+pub const MAX_ENTRIES: u64 = 1 << 53;
+/// No log comes to more bytes: the highest bit of an offset says something else.
+pub const MAX_POSITION: u64 = 1 << 62;
+
 /// How a log directory is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -257,7 +262,8 @@ impl Durable {
         let position = words.next()?.strip_prefix("bytes=")?.parse().ok()?;
         let done = words.next()? == "state=done";
         let durable = Self { size, bytes: position, done };
-        (durable.to_bytes() == bytes).then_some(durable)
+        let can_be = size <= MAX_ENTRIES && position <= MAX_POSITION;
+        (can_be && durable.to_bytes() == bytes).then_some(durable)
     }
 
     /// Reads the file; `None` where it is missing or not whole (it is never synced, so a power cut may leave anything).
@@ -277,6 +283,16 @@ impl Durable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durable_says_nothing_that_no_log_comes_to() {
+        let most = Durable { size: MAX_ENTRIES, bytes: MAX_POSITION, done: true };
+        assert_eq!(Durable::parse(&most.to_bytes()), Some(most));
+        for (size, bytes) in [(MAX_ENTRIES + 1, 0), (u64::MAX, 0), (1, MAX_POSITION + 1), (1, u64::MAX)] {
+            let durable = Durable { size, bytes, done: false };
+            assert_eq!(Durable::parse(&durable.to_bytes()), None, "{durable:?}");
+        }
+    }
 
     #[test]
     fn durable_round_trips_and_notices_every_bit() {

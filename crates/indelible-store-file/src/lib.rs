@@ -11,12 +11,14 @@
 //! | [`frames`] | seekable zstd |
 //! | [`tree_files`] | `tree/*` and `offsets` |
 //! | [`ids`] | exact id lookup in sorted files |
+//! | `anchor` | where the entries of the newest head end |
 //! | [`recover`] | what may be cut, and the cutting |
 //! | [`reader`], [`writer`] | the two sides of the store |
 //! | [`driver`] | creating and opening a log, for the library |
 //! | [`check`] | derived files against the entries |
 //! | `unfinished` | what a crash leaves before there is a log |
 
+mod anchor;
 pub mod check;
 pub mod driver;
 pub mod frames;

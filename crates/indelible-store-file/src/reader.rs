@@ -575,8 +575,12 @@ impl FileReader {
     fn lookup_anew(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError> {
         let ids = IdIndex::open_to_hole(Arc::clone(&self.disk), self.layout.clone())?;
         let mut found: Vec<LeafIndex> = ids.lookup(id)?.into_iter().map(LeafIndex).collect();
-        let behind = check::scan_ids(self, ids.covered(), self.size()?.0)?;
-        found.extend(behind.filter(|record| record.0 == id).map(|record| LeafIndex(record.1)));
+        check::scan_ids(self, ids.covered(), self.size()?.0, |(found_id, index)| {
+            if found_id == id {
+                found.push(LeafIndex(index));
+            }
+            Ok(())
+        })?;
         Ok(found)
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    ffi::OsString,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -15,7 +16,7 @@ use indelible_store::{
 
 use crate::{
     frames::{self, Decoder, Encoder, Frame, FrameError},
-    layout::Layout,
+    layout::{Layout, MAX_ENTRIES},
 };
 
 /// The size of a piece of a plain segment.
@@ -69,9 +70,22 @@ pub fn list(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Segment>, StoreError
 ///
 /// # Errors
 /// [`StoreError::Io`].
-pub fn strangers(disk: &dyn Disk, layout: &Layout) -> Result<Vec<String>, StoreError> {
-    let dir = layout.at("segments");
-    Ok(list_names(disk, &dir)?.into_iter().filter(|name| parse_name(name).is_none()).collect())
+pub fn strangers(disk: &dyn Disk, layout: &Layout) -> Result<Vec<OsString>, StoreError> {
+    let names = all_names(disk, &layout.at("segments"))?;
+    Ok(names.into_iter().filter(|name| name.to_str().and_then(parse_name).is_none()).collect())
+}
+
+/// The names in a folder, also those that are not UTF-8.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn all_names(disk: &dyn Disk, dir: &Path) -> Result<Vec<OsString>, StoreError> {
+    let mut names: Vec<OsString> = list_names(disk, dir)?.into_iter().map(OsString::from).collect();
+    match disk.list_strange(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        strange => names.extend(strange.map_err(StoreError::io("list", dir))?),
+    }
+    Ok(names)
 }
 
 /// A folder that is gone holds nothing: what should be in it is told by whoever knows of it.
@@ -89,7 +103,7 @@ fn parse_name(name: &str) -> Option<Segment> {
     };
     let fits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     let first = if fits { digits.parse().ok()? } else { return None };
-    Some(Segment { first, kind })
+    (first <= MAX_ENTRIES).then_some(Segment { first, kind })
 }
 
 /// An open segment.
@@ -472,11 +486,29 @@ pub fn rewrite_table(layout: &Layout, disk: &SharedDisk, segment: Segment) -> Re
         return Ok(());
     }
     let path = segment.path(layout);
+    let temporary = path.with_extension("zst.tmp");
+    if disk.meta(&temporary).map_err(StoreError::io("read", &temporary))?.is_some() {
+        disk.remove(&temporary).map_err(StoreError::io("remove", &temporary))?;
+    }
+    let io = |step| StoreError::io(step, &temporary);
+    let out = disk.open(&temporary, Open::CreateNew).map_err(io("create"))?;
     let end = open.frames.last().map_or(0, |frame| frame.at + u64::from(frame.compressed));
-    let mut bytes = open.raw(0, usize::try_from(end).unwrap_or(usize::MAX))?;
-    bytes.extend_from_slice(&frames::table_bytes(&open.frames));
+    // A segment may have gibibytes: it is copied piece by piece.
+    let mut at = 0;
+    while at < end {
+        let piece = open.raw(at, to_usize((end - at).min(PIECE_BYTES)))?;
+        if piece.is_empty() {
+            return Err(StoreError::io("read", &path)(io::ErrorKind::UnexpectedEof.into()));
+        }
+        out.write_at(&piece, at).map_err(io("write"))?;
+        at += piece.len() as u64;
+    }
+    out.write_at(&frames::table_bytes(&open.frames), end).map_err(io("write"))?;
+    out.sync().map_err(io("sync"))?;
     drop(disk.unprotect(&path));
-    indelible_store::disk::replace_small(&**disk, &path, &bytes).map_err(StoreError::io("write", &path))?;
+    disk.rename(&temporary, &path).map_err(StoreError::io("rename", &path))?;
+    let dir = layout.at("segments");
+    disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
     drop(disk.protect(&path, false));
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! are longer than the head says and are cut and written again at open. A failed write or sync poisons the handle.
 
 use std::{
+    io::ErrorKind,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -15,20 +16,20 @@ use std::{
 
 use indelible_core::{
     entry::Line,
-    tile,
     tree::{Hash, LeafIndex, TreeHead, TreeSize, leaf_hash},
 };
 use indelible_store::{
-    disk::{DiskFile, Lease, Open, Protection, SharedDisk, create_dirs, read_small, replace_small, sync_above},
+    disk::{Disk, DiskFile, Lease, Open, Protection, SharedDisk, create_dirs, read_small, replace_small, sync_above},
     driver::{Recovered, TailCheck, TailFault},
     store::{
         Appended, Batch, Chunk, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, MAX_BATCH_BYTES, Reader, ReadsThrough,
-        StoreError, StoredTree, Writer,
+        StoreError, Writer,
     },
 };
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    anchor::anchor,
     check,
     ids::{self, IdIndex},
     layout::{Durable, Layout, MAX_SEGMENT_BYTES, Settings, marker_bytes},
@@ -152,7 +153,7 @@ impl FileWriter {
         live.size.store(recovered.size, Ordering::Release);
         live.position.store(position_behind, Ordering::Release);
         reader.live = Some(Arc::clone(&live));
-        let ids = open_ids(&reader, recovered.size)?;
+        let ids = open_ids(&reader, recovered.size, head.size.0)?;
         reader.set_ids(Arc::clone(&ids));
         let durable = open_durable(&disk, &layout)?;
         let state = Durable { size: recovered.size, bytes: position_behind, done: false };
@@ -439,19 +440,30 @@ fn carry_over(reader: &FileReader, tree: &mut TreeWriter, until: u64) -> Result<
     Ok(())
 }
 
-/// Removes what interrupted replacements left. Only for who holds the lease.
+/// Removes what interrupted replacements left: files. What else has such a name is nobody's leaving: a check tells of it, and it keeps nothing up. Only for who holds the lease.
 fn sweep(disk: &SharedDisk, layout: &Layout) -> Result<(), StoreError> {
     for dir in
         ["segments", "tree", "checkpoints", "ids"].map(|name| layout.at(name)).iter().chain([&layout.root().to_owned()])
     {
         for name in disk.list(dir).map_err(StoreError::io("list", dir))? {
-            if name.ends_with(".tmp") {
-                let path = dir.join(name);
-                disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+            let path = dir.join(&name);
+            if name.ends_with(".tmp") && is_file(&**disk, &path) {
+                match disk.remove(&path) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    removed => removed.map_err(StoreError::io("remove", &path))?,
+                }
             }
         }
     }
     Ok(())
+}
+
+/// Whether a regular file stands there, as far as can be told: what cannot be opened for another reason counts as one.
+fn is_file(disk: &dyn Disk, path: &Path) -> bool {
+    use ErrorKind::{InvalidInput, IsADirectory, NotFound};
+    disk.open(path, Open::Read)
+        .err()
+        .is_none_or(|error| !matches!(error.kind(), InvalidInput | IsADirectory | NotFound))
 }
 
 /// Takes the lease of the log at `root`.
@@ -483,57 +495,7 @@ fn take_lease(disk: &SharedDisk, layout: &Layout) -> Result<Box<dyn Lease>, Stor
     }
 }
 
-/// Finds the end of the entries that the head covers and checks that the stored tree gives the head's root.
-fn anchor(reader: &FileReader, head: &TreeHead) -> Result<Anchor, StoreError> {
-    let size = head.size;
-    let frontier = tile::frontier_at(&StoredTree(reader), size)?;
-    if frontier.root() != head.root {
-        let place = reader.layout.at("tree").display().to_string();
-        let detail = "the stored tree does not give the root of the newest head; `indelible verify` tells whether the entries do".to_owned();
-        return Err(StoreError::Damaged { place, detail });
-    }
-    let Some(last) = size.0.checked_sub(1) else {
-        return Ok(Anchor {
-            frontier,
-            position: 0,
-            base: 0,
-            segment: 0,
-            last_leaf: leaf_hash(b""),
-            last_batch: None,
-            last_recorded_at: None,
-        });
-    };
-    let want = reader.hashes(0, last, 1)?.first().copied().unwrap_or(head.root);
-    let position = reader.tree.offsets(last, 1)?.first().copied().unwrap_or(0) & !BATCH_START;
-    let segments = segments::list(&*reader.disk, &reader.layout)?;
-    let at = segments.partition_point(|s| s.first <= last);
-    let gone = |index| StoreError::Evidence {
-        index,
-        detail: "the newest head covers this entry, and its body is not there".to_owned(),
-    };
-    let segment = at.checked_sub(1).and_then(|at| segments.get(at)).ok_or_else(|| gone(last))?;
-    let base = reader.tree.offsets(segment.first, 1)?.first().copied().unwrap_or(0) & !BATCH_START;
-    let open = OpenSegment::open(&reader.disk, &reader.layout, *segment, Trust::Table)?;
-    let bytes = open.read(position.wrapping_sub(base), indelible_core::entry::MAX_LINE_BYTES)?;
-    let end = memchr::memchr(b'\n', &bytes).ok_or_else(|| gone(last))?;
-    let line =
-        Line::parse(bytes.get(..end).unwrap_or_default()).map_err(|source| StoreError::Line { index: last, source })?;
-    if leaf_hash(line.entry.bytes) != want {
-        let detail = "its bytes are not those that the newest head covers".to_owned();
-        return Err(StoreError::Evidence { index: last, detail });
-    }
-    Ok(Anchor {
-        frontier,
-        position: position + end as u64 + 1,
-        base,
-        segment: segment.first,
-        last_leaf: want,
-        last_batch: Some(line.batch.0),
-        last_recorded_at: line.entry.recorded(),
-    })
-}
-
-fn open_ids(reader: &FileReader, size: u64) -> Result<Arc<IdIndex>, StoreError> {
+fn open_ids(reader: &FileReader, size: u64, anchored: u64) -> Result<Arc<IdIndex>, StoreError> {
     ids::remove_strays(&reader.disk, &reader.layout)?;
     let ids = Arc::new(IdIndex::open(Arc::clone(&reader.disk), reader.layout.clone())?);
     let covered = ids.covered();
@@ -542,7 +504,16 @@ fn open_ids(reader: &FileReader, size: u64) -> Result<Arc<IdIndex>, StoreError> 
         let detail = format!("it covers {covered} entries, the log has {size}");
         return Err(StoreError::Damaged { place, detail });
     }
-    ids.insert(check::scan_ids(reader, covered, size)?, size);
+    check::scan_ids(reader, covered, size, |record| {
+        let end = record.1 + 1;
+        ids.insert([record], end);
+        // After a repair all ids are read here: they go to files as those of a living log do.
+        if ids.due() && end <= anchored {
+            ids.tend(anchored, false)?;
+        }
+        Ok(())
+    })?;
+    ids.insert([], size);
     Ok(ids)
 }
 

@@ -3,7 +3,7 @@
 //! A scan for verification reads every row of the log by index and trusts no count: rows behind the head are read with the others, and rows
 //! that are gone are gone from the scan too. What is put together from a row is the line that a segment file would hold, byte for byte.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io, path::Path};
 
 use indelible_core::{
     entry::EntryRef,
@@ -12,7 +12,8 @@ use indelible_core::{
     tree::{Hash, LeafIndex, TreeSize},
 };
 use indelible_store::store::{
-    Chunk, DerivedFault, End, Fingerprint, LogInfo, Piece, Reader, Run, Scanned, StoreError, add_ids, id_digest,
+    Chunk, DerivedFault, End, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, Piece, Reader, Run, Scanned, StoreError,
+    add_ids, id_digest,
 };
 use tokio_postgres::Row;
 
@@ -563,6 +564,12 @@ impl Reader for PostgresReader {
 
     fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         let step = "read an attachment";
+        // What is longer than any may be is not fetched.
+        if let Some(length) = self.attachment_size(digest)?.filter(|length| *length > MAX_ATTACHMENT_BYTES) {
+            let detail = format!("it has {length} bytes, more than the {MAX_ATTACHMENT_BYTES} it may have");
+            let place = format!("attachment sha256:{}", hex::encode(digest));
+            return Err(StoreError::io("read", Path::new(&place))(io::Error::new(io::ErrorKind::InvalidData, detail)));
+        }
         let rows = self.read_rows(step, ATTACHMENT, vec![self.mine(), Param::bytes(digest)])?;
         let mut content: Option<Vec<u8>> = None;
         for row in &rows {

@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 use crate::{
     file::is_corrupt,
     reader::{SqliteReader, or_nothing, tree_size},
-    rows::{Head, blob, integer, registered, signed, unsigned},
+    rows::{Head, blob, entry_column, integer, registered, signed, unsigned},
     schema,
 };
 
@@ -25,7 +25,13 @@ const MAX_BROKEN: usize = 20;
 /// Around an entry, its batch number and its MAC in a line: `{"batch":`, `,"entry":`, `,"mac":"`, 64 digits, `"}` and a line feed.
 const LINE_BYTES: &str =
     "SELECT sum(length(entry) + length(CAST(batch AS TEXT))) + count(*) * 93 FROM signed_audit_log WHERE log = ?1";
-const NAMING: &str = "SELECT entry FROM signed_audit_log WHERE log = ?1 AND instr(entry, CAST('\"head\":{\"number\":' AS BLOB)) > 0 ORDER BY idx DESC";
+const NAMING: &str = concat!(
+    "SELECT ",
+    entry_column!(),
+    " FROM signed_audit_log WHERE log = ?1 AND instr(",
+    entry_column!(),
+    ", CAST('\"head\":{\"number\":' AS BLOB)) > 0 ORDER BY idx DESC"
+);
 
 struct Checker<'a> {
     reader: &'a SqliteReader,
@@ -156,7 +162,7 @@ impl Checker<'_> {
     fn last(&mut self, head: &Head) -> rusqlite::Result<()> {
         let Some(last) = head.end.size.0.checked_sub(1) else { return Ok(()) };
         let (leaf, time) = self.conn.query_row(
-            "SELECT entry FROM signed_audit_log WHERE log = ?1 AND idx = ?2",
+            concat!("SELECT ", entry_column!(), " FROM signed_audit_log WHERE log = ?1 AND idx = ?2"),
             params![self.log(), signed(last)],
             |row| {
                 let entry = blob(row, 0);
@@ -267,9 +273,11 @@ impl Checker<'_> {
     }
 
     fn first_wrong_column(&self) -> rusqlite::Result<Option<i64>> {
-        let mut statement = self
-            .conn
-            .prepare_cached("SELECT idx, recorded_at, entry FROM signed_audit_log WHERE log = ?1 ORDER BY idx")?;
+        let mut statement = self.conn.prepare_cached(concat!(
+            "SELECT idx, recorded_at, ",
+            entry_column!(),
+            " FROM signed_audit_log WHERE log = ?1 ORDER BY idx"
+        ))?;
         let mut rows = statement.query([self.log()])?;
         while let Some(row) = rows.next()? {
             let (index, time) = (integer(row, 0), integer(row, 1));

@@ -24,7 +24,7 @@ use crate::{
     presence::{Company, Presence},
     reader::last_row,
     rebuild,
-    rows::{Registered, blob, now, registered, signed, unsigned},
+    rows::{Registered, blob, entry_column, now, registered, signed, unsigned},
     schema::{self, Migration},
     writer::adopt_marks,
 };
@@ -248,7 +248,11 @@ fn logs_of_entries(conn: &Connection) -> rusqlite::Result<Vec<Registered>> {
         Err(error) if is_missing(&error) => return Ok(found),
         next => next?,
     };
-    let mut zero = conn.prepare("SELECT entry FROM signed_audit_log WHERE log = ?1 ORDER BY idx LIMIT 1")?;
+    let mut zero = conn.prepare(concat!(
+        "SELECT ",
+        entry_column!(),
+        " FROM signed_audit_log WHERE log = ?1 ORDER BY idx LIMIT 1"
+    ))?;
     let mut at = i64::MIN;
     while let Some(number) = next.query_row([at], |row| row.get::<_, Option<i64>>(0))? {
         let info = zero.query_row([number], |row| Ok(info_of(blob(row, 0)))).optional()?.flatten();
@@ -405,7 +409,7 @@ fn check_anchored(reader: &SqliteReader, conn: &Connection, head: &TreeHead) -> 
     let evidence = |detail: &str| StoreError::Evidence { index: last, detail: detail.to_owned() };
     let leaf: Option<Hash> = conn
         .query_row(
-            "SELECT entry FROM signed_audit_log WHERE log = ?1 AND idx = ?2",
+            concat!("SELECT ", entry_column!(), " FROM signed_audit_log WHERE log = ?1 AND idx = ?2"),
             params![reader.number, signed(last)],
             |row| Ok(leaf_hash(blob(row, 0))),
         )

@@ -3,30 +3,41 @@
 //! Each call is one statement or one snapshot, so that what it gives belongs together. A scan ([`Reader::runs`]) goes over all rows that the log has, also those
 //! that the head row does not know of; what is missing between them shows as missing lines.
 
-use std::sync::Arc;
+use std::{io, path::Path, sync::Arc};
 
-use indelible_core::tree::{Hash, LeafIndex, TreeSize};
-use indelible_store::store::{Chunk, DerivedFault, Fingerprint, LogInfo, Piece, Reader, Run, Scanned, StoreError};
+use indelible_core::{
+    entry::MAX_ENTRY_BYTES,
+    hex,
+    tree::{Hash, LeafIndex, TreeSize},
+};
+use indelible_store::store::{
+    Chunk, DerivedFault, Fingerprint, LogInfo, MAX_ATTACHMENT_BYTES, Piece, Reader, Run, Scanned, StoreError,
+};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
     check,
     file::{File, is_corrupt, is_missing},
     presence::Presence,
-    rows::{Head, LINE_FRAME, blob, integer, push_line, signed, unsigned},
+    rows::{Head, LINE_FRAME, blob, entry_column, integer, line_columns, push_line, signed, unsigned},
 };
 
-/// The most rows of a piece.
-const PIECE_ROWS: u64 = 1024;
+/// The most rows of a piece: with entries of 64 KB, however few of them the mean lets expect, 16 MiB.
+const PIECE_ROWS: u64 = 256;
 /// The fewest. A scan holds a few pieces at once, so that entries of 64 KB cost 1 MiB each.
 const MIN_PIECE_ROWS: u64 = 16;
 /// About so many bytes of lines make a piece.
 const PIECE_BYTES: u64 = 1 << 20;
 
-const READ: &str = "SELECT idx, batch, entry, mac FROM signed_audit_log WHERE log = ?1 AND idx >= ?2 \
-    AND idx < (SELECT size FROM logs WHERE number = ?1) ORDER BY idx";
+const READ: &str = concat!(
+    "SELECT idx, octet_length(entry), ",
+    line_columns!(),
+    " FROM signed_audit_log WHERE log = ?1 AND idx >= ?2 AND idx < (SELECT size FROM logs WHERE number = ?1) ORDER BY idx"
+);
 const READ_PIECE: &str =
-    "SELECT batch, entry, mac FROM signed_audit_log WHERE log = ?1 AND idx BETWEEN ?2 AND ?3 ORDER BY idx";
+    concat!("SELECT ", line_columns!(), " FROM signed_audit_log WHERE log = ?1 AND idx BETWEEN ?2 AND ?3 ORDER BY idx");
+const ATTACHMENT_BYTES: &str = "SELECT coalesce(sum(octet_length(content)), 0) FROM attachment_parts WHERE digest = ?1";
+const ATTACHMENT: &str = "SELECT content FROM attachment_parts WHERE digest = ?1 ORDER BY part";
 const HASHES: &str = "SELECT first, hashes FROM tree_hashes WHERE log = ?1 AND level = ?2 AND first < ?4 AND first >= \
     coalesce((SELECT max(first) FROM tree_hashes WHERE log = ?1 AND level = ?2 AND first <= ?3), 0) ORDER BY first";
 
@@ -160,25 +171,34 @@ impl Reader for SqliteReader {
     }
 
     fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError> {
-        let bytes = self.read_rows(from.0, |conn| {
+        let (bytes, too_long) = self.read_rows(from.0, |conn| {
             let mut statement = conn.prepare_cached(READ)?;
             let mut rows = statement.query(params![self.number, signed(from.0)])?;
-            let mut bytes = Vec::new();
+            let (mut bytes, mut too_long) = (Vec::new(), None);
             let mut next = from.0;
             // Never past a gap.
             while let Some(row) = rows.next()?.filter(|row| integer(row, 0) == signed(next)) {
                 let before = bytes.len();
-                push_line(row, 1, &mut bytes);
+                let length = unsigned(integer(row, 1));
+                if length > MAX_ENTRY_BYTES as u64 {
+                    too_long = Some(length);
+                    break;
+                }
+                push_line(row, 2, &mut bytes);
                 if before > 0 && bytes.len() > max_bytes {
                     bytes.truncate(before);
                     break;
                 }
                 next += 1;
             }
-            Ok(bytes)
+            Ok((bytes, too_long))
         })?;
         if !bytes.is_empty() {
             return Ok(Chunk { first: from.0, bytes });
+        }
+        if let Some(length) = too_long {
+            let detail = format!("its row holds {length} bytes, and no entry has more than {MAX_ENTRY_BYTES}");
+            return Err(StoreError::Evidence { index: from.0, detail });
         }
         let size = self.size()?.0;
         Err(if from.0 < size {
@@ -306,17 +326,17 @@ impl Reader for SqliteReader {
         if self.attachment_size(digest)?.is_none() {
             return Ok(None);
         }
-        let content = self.read_or_nothing("read an attachment", |conn| {
-            let mut statement =
-                conn.prepare_cached("SELECT content FROM attachment_parts WHERE digest = ?1 ORDER BY part")?;
-            let mut rows = statement.query([digest])?;
-            let mut content = Vec::new();
-            while let Some(row) = rows.next()? {
-                content.extend_from_slice(blob(row, 0));
-            }
-            Ok(content)
+        let read = self.file.snapshot("read an attachment", |conn| {
+            Ok(match or_nothing_readable(attachment(conn, digest, MAX_ATTACHMENT_BYTES).map(Some))? {
+                Some(read) => read,
+                None => Ok(Vec::new()),
+            })
         })?;
-        Ok(Some(content))
+        read.map(Some).map_err(|length| {
+            let detail = format!("it has {length} bytes, more than the {MAX_ATTACHMENT_BYTES} it may have");
+            let place = format!("{}, attachment sha256:{}", self.place(), hex::encode(digest));
+            StoreError::io("read", Path::new(&place))(io::Error::new(io::ErrorKind::InvalidData, detail))
+        })
     }
 
     fn attachment_size(&self, digest: &[u8; 32]) -> Result<Option<u64>, StoreError> {
@@ -325,6 +345,22 @@ impl Reader for SqliteReader {
             statement.query_row([digest], |row| Ok(unsigned(row.get(0)?))).optional()
         })
     }
+}
+
+/// The parts of an attachment, put together; or how many bytes they have, where those are more than `most`. That stands in the headers of the rows: what is too long is not
+/// read for it.
+fn attachment(conn: &Connection, digest: &[u8; 32], most: u64) -> rusqlite::Result<Result<Vec<u8>, u64>> {
+    let length = conn.prepare_cached(ATTACHMENT_BYTES)?.query_row([digest], |row| Ok(unsigned(row.get(0)?)))?;
+    if length > most {
+        return Ok(Err(length));
+    }
+    let mut statement = conn.prepare_cached(ATTACHMENT)?;
+    let mut rows = statement.query([digest])?;
+    let mut content = Vec::new();
+    while let Some(row) = rows.next()? {
+        content.extend_from_slice(blob(row, 0));
+    }
+    Ok(Ok(content))
 }
 
 /// The bytes of all lines that the rows make.
@@ -336,4 +372,24 @@ fn line_bytes(conn: &Connection, log: i64) -> rusqlite::Result<u64> {
         |row| row.get(0),
     )?;
     Ok(unsigned(sum))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attachment_above_its_limit_is_measured_and_not_read() {
+        let conn = Connection::open_in_memory().unwrap();
+        crate::schema::apply(&conn).unwrap();
+        let digest = [7; 32];
+        conn.execute("INSERT INTO attachments (digest, size) VALUES (?1, 3)", [digest]).unwrap();
+        for part in [1, 0, 2] {
+            conn.execute("INSERT INTO attachment_parts VALUES (?1, ?2, zeroblob(1000))", params![digest, part])
+                .unwrap();
+        }
+        assert_eq!(attachment(&conn, &digest, 3000).unwrap(), Ok(vec![0; 3000]));
+        assert_eq!(attachment(&conn, &digest, 2999).unwrap(), Err(3000));
+        assert_eq!(attachment(&conn, &[8; 32], 0).unwrap(), Ok(Vec::new()));
+    }
 }

@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 
 use crate::{
     file::{Access, File},
-    rows::{LINE_FRAME, blob, integer, now, signed},
+    rows::{LINE_FRAME, blob, entry_column, integer, now, signed},
     schema::{self, Object},
     writer::store_leaves,
 };
@@ -166,9 +166,11 @@ impl<'a> Walk<'a> {
 
     /// Reads rows from `from` on. Returns where the next begin.
     fn window(&mut self, from: i64) -> rusqlite::Result<Option<i64>> {
-        let mut statement = self.conn.prepare_cached(
-            "SELECT idx, recorded_at, batch, entry FROM signed_audit_log WHERE log = ?1 AND idx >= ?2 ORDER BY idx LIMIT ?3",
-        )?;
+        let mut statement = self.conn.prepare_cached(concat!(
+            "SELECT idx, recorded_at, batch, ",
+            entry_column!(),
+            " FROM signed_audit_log WHERE log = ?1 AND idx >= ?2 ORDER BY idx LIMIT ?3"
+        ))?;
         let mut rows = statement.query(params![self.log, from, WINDOW])?;
         let mut next = None;
         while let Some(row) = rows.next()? {

@@ -3,7 +3,9 @@
 //! What a row holds is read as it stands, whatever its type became: a line that comes out wrong is found by whoever verifies it.
 
 use indelible_core::{
-    FORMAT_VERSION, hex,
+    FORMAT_VERSION,
+    entry::MAX_ENTRY_BYTES,
+    hex,
     mac::LogId,
     time::Micros,
     tree::{Hash, LeafIndex, TreeSize},
@@ -15,6 +17,26 @@ use crate::schema;
 
 /// What stands between the parts of a line: `{"batch":`, `,"entry":`, `,"mac":"`, `"}` and a line feed.
 pub(crate) const LINE_FRAME: u64 = 9 + 9 + 8 + 3;
+
+/// The entry of a row as a column; nothing where it is longer than an entry may be. Its length stands in the row's header, so that what is
+/// too long is not read for that.
+macro_rules! entry_column {
+    () => {
+        "CASE WHEN octet_length(entry) <= 65535 THEN entry END"
+    };
+}
+/// Batch, entry and MAC as the columns that [`push_line`] takes; nothing for what no row of a log has.
+macro_rules! line_columns {
+    () => {
+        concat!(
+            "CASE typeof(batch) WHEN 'integer' THEN batch END, ",
+            entry_column!(),
+            ", CASE WHEN octet_length(mac) <= 64 THEN mac END"
+        )
+    };
+}
+pub(crate) use {entry_column, line_columns};
+const _: () = assert!(MAX_ENTRY_BYTES == 65_535);
 
 /// Columns of the head row that [`Head::of`] reads.
 const HEAD: &str = "SELECT size, bytes, last_leaf, last_recorded_at, named, \

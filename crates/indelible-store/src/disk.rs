@@ -4,6 +4,7 @@
 //! to the process) for the first and plain keys for the second.
 
 use std::{
+    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -46,8 +47,13 @@ pub trait Disk: Send + Sync + 'static {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>>;
     /// What stands at `path`; `None` where nothing does.
     fn meta(&self, path: &Path) -> io::Result<Option<Meta>>;
-    /// The names in a directory, sorted.
+    /// The names in a directory, sorted; without those of [`Disk::list_strange`], which no store makes.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// The names in a directory that are not UTF-8, sorted.
+    fn list_strange(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let _ = dir;
+        Ok(Vec::new())
+    }
     /// Creates one directory, mode 0700 less the umask; one that is there already is left as it is. Durable after `sync_dir` of its parent.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Renames, replacing what stands at `to`. Atomic; durable after `sync_dir` of both parents.
@@ -232,12 +238,11 @@ impl Disk for OsDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
-        }
-        names.sort_unstable();
-        Ok(names)
+        Ok(names(dir)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
+    }
+
+    fn list_strange(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        Ok(names(dir)?.into_iter().filter(|name| name.to_str().is_none()).collect())
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -321,6 +326,13 @@ impl Disk for OsDisk {
         let kind = rustix::fs::statfs(there)?.f_type;
         Ok(u32::try_from(kind & 0xFFFF_FFFF).is_ok_and(|kind| NETWORK.contains(&kind)))
     }
+}
+
+/// The bytes of UTF-8 sort as its characters do.
+fn names(dir: &Path) -> io::Result<Vec<OsString>> {
+    let mut names = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn strange(what: &str) -> io::Error {

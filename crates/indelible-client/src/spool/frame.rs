@@ -10,7 +10,6 @@
 //! Number and offset are in the check, so that a frame proves nothing at another place.
 
 use aws_lc_rs::digest::{Context, SHA256};
-use serde::{Deserialize, Serialize};
 
 use crate::event::Prepared;
 
@@ -23,7 +22,7 @@ pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 const MAGIC: [u8; 4] = *b"ISF1";
 
 /// A place in the files of a spool.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) segment: u64,
     pub(crate) offset: u64,

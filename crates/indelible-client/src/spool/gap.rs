@@ -1,4 +1,4 @@
-//! What a full spool had to turn away, until that is on record itself.
+//! What a full spool had to turn away or could not keep aside, until that is on record itself.
 //!
 //! Counted durably before a caller is told, so that a crash forgets none. When there is an event to be made of it, the count is *sealed*: it has an id, and says the same however often it is
 //! sent; what is turned away meanwhile is counted anew.
@@ -13,19 +13,48 @@ use indelible_store::disk::{OsDisk, read_small, replace_small};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{MAX_SMALL_BYTES, Pushed, SpoolError, io_error};
+use super::{MAX_SMALL_BYTES, SpoolError, delivered::MAX_NUMBER, io_error};
 use crate::event::Prepared;
 
 /// What the event that records a gap says was done.
 pub const GAP_ACTION: &str = "audit.spool_gap";
+
+/// What became of an event that has no place in the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turned {
+    /// It did not fit, and is lost.
+    Dropped,
+    /// It did not fit, and whoever recorded it has it.
+    Refused,
+    /// The server will never take it, and `refused.jsonl` had no room for it.
+    Unkept,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Gap {
     id: String,
     dropped: u64,
     refused: u64,
+    /// Left out where there are none, so that a gap that was sealed without it goes on saying the same.
+    #[serde(default)]
+    unkept: u64,
     from: String,
     to: String,
+}
+
+const REASON: &str =
+    "the spool was full: `dropped` events are lost, `refused` ones were given back to whoever recorded them";
+const REASON_UNKEPT: &str = "the spool was full: `dropped` events are lost, `refused` ones were given back to whoever recorded them, \
+    `unkept` ones the server will never take and `refused.jsonl` had no room for";
+
+impl Gap {
+    fn details(&self, max_bytes: u64) -> serde_json::Value {
+        let mut details = json!({ "dropped": self.dropped, "from": self.from, "refused": self.refused, "spool_bytes": max_bytes, "to": self.to });
+        if let Some(details) = details.as_object_mut().filter(|_| self.unkept > 0) {
+            details.insert("unkept".to_owned(), self.unkept.into());
+        }
+        details
+    }
 }
 
 /// At most two: one that is being recorded, and one that is counted.
@@ -55,21 +84,24 @@ impl Gaps {
         self.sealed.is_none() && self.open.is_none()
     }
 
-    pub(crate) fn count(&mut self, dir: &Path, what: Pushed, count: u64, now: Micros) -> Result<(), SpoolError> {
+    pub(crate) fn count(&mut self, dir: &Path, what: Turned, count: u64, now: Micros) -> Result<(), SpoolError> {
         let mut next = self.clone();
         let time = now.to_string();
         let open = next.open.get_or_insert_with(|| Gap {
             id: new_id(now, SystemEntropy.salt()),
             dropped: 0,
             refused: 0,
+            unkept: 0,
             from: time.clone(),
             to: time.clone(),
         });
-        match what {
-            Pushed::Dropped => open.dropped += count,
-            Pushed::Refused => open.refused += count,
-            Pushed::Spooled => return Ok(()),
-        }
+        let counted = match what {
+            Turned::Dropped => &mut open.dropped,
+            Turned::Refused => &mut open.refused,
+            Turned::Unkept => &mut open.unkept,
+        };
+        // A count from the file may be anything; an event holds numbers up to 2^53.
+        *counted = counted.saturating_add(count).min(MAX_NUMBER);
         open.to = time;
         next.store(dir)?;
         *self = next;
@@ -87,12 +119,12 @@ impl Gaps {
         let event = json!({
             "action": GAP_ACTION,
             "actor": { "id": "indelible-client", "type": "service" },
-            "details": { "dropped": gap.dropped, "from": gap.from, "refused": gap.refused, "spool_bytes": max_bytes, "to": gap.to },
+            "details": gap.details(max_bytes),
             "id": gap.id,
             "kind": "system",
             "occurred_at": gap.to,
             "outcome": "failure",
-            "reason": "the spool was full: `dropped` events are lost, `refused` ones were given back to whoever recorded them",
+            "reason": if gap.unkept > 0 { REASON_UNKEPT } else { REASON },
         });
         let prepared = Prepared::of_json(event.to_string().as_bytes());
         let damaged = |_| SpoolError::Damaged { place: dir.join("gaps.json").display().to_string(), offset: 0 };

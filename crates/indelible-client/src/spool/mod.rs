@@ -7,9 +7,9 @@
 //! | `lock` | what one process holds |
 //! | `spool.json` | the log that the events are for |
 //! | `00000001.spool`, … | events, in frames ([`frame`]) |
-//! | `delivered` | up to where they were delivered; behind the truth after a crash, never before it |
+//! | `delivered` | up to where they were delivered, with a check ([`delivered`]); behind the truth after a crash, never before it |
 //! | `gaps.json` | what had to be turned away, until that is on record ([`gap`]) |
-//! | `refused.jsonl` | events that the server will never take, and why |
+//! | `refused.jsonl` | events that the server will never take, and why ([`refused`]) |
 //! | `*.cut` | bytes of a torn write that recovery cut |
 //!
 //! INVARIANT(spooled): an event is spooled when [`Spool::push`] returns: written and synced, and the file's name with it. It leaves the spool behind its receipt only. After `kill -9` or a power cut everything that
@@ -19,8 +19,10 @@
 //! frame at the end is a write that nobody was told had succeeded: it is cut, and kept aside. A file that is gone from between others is told. What is not seen is that somebody took whole
 //! frames away from the end: nothing else here says how many there were, and whoever can do that can do anything here.
 
+mod delivered;
 pub mod frame;
 pub mod gap;
+mod refused;
 mod segment;
 
 use std::{
@@ -37,7 +39,7 @@ use thiserror::Error;
 
 use self::{
     frame::{HEAD_BYTES, MAX_PAYLOAD_BYTES, Place},
-    gap::Gaps,
+    gap::{Gaps, Turned},
     segment::Segment,
 };
 use crate::{error::ClientError, event::Prepared};
@@ -118,6 +120,27 @@ pub enum SpoolError {
         place: String,
         /// Where in it.
         offset: u64,
+    },
+    /// What was delivered last is not among the files.
+    #[error(
+        "`{place}` says that everything up to byte {offset} of file {segment} was delivered, and the files that are here do not reach that far: they are of another time. Put back the files that belong to it, or remove that file: then everything that is here is delivered once more, and recorded once"
+    )]
+    Beyond {
+        /// The file `delivered`.
+        place: String,
+        /// The file that it names.
+        segment: u64,
+        /// The place in that.
+        offset: u64,
+    },
+    /// A file has a number that no spool comes to.
+    #[error(
+        "`{place}` has a number that no spool comes to (above {most}): it is not of this spool; see where it came from, and move it away",
+        most = delivered::MAX_NUMBER
+    )]
+    Number {
+        /// The file.
+        place: String,
     },
     /// A file between two others is gone.
     #[error(
@@ -206,12 +229,10 @@ impl Spool {
         let lease = lease(dir)?;
         mark(dir, origin)?;
         let gaps = Gaps::load(dir)?;
-        let delivered = read_delivered(dir)?;
+        let delivered = delivered::read(dir)?;
         let (mut segments, mut cut_bytes) = (VecDeque::new(), 0);
         let numbers = segment::numbers(dir)?;
-        if let Some(number) = gone(&numbers, delivered) {
-            return Err(SpoolError::Missing { place: segment::path(dir, number).display().to_string() });
-        }
+        delivered::confront(dir, &numbers, delivered)?;
         let last = numbers.last().copied();
         for number in numbers {
             let (segment, cut) = Segment::open(dir, number, Some(number) == last)?;
@@ -270,14 +291,14 @@ impl Spool {
         for group in groups(taken) {
             self.append(group)?;
         }
-        let turned = match self.options.on_full {
-            OnFull::Refuse => Pushed::Refused,
-            OnFull::DropNewest => Pushed::Dropped,
+        let (told, turned) = match self.options.on_full {
+            OnFull::Refuse => (Pushed::Refused, Turned::Refused),
+            OnFull::DropNewest => (Pushed::Dropped, Turned::Dropped),
         };
         if !left.is_empty() {
             self.gaps.count(&self.dir, turned, left.len() as u64, SystemClock::default().now())?;
         }
-        Ok(taken.iter().map(|_| Pushed::Spooled).chain(left.iter().map(|_| turned)).collect())
+        Ok(taken.iter().map(|_| Pushed::Spooled).chain(left.iter().map(|_| told)).collect())
     }
 
     /// So many of the first fit, in the frames that [`groups`] makes of them.
@@ -301,7 +322,8 @@ impl Spool {
     fn append(&mut self, events: &[&Prepared]) -> Result<(), SpoolError> {
         let full = self.segments.back().is_none_or(|last| last.len() >= SEGMENT_BYTES);
         if full {
-            let next = self.segments.back().map_or(self.front.segment, Segment::number) + 1;
+            let before = self.segments.back().map_or(self.front.segment, Segment::number);
+            let next = segment::after(&self.dir, before)?;
             let made = Segment::create(&self.dir, next);
             self.poisoned = made.is_err();
             self.segments.push_back(made?);
@@ -343,9 +365,7 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`]; then it is delivered once more, and recorded once.
     pub fn remove(&mut self, front: &Front) -> Result<(), SpoolError> {
-        let place = self.dir.join("delivered");
-        let bytes = serde_json::to_vec(&front.end).unwrap_or_default();
-        replace_small(&OsDisk, &place, &bytes).map_err(io_error("write", &place))?;
+        delivered::write(&self.dir, front.end)?;
         self.front = front.end;
         self.waiting = self.waiting.saturating_sub(front.events.len() as u64);
         self.settle_front_place()
@@ -365,9 +385,12 @@ impl Spool {
         Ok(())
     }
 
-    /// Finds the front after opening: where `delivered` says, where a frame begins there; else all is delivered once more.
+    /// Finds the front after opening: where `delivered` says, where a frame begins there; else all of that file is delivered once more.
     fn settle_front(&mut self) -> Result<(), SpoolError> {
         let named = self.segments.iter().find(|segment| segment.number() == self.front.segment);
+        if named.is_some_and(|segment| segment.len() < self.front.offset) {
+            return Err(delivered::beyond(&self.dir, self.front));
+        }
         if named.is_some_and(|segment| !segment.has_frame_at(self.front.offset)) {
             self.front.offset = frame::SEGMENT_HEAD.len() as u64;
         }
@@ -397,35 +420,17 @@ impl Spool {
         self.gaps.recorded(&self.dir)
     }
 
-    /// Keeps aside an event that the server will never take, with its reason.
+    /// Keeps aside an event that the server will never take, with its reason. Whether there was room: where there was none it is counted, and the next gap says so.
     ///
     /// # Errors
     /// [`SpoolError`].
-    pub fn keep_refused(&self, event: &Prepared, why: &ClientError) -> Result<(), SpoolError> {
-        let place = self.dir.join("refused.jsonl");
-        let reason = serde_json::Value::from(indelible::error::chain(why)).to_string();
-        let line = [b"{\"event\":".as_slice(), event.bytes(), b",\"reason\":", reason.as_bytes(), b"}\n"].concat();
-        let write = || {
-            let is_new = OsDisk.meta(&place)?.is_none();
-            let file = OsDisk.open(&place, if is_new { Open::CreateNew } else { Open::Write })?;
-            let end = file.len()?;
-            if end + line.len() as u64 > MAX_REFUSED_BYTES {
-                let full = format!("it has {MAX_REFUSED_BYTES} bytes already: look at it, and move it away");
-                return Err(io::Error::new(io::ErrorKind::StorageFull, full));
-            }
-            file.write_at(&line, end)?;
-            file.sync()?;
-            if is_new { OsDisk.sync_dir(&self.dir) } else { Ok(()) }
-        };
-        write().map_err(io_error("write", &place))
+    pub fn keep_refused(&mut self, event: &Prepared, why: &ClientError) -> Result<bool, SpoolError> {
+        let kept = refused::keep(&self.dir, event, why)?;
+        if !kept {
+            self.gaps.count(&self.dir, Turned::Unkept, 1, SystemClock::default().now())?;
+        }
+        Ok(kept)
     }
-}
-
-/// The first file that has to be there and is not. Files follow one another, and one goes only when `delivered` is at its end; where that cannot be read, nothing tells where they began.
-fn gone(numbers: &[u64], delivered: Place) -> Option<u64> {
-    let (first, last) = (*numbers.first()?, *numbers.last()?);
-    let begin = if delivered.segment == 0 { first } else { first.min(delivered.segment + 1) };
-    (begin..=last).find(|number| numbers.binary_search(number).is_err())
 }
 
 /// Runs of events of which each goes into one frame.
@@ -470,16 +475,10 @@ fn mark(dir: &Path, origin: &Origin) -> Result<(), SpoolError> {
         return Ok(());
     }
     let others = OsDisk.list(dir).map_err(io_error("list", dir))?;
-    if others.iter().any(|name| name != "lock" && name != "spool.json.tmp") {
+    let strange = OsDisk.list_strange(dir).map_err(io_error("list", dir))?;
+    if !strange.is_empty() || others.iter().any(|name| name != "lock" && name != "spool.json.tmp") {
         return Err(not_a_spool());
     }
     let bytes = serde_json::to_vec(&Marker { format: FORMAT, origin: origin.to_string() }).unwrap_or_default();
     replace_small(&OsDisk, &place, &bytes).map_err(io_error("write", &place))
-}
-
-/// What cannot be read is as nothing: then everything is delivered once more.
-fn read_delivered(dir: &Path) -> Result<Place, SpoolError> {
-    let place = dir.join("delivered");
-    let bytes = read_small(&OsDisk, &place, MAX_SMALL_BYTES).map_err(io_error("read", &place))?;
-    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
 }

@@ -9,6 +9,7 @@ use indelible_store::disk::{Disk, DiskFile, Open, OsDisk};
 
 use super::{
     SEGMENT_BYTES, SpoolError,
+    delivered::MAX_NUMBER,
     frame::{self, HEAD_BYTES, MAX_PAYLOAD_BYTES, Place, SEGMENT_HEAD},
     io_error,
 };
@@ -43,7 +44,20 @@ pub(crate) fn numbers(dir: &Path) -> Result<Vec<u64>, SpoolError> {
         .filter_map(|found| found.strip_suffix(".spool")?.parse().ok().filter(|number| name(*number) == *found))
         .collect();
     numbers.sort_unstable();
-    Ok(numbers)
+    match numbers.last() {
+        Some(last) if *last > MAX_NUMBER => Err(too_high(dir, *last)),
+        _ => Ok(numbers),
+    }
+}
+
+/// The number behind one.
+pub(crate) fn after(dir: &Path, number: u64) -> Result<u64, SpoolError> {
+    let next = number.checked_add(1).filter(|next| *next <= MAX_NUMBER);
+    next.ok_or_else(|| too_high(dir, number.saturating_add(1)))
+}
+
+fn too_high(dir: &Path, number: u64) -> SpoolError {
+    SpoolError::Number { place: path(dir, number).display().to_string() }
 }
 
 impl Segment {

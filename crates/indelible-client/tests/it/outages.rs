@@ -85,6 +85,26 @@ fn what_the_server_will_never_take_keeps_nothing_up() {
 }
 
 #[test]
+fn a_full_file_of_refused_events_keeps_nothing_up() {
+    let mut world = World::with_log();
+    world.log().append_prepared(&prepared("taken")).unwrap();
+    world.stop();
+    let other = br#"{"action":"door.close","actor":{"id":"ada","type":"user"},"id":"taken"}"#;
+    let events = [prepared("x"), Prepared::of_json(other).unwrap(), prepared("y")];
+    let mut recorder = recorder(&world, Options::default());
+    assert_eq!(record(&mut recorder, &events), ["spooled"; 3]);
+    std::fs::File::create(world.at("spool/refused.jsonl")).unwrap().set_len(64 << 20).unwrap();
+    world.start();
+    let (ids, delivered) = deliver(&mut recorder);
+    assert_eq!((ids, delivered.refused, delivered.unkept), (vec!["x".to_owned(), "y".to_owned()], 1, 1));
+    assert!(delivered.stopped.is_none() && recorder.spool().is_settled());
+    let (log, size) = (world.log(), world.log().entries(0, 1).unwrap().size);
+    let last = log.entry(indelible::LeafIndex(size - 1)).unwrap();
+    let last: serde_json::Value = serde_json::from_slice(&last.bytes).unwrap();
+    assert_eq!((&last["event"]["action"], &last["event"]["details"]["unkept"]), (&GAP_ACTION.into(), &1.into()));
+}
+
+#[test]
 fn what_was_turned_away_is_on_record_when_the_server_is_back() {
     let mut world = World::with_log();
     world.stop();

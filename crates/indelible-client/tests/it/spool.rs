@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use indelible_client::{
-    Prepared, Spool,
+    ClientError, Prepared, Spool,
     spool::{LEAST_MAX_BYTES, OnFull, Options, Pushed, SpoolError},
 };
 use indelible_core::checkpoint::Origin;
@@ -76,6 +76,164 @@ fn where_the_place_is_lost_everything_is_delivered_once_more() {
         assert_eq!(spool.waiting(), 6, "{content}");
         assert_eq!(ids(&spool.front(10).unwrap().unwrap().events), ids(&events));
     }
+}
+
+/// A spool of four files, of which the events of the first are delivered.
+fn of_four_files(dir: &Path) -> Vec<Prepared> {
+    let events = large(400);
+    let mut spool = open(dir).unwrap();
+    push(&mut spool, &events);
+    let mut left = events.len();
+    while dir.join("00000001.spool").exists() {
+        let front = spool.front(10).unwrap().unwrap();
+        left -= front.events.len();
+        spool.remove(&front).unwrap();
+    }
+    // And some of the second.
+    let front = spool.front(10).unwrap().unwrap();
+    left -= front.events.len();
+    spool.remove(&front).unwrap();
+    assert!(dir.join("00000004.spool").exists());
+    events[events.len() - left..].to_vec()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let name = |file: std::io::Result<fs::DirEntry>| file.unwrap().file_name().into_string().unwrap();
+    let mut names: Vec<String> = fs::read_dir(dir).unwrap().map(name).filter(|name| name.ends_with(".spool")).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn a_place_of_another_time_removes_nothing_and_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let waiting = of_four_files(dir.path());
+    let copy = tempfile::tempdir().unwrap();
+    for name in names(dir.path()) {
+        fs::copy(dir.path().join(&name), copy.path().join(&name)).unwrap();
+    }
+    let before = names(dir.path());
+    // Later on all of it is delivered, and the files are restored from before that; `delivered` is not.
+    let mut spool = open(dir.path()).unwrap();
+    drain(&mut spool);
+    push(&mut spool, &large(100));
+    drain(&mut spool);
+    drop(spool);
+    for name in &before {
+        fs::copy(copy.path().join(name), dir.path().join(name)).unwrap();
+    }
+    let error = open(dir.path()).err().unwrap();
+    assert!(matches!(&error, SpoolError::Beyond { place, .. } if place.ends_with("delivered")), "{error:?}");
+    assert_eq!(names(dir.path()), before, "nothing is gone");
+    // What it says to do does it.
+    assert!(error.to_string().contains("remove that file"), "{error}");
+    fs::remove_file(dir.path().join("delivered")).unwrap();
+    let delivered = drain(&mut open(dir.path()).unwrap());
+    assert!(delivered.ends_with(&ids(&waiting)));
+}
+
+#[test]
+fn a_place_behind_the_end_of_its_file_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = many("a", 6);
+    let mut spool = open(dir.path()).unwrap();
+    push(&mut spool, &events[..1]);
+    let short = fs::read(only_file(dir.path())).unwrap();
+    push(&mut spool, &events[1..5]);
+    push(&mut spool, &events[5..]);
+    let front = spool.front(3).unwrap().unwrap();
+    assert_eq!(front.events.len(), 5);
+    spool.remove(&front).unwrap();
+    drop(spool);
+    fs::write(only_file(dir.path()), &short).unwrap();
+    assert!(matches!(open(dir.path()), Err(SpoolError::Beyond { segment: 1, .. })));
+    assert_eq!(fs::read(only_file(dir.path())).unwrap(), short);
+}
+
+#[test]
+fn an_edited_place_is_as_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let waiting = of_four_files(dir.path());
+    let place = dir.path().join("delivered");
+    let whole = fs::read_to_string(&place).unwrap();
+    for number in ["1", "3", "4", "5", "999", "18446744073709551615"] {
+        let edited = whole.replace("\"segment\":2", &format!("\"segment\":{number}"));
+        assert_ne!(edited, whole);
+        fs::write(&place, edited).unwrap();
+        let before = names(dir.path());
+        let spool = open(dir.path()).unwrap();
+        assert!(spool.waiting() >= waiting.len() as u64, "{number}");
+        assert_eq!(names(dir.path()), before);
+    }
+}
+
+#[test]
+fn numbers_of_files_near_the_largest_are_told() {
+    let highest = 1_u64 << 53;
+    for number in [highest + 1, u64::MAX - 1, u64::MAX] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()).unwrap());
+        let file = dir.path().join(format!("{number}.spool"));
+        fs::write(&file, "indelible-spool/1\n").unwrap();
+        let error = open(dir.path()).err().unwrap();
+        assert!(matches!(&error, SpoolError::Number { place } if *place == file.display().to_string()), "{error:?}");
+    }
+    // The highest is a file like others; behind it there is none.
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()).unwrap());
+    fs::write(dir.path().join(format!("{highest}.spool")), "indelible-spool/1\n").unwrap();
+    let mut spool = open(dir.path()).unwrap();
+    let events = large(200);
+    let error = spool.push(&events.iter().collect::<Vec<_>>()).unwrap_err();
+    assert!(matches!(error, SpoolError::Number { .. }), "{error}");
+    drop(spool);
+    let mut spool = open(dir.path()).unwrap();
+    assert!(spool.waiting() > 0);
+    let taken = drain(&mut spool);
+    assert!(ids(&events).starts_with(&taken));
+    assert!(matches!(spool.push(&[&events[0]]), Err(SpoolError::Number { .. })));
+}
+
+fn never() -> ClientError {
+    ClientError::Settings { place: "event".to_owned(), detail: "never".to_owned() }
+}
+
+#[test]
+fn a_torn_line_of_refused_events_is_not_joined_with_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path()).unwrap();
+    let file = dir.path().join("refused.jsonl");
+    assert!(spool.keep_refused(&prepared("a"), &never()).unwrap());
+    let one = fs::read(&file).unwrap();
+    for cut in 1..one.len() {
+        fs::write(&file, [one.as_slice(), &one[..cut]].concat()).unwrap();
+        assert!(spool.keep_refused(&prepared("b"), &never()).unwrap());
+        let text = fs::read_to_string(&file).unwrap();
+        let parsed = |line: &str| serde_json::from_str::<serde_json::Value>(line);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(parsed(lines.last().unwrap()).unwrap()["event"]["id"], "b", "cut {cut}");
+        assert_eq!((lines.len(), parsed(lines[0]).unwrap()["event"]["id"].as_str()), (3, Some("a")));
+    }
+}
+
+#[test]
+fn refused_events_that_find_no_room_are_counted_and_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path()).unwrap();
+    assert!(spool.keep_refused(&prepared("a"), &never()).unwrap());
+    let file = fs::OpenOptions::new().write(true).open(dir.path().join("refused.jsonl")).unwrap();
+    file.set_len((64 << 20) - 10).unwrap();
+    for id in ["b", "c"] {
+        assert!(!spool.keep_refused(&prepared(id), &never()).unwrap());
+    }
+    assert_eq!(file.metadata().unwrap().len(), (64 << 20) - 10);
+    drop(spool);
+    let mut spool = open(dir.path()).unwrap();
+    assert!(!spool.is_settled());
+    let gap = spool.gap().unwrap().unwrap();
+    let gap: serde_json::Value = serde_json::from_slice(gap.bytes()).unwrap();
+    assert_eq!((&gap["details"]["unkept"], &gap["details"]["dropped"]), (&2.into(), &0.into()));
+    assert!(gap["reason"].as_str().unwrap().contains("refused.jsonl"), "{gap}");
 }
 
 fn only_file(dir: &Path) -> std::path::PathBuf {

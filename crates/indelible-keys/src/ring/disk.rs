@@ -24,6 +24,9 @@ pub(crate) const MAX_RING_BYTES: u64 = 4 << 20;
 const LOCK_TRIES: u32 = 3000;
 const LOCK_WAIT: Duration = Duration::from_millis(10);
 
+/// A ring that is replaced each time while it is read is given up after so many times.
+const READ_TRIES: u32 = 100;
+
 /// The ring of a directory.
 pub(crate) fn ring_path(dir: &Path) -> PathBuf {
     dir.join("ring.json")
@@ -59,22 +62,32 @@ impl Stamp {
 
 /// The bytes of a ring that nobody else can read.
 pub(crate) fn read(dir: &Path) -> Result<(Zeroizing<Vec<u8>>, Stamp), KeyError> {
-    loop {
+    read_while(dir, || {})
+}
+
+/// `between` is called behind each reading.
+fn read_while(dir: &Path, mut between: impl FnMut()) -> Result<(Zeroizing<Vec<u8>>, Stamp), KeyError> {
+    for _ in 0..READ_TRIES {
         let (bytes, stamp) = read_once(dir)?;
+        between();
         // A ring that was replaced while it was read may have been overwritten under our eyes. Whoever replaces holds a lock and syncs, so that this
-        // ends.
+        // ends, unless somebody who takes no lock changes it on and on.
         if Stamp::now(dir)? == stamp {
             return Ok((bytes, stamp));
         }
     }
+    Err(KeyError::Busy { place: ring_path(dir).display().to_string() })
 }
 
 fn read_once(dir: &Path) -> Result<(Zeroizing<Vec<u8>>, Stamp), KeyError> {
     let path = ring_path(dir);
     let place = || path.display().to_string();
     let unread = |source| unread(dir, &path, source);
-    let file = fs::File::open(&path).map_err(unread)?;
+    let file = without_wait(fs::OpenOptions::new().read(true)).open(&path).map_err(unread)?;
     let meta = file.metadata().map_err(unread)?;
+    if !meta.is_file() {
+        return Err(KeyError::Malformed { place: place(), detail: "it is not a regular file".to_owned() });
+    }
     if let Some(mode) = exposed(&meta) {
         return Err(KeyError::Exposed { place: place(), mode });
     }
@@ -87,6 +100,16 @@ fn read_once(dir: &Path) -> Result<(Zeroizing<Vec<u8>>, Stamp), KeyError> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(len + 1));
     file.take(MAX_RING_BYTES).read_to_end(&mut bytes).map_err(unread)?;
     Ok((bytes, Stamp::of(&meta)))
+}
+
+/// A pipe in the place of a ring is refused, not waited for.
+fn without_wait(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
+    #[cfg(target_os = "linux")]
+    {
+        let flags = rustix::fs::OFlags::NONBLOCK.bits();
+        std::os::unix::fs::OpenOptionsExt::custom_flags(options, i32::try_from(flags).unwrap_or(0));
+    }
+    options
 }
 
 fn unread(dir: &Path, path: &Path, source: io::Error) -> KeyError {
@@ -185,7 +208,7 @@ pub(crate) enum Wipe {
 
 /// The ring that is to be replaced, to be overwritten afterwards; `None` where the same bytes have another name, which is somebody's copy.
 fn only_name(path: &Path) -> io::Result<Option<fs::File>> {
-    let file = match fs::OpenOptions::new().write(true).open(path) {
+    let file = match without_wait(fs::OpenOptions::new().write(true)).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         result => result?,
     };
@@ -426,6 +449,47 @@ mod tests {
         let error = create_dirs(&base.join("e"), &mut |_| Err(io::Error::other("a full disk"))).unwrap_err();
         assert_eq!(error.to_string(), "a full disk");
         sync_dir(Path::new("")).unwrap();
+    }
+
+    #[test]
+    fn a_ring_that_changes_on_and_on_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::take(dir.path()).unwrap();
+        lock.replace(b"one", Wipe::No).unwrap();
+        let mut times = 0;
+        let result = read_while(dir.path(), || {
+            times += 1;
+            lock.replace(b"another", Wipe::No).unwrap();
+        });
+        let error = result.err().unwrap();
+        assert!(matches!(&error, KeyError::Busy { place } if place.ends_with("ring.json")), "{error}");
+        assert_eq!(times, READ_TRIES);
+        // One change meanwhile is none.
+        let mut times = 0;
+        let read = read_while(dir.path(), || {
+            times += 1;
+            if times == 1 {
+                lock.replace(b"the last", Wipe::No).unwrap();
+            }
+        });
+        assert_eq!((read.unwrap().0.as_slice(), times), (b"the last".as_slice(), 2));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pipe_in_the_place_of_a_ring_is_refused_at_once() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let dir = tempfile::tempdir().unwrap();
+        mknodat(CWD, ring_path(dir.path()), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let (send, receive) = std::sync::mpsc::channel();
+        let path = dir.path().to_owned();
+        std::thread::spawn(move || {
+            let overwritten = only_name(&ring_path(&path)).map(drop);
+            send.send((read(&path).map(drop), overwritten)).unwrap();
+        });
+        let (read, overwritten) = receive.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(matches!(&read, Err(KeyError::Malformed { detail, .. }) if detail.contains("regular")), "{read:?}");
+        assert!(overwritten.is_err());
     }
 
     #[test]

@@ -129,6 +129,60 @@ fn a_segment_that_is_broken_is_not_absent_and_one_that_is_gone_is() {
 }
 
 #[test]
+fn a_wrong_offset_is_damage_of_our_own_and_a_wrong_line_is_evidence() {
+    let disk = SimDisk::new(11);
+    create(&disk.shared(), root(), &info(), &Settings { segment_bytes: 4000, ..Settings::default() }).unwrap();
+    let mut scribe = Scribe::default();
+    let writer = FileWriter::open(disk.shared(), root(), &scribe.head(0), &Own).unwrap().0;
+    for _ in 0..12 {
+        writer.append(&scribe.batch(&[300; 5])).unwrap();
+    }
+    writer.extend_tree(&scribe.leaves, &Chunk { first: 0, bytes: scribe.lines.concat() }).unwrap();
+    writer.sync_tree().unwrap();
+    drop(writer);
+    disk.process_crash();
+    let (head, last) = (scribe.head(scribe.size()), scribe.lines.len() - 1);
+    let (path, offset) = place(&disk, &scribe, last);
+    let first = first_of(&path);
+    assert!(0 < first && first < last);
+    let offsets = Path::new("log/offsets");
+    let whole = disk.snapshot()[offsets].clone();
+    let position = |index: usize| u64::from_le_bytes(*whole[index * 8..].first_chunk().unwrap());
+    let write = |index: usize, value: u64| {
+        disk.edit(offsets, |bytes| bytes[index * 8..index * 8 + 8].copy_from_slice(&value.to_le_bytes())).unwrap();
+    };
+    let wrong =
+        |right: u64| [0, 1, right - 1, right + 1, right + 300, right + 100_000, 1 << 40, 1 << 62, !(1 << 63), u64::MAX];
+    for index in [last, first] {
+        for value in wrong(position(index)) {
+            write(index, value);
+            let before = disk.snapshot();
+            let error = open(&disk, &head).err().unwrap();
+            assert!(
+                matches!(&error, StoreError::Damaged { place, .. } if place.ends_with("offsets")),
+                "entry {index} at {value}: {error}"
+            );
+            assert_eq!(disk.snapshot(), before, "nothing is changed");
+            // A line that is wrong is evidence, whatever the offsets say.
+            disk.edit(&path, |bytes| bytes[offset + 40] ^= 1).unwrap();
+            let error = open(&disk, &head).err().unwrap();
+            assert!(matches!(error, StoreError::Evidence { .. } | StoreError::Line { .. }), "{error}");
+            disk.edit(&path, |bytes| bytes[offset + 40] ^= 1).unwrap();
+            disk.edit(offsets, |bytes| bytes.clone_from(&whole)).unwrap();
+        }
+    }
+    // One that is not there is evidence as well.
+    write(last, 7);
+    let line = disk.snapshot()[&path].clone();
+    disk.edit(&path, |bytes| bytes.truncate(offset)).unwrap();
+    let error = open(&disk, &head).err().unwrap();
+    assert!(matches!(&error, StoreError::Evidence { index, .. } if *index == last as u64), "{error}");
+    disk.edit(&path, |bytes| *bytes = line).unwrap();
+    disk.edit(offsets, |bytes| *bytes = whole).unwrap();
+    open(&disk, &head).unwrap();
+}
+
+#[test]
 fn a_log_cut_at_its_end_is_not_opened() {
     for seed in 0..1000 {
         let mut random = Random::new(seed);

@@ -7,6 +7,10 @@ mod compressed;
 mod conforms;
 #[cfg(test)]
 mod damage;
+#[cfg(all(test, unix))]
+mod names;
+#[cfg(all(test, unix))]
+mod pieces;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use indelible_core::tree::LeafIndex;
 use indelible_store::{
     conformance::{Scribe, info},
     driver::Driver as _,
@@ -148,4 +149,62 @@ fn a_file_of_the_first_schema_is_read_as_it_is_and_written_after_migrating() {
     assert!(error.contains("version 1, this program needs version 2: run `indelible store migrate`"), "{error}");
     assert_eq!(at(&world.path).migrate().unwrap().iter().map(|m| m.version).collect::<Vec<_>>(), [2]);
     world.open().unwrap();
+}
+
+/// Changes a row past the triggers, which stand again behind it.
+fn change(world: &World, sql: &str) {
+    let conn = world.raw();
+    let mut triggers = conn.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").unwrap();
+    let triggers: Vec<(String, String)> =
+        triggers.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
+    for (name, _) in &triggers {
+        conn.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
+    }
+    conn.execute_batch(sql).unwrap();
+    for (_, sql) in &triggers {
+        conn.execute_batch(sql).unwrap();
+    }
+}
+
+#[test]
+fn a_row_above_the_longest_entry_is_told_and_not_read() {
+    let mut world = World::new();
+    world.writer = None;
+    let (at, long) = (7_usize, 64 << 20);
+    change(&world, &format!("UPDATE signed_audit_log SET entry = zeroblob({long}) WHERE idx = {at}"));
+    let reader = world.reader();
+    let error = reader.read(LeafIndex(at as u64), usize::MAX).err().unwrap();
+    assert!(matches!(&error, StoreError::Evidence { index, .. } if *index == at as u64), "{error}");
+    assert!(error.to_string().contains(&long.to_string()), "{error}");
+    // What stands before it and behind it is read.
+    let before = reader.read(LeafIndex(0), usize::MAX).unwrap();
+    assert!(before.bytes == world.scribe.lines[..at].concat());
+    let behind = reader.read(LeafIndex(at as u64 + 1), usize::MAX).unwrap();
+    assert!(behind.bytes == world.scribe.lines[at + 1..].concat());
+    // A scan gives a line in its place that is none.
+    let mut all = Vec::new();
+    for run in reader.runs().unwrap() {
+        for piece in reader.pieces(&run).unwrap() {
+            all.extend(reader.read_piece(&run, &piece).unwrap());
+        }
+    }
+    let lines: Vec<&[u8]> = all.split_inclusive(|byte| *byte == b'\n').collect();
+    assert_eq!(lines.len(), world.scribe.lines.len());
+    for (index, (found, want)) in lines.iter().zip(&world.scribe.lines).enumerate() {
+        assert_eq!(*found == want.as_slice(), index != at, "entry {index}");
+    }
+    assert!(lines[at].len() < 200 && indelible_core::entry::Line::parse(lines[at]).is_err());
+}
+
+#[test]
+fn pieces_are_cut_by_the_longest_entries_and_not_by_the_mean() {
+    let mut world = World::new();
+    let writer = world.writer.take().unwrap();
+    writer.append(&world.scribe.batch(&[20; 2000])).unwrap();
+    drop(writer);
+    let reader = world.reader();
+    let run = reader.runs().unwrap().remove(0);
+    let longest = 65_535 + 128;
+    let pieces = reader.pieces(&run).unwrap();
+    assert!(pieces.len() > 1 && pieces.iter().all(|piece| piece.units * longest <= 17 << 20), "{pieces:?}");
 }
