@@ -481,7 +481,7 @@ mod tests {
         use rustix::fs::{CWD, FileType, Mode, mknodat};
         let dir = tempfile::tempdir().unwrap();
         mknodat(CWD, ring_path(dir.path()), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let (send, receive) = std::sync::mpsc::channel();
+        let (send, receive) = std::sync::mpsc::sync_channel(1);
         let path = dir.path().to_owned();
         std::thread::spawn(move || {
             let overwritten = only_name(&ring_path(&path)).map(drop);

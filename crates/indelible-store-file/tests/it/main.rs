@@ -7,9 +7,9 @@ mod compressed;
 mod conforms;
 #[cfg(test)]
 mod damage;
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod names;
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod pieces;
 #[cfg(test)]
 mod recovery;
