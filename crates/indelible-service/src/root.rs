@@ -80,6 +80,9 @@ impl Root {
     /// # Errors
     /// [`LogError::Refused`] where there is more than one; [`StoreError`].
     pub fn find_registry(&self, options: &Options) -> Result<Option<Location>, LogError> {
+        if matches!(&self.0, Location::Sqlite { file, .. } if !file.exists()) {
+            return Ok(None);
+        }
         let Location::Directory(path) = &self.0 else {
             let origins = self.0.origins(options)?;
             let mut found = origins.iter().filter(|origin| origin.ends_with(SUFFIX));

@@ -26,6 +26,12 @@ pub(crate) fn run(places: &Places, json: bool, args: &InitArgs) -> Result<(), Fa
     let options = Options { settings: settings(args.settings), ..places.options_for(&place)? };
     let driver = place.driver(&options)?;
     refuse_taken(&*driver)?;
+    // Somebody made an empty directory for something; what a crash leaves of a log that was being made is not empty.
+    if let Some(path) = place.path()
+        && std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+    {
+        return Err(StoreError::Exists { place: path.display().to_string() }.into());
+    }
     let _: Origin = args.origin.parse().map_err(|_| LogError::Origin { origin: args.origin.clone() })?;
     let keys = places.keys()?;
     if let Some(path) = place.path() {

@@ -18,7 +18,7 @@ use indelible_core::{
     tree::{LeafIndex, leaf_hash},
 };
 use indelible_store::{
-    disk::replace_small,
+    disk::{OsDisk, read_small, replace_small},
     heads::{HeadStore as _, HeadStoreError},
     store::{Reader, StoreError},
 };
@@ -36,6 +36,10 @@ const MAX_NOTE_FILE_BYTES: u64 = 1 << 20;
 
 /// An Ed25519 key with its name is about half as long, one of RSA over 500.
 const MAX_KEY_SHOWN: usize = 220;
+/// Where the last verification ended: a frontier of at most 53 hashes, and what the log says of its keys.
+const MAX_VERIFIED_BYTES: usize = 1 << 20;
+/// No log comes to a higher number: what JSON can say exactly.
+const MAX_NUMBER: u64 = 1 << 53;
 
 /// The harmless cause of a rollback, which a verification cannot tell from the other one.
 const COPY_LEFT_BEHIND: &str =
@@ -181,15 +185,16 @@ pub(crate) fn read_receipts(path: &Path) -> Result<Vec<Receipt>, Failure> {
 /// Where the last verification ended. Where its last entry no longer stands in its place, there is nothing to go on from, and
 /// everything is verified.
 fn read_verified(path: &Path, reader: &dyn Reader) -> Result<Option<Verified>, Failure> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Failure::io("read", path)(error)),
-    };
-    let verified: Verified = serde_json::from_slice(&bytes).map_err(|error| {
+    let unread = |error: &dyn std::fmt::Display| {
         let place = path.display();
         Failure::text(format!("`{place}` cannot be read ({error}): verify without --from-last, or remove that file"))
-    })?;
+    };
+    let bytes = read_small(&OsDisk, path, MAX_VERIFIED_BYTES).map_err(|error| unread(&error))?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    let verified: Verified = serde_json::from_slice(&bytes).map_err(|error| unread(&error))?;
+    if verified.size > MAX_NUMBER || verified.kept > MAX_NUMBER {
+        return Err(unread(&"it has a number that no log comes to"));
+    }
     let last = verified.size.checked_sub(1).map(LeafIndex);
     let stored = last.and_then(|last| get(reader, last).ok());
     let is_there = stored.is_some_and(|stored| leaf_hash(&stored.entry).to_hex() == verified.last_leaf);

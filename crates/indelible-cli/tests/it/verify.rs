@@ -142,6 +142,34 @@ fn from_last_goes_on_where_it_ended_and_still_sees_a_rollback() {
 }
 
 #[test]
+fn from_last_with_numbers_near_the_largest_begins_anew_or_says_what_to_do() {
+    let world = World::with_samples(5);
+    world.run(&["verify", "--from-last"]).ok();
+    let heads = [files(&world.keys), files(&world.keys.join("heads"))].concat();
+    let state = heads.iter().find(|path| path.to_string_lossy().ends_with("+verified")).unwrap();
+    let whole: Value = serde_json::from_slice(&fs::read(state).unwrap()).unwrap();
+    let with = |member: &str, number: u64| {
+        let mut changed = whole.clone();
+        changed[member] = number.into();
+        fs::write(state, changed.to_string()).unwrap();
+        world.run(&["verify", "--from-last", "--json"])
+    };
+    for size in [0, 1, 1000, 1 << 53] {
+        // No such entry is there, or it is not the one: there is nothing to go on from.
+        assert_eq!(with("size", size).ok().json()["from"], 0, "{size}");
+    }
+    for number in [(1 << 53) + 1, 1 << 63, u64::MAX - 1, u64::MAX] {
+        for member in ["size", "kept"] {
+            with(member, number).refused(1, &["cannot be read", "no log comes to", "remove that file"]);
+        }
+    }
+    fs::write(state, "{\"size\":18446744073709551616}").unwrap();
+    world.run(&["verify", "--from-last"]).refused(1, &["cannot be read", "remove that file"]);
+    fs::write(state, vec![b' '; 2 << 20]).unwrap();
+    world.run(&["verify", "--from-last"]).refused(1, &["cannot be read", "remove that file"]);
+}
+
+#[test]
 fn a_damaged_derived_file_is_damaged_and_repaired() {
     let world = World::with_samples(300);
     for file in ["tree/0", "offsets", "log.json"] {

@@ -50,6 +50,9 @@ pub const DEFAULT_MAX_BYTES: u64 = 64 << 20;
 pub const LEAST_MAX_BYTES: u64 = 256 << 10;
 /// A file is not written to beyond this, but for one frame.
 const SEGMENT_BYTES: u64 = 4 << 20;
+/// How often and how far apart the lock is tried before the spool counts as in use.
+const LEASE_TRIES: u32 = 20;
+const LEASE_WAIT: std::time::Duration = std::time::Duration::from_millis(25);
 /// The small files are small.
 const MAX_SMALL_BYTES: usize = 64 << 10;
 /// So much is kept of what the server will never take.
@@ -455,8 +458,14 @@ fn lease(dir: &Path) -> Result<Box<dyn Lease>, SpoolError> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io_error("create", &place)(error)),
         _ => {}
     }
-    let lease = OsDisk.lease(&place).map_err(io_error("lock", &place))?;
-    lease.ok_or_else(|| SpoolError::InUse { place: dir.display().to_string() })
+    // A child that another thread is just starting has it too, from its fork until its exec.
+    for _ in 0..LEASE_TRIES {
+        if let Some(lease) = OsDisk.lease(&place).map_err(io_error("lock", &place))? {
+            return Ok(lease);
+        }
+        std::thread::sleep(LEASE_WAIT);
+    }
+    Err(SpoolError::InUse { place: dir.display().to_string() })
 }
 
 /// Says whose events these are, or compares.
