@@ -61,7 +61,7 @@ class Checkpoints:
         folder = self.log / "checkpoints"
         files: Dict[int, Path] = {}
         for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
-            if re.fullmatch("[0-9]{20}", name):
+            if re.fullmatch("[0-9]{20}", name) and int(name) <= 1 << 53:
                 files[int(name)] = folder / name
             else:
                 stranger("checkpoints", name)
