@@ -12,6 +12,9 @@ use crate::shell::{NO_LIBCRYPTO, Skips, cargo, has_libcrypto, program, run_watch
 /// The oldest Python that `tools/` is written for.
 const PYTHON: (u32, u32) = (3, 9);
 
+/// The modules of tests that are about SQLite files: the store's, and the program's.
+const ABOUT_SQLITE: [&str; 5] = ["cipher::", "conforms::", "places::", "sqlite::", "worm::"];
+
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     need_compiler()?;
     let skips = Skips::default();
@@ -49,13 +52,12 @@ fn run_sqlcipher(skips: &Skips) -> Result<()> {
         skips.say(&format!("the tests of encrypted SQLite files: {NO_LIBCRYPTO}"));
         return Ok(());
     }
-    let store: &[&str] = &["-p", "indelible-store-sqlite", "--no-default-features", "--features", "sqlcipher"];
-    let program: &[&str] = &["-p", "indelible-cli", "--features", "sqlcipher", "--test", "it", "sqlite::"];
-    for which in [store, program] {
-        let mut tests = cargo();
-        tests.arg("test").args(which).args(["--", "--show-output"]);
-        run_watched(&mut tests, skips).context("the tests of encrypted SQLite files")?;
-    }
+    // One build for both: what is selected together is compiled once.
+    let features = "indelible-cli/sqlcipher,indelible-store-sqlite/sqlcipher";
+    let mut tests = cargo();
+    tests.args(["test", "-p", "indelible-store-sqlite", "-p", "indelible-cli", "--features", features, "--test", "it"]);
+    tests.args(["--", "--show-output"]).args(ABOUT_SQLITE);
+    run_watched(&mut tests, skips).context("the tests of encrypted SQLite files")?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use hyper::{
     header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, RETRY_AFTER, VARY},
 };
 use indelible_middleware::SecurityHeaders;
-use serde_json::Value;
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -43,6 +43,11 @@ impl AsRef<[u8]> for Charged {
     }
 }
 
+/// What is answered has texts for names and no floats: it can always be written.
+fn text_of(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
 impl Answer {
     /// Bytes of a media type.
     #[must_use]
@@ -55,14 +60,18 @@ impl Answer {
 
     /// A JSON document.
     #[must_use]
-    pub(crate) fn json(status: StatusCode, value: &Value) -> Self {
-        Self::new(status, "application/json", value.to_string())
+    pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Self {
+        Self::new(status, "application/json", text_of(value))
     }
 
     /// A JSON document that may be large: it holds a part of the budget until it is sent.
     #[must_use]
-    pub(crate) fn json_charged(status: StatusCode, value: &Value, permit: Option<OwnedSemaphorePermit>) -> Self {
-        let body = Bytes::from_owner(Charged { bytes: value.to_string().into_bytes(), _permit: permit });
+    pub(crate) fn json_charged(
+        status: StatusCode,
+        value: &impl Serialize,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let body = Bytes::from_owner(Charged { bytes: text_of(value), _permit: permit });
         Self::new(status, "application/json", body)
     }
 

@@ -9,6 +9,7 @@
 //! An event that brings no id gets its trace from `traceparent`, where it brings no `context`. Nothing else is put into an event, and nothing is changed.
 
 use std::{
+    borrow::Cow,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -18,9 +19,12 @@ use hyper::{
     header::{HeaderName, LOCATION},
 };
 use indelible::{AppendError, Log, Receipt, error::chain};
-use indelible_core::{entry::MAX_EVENT_BYTES, event::MAX_ID_BYTES};
-use serde::{Deserialize, de::IgnoredAny};
-use serde_json::{Value, json};
+use indelible_core::{
+    entry::{self, MAX_EVENT_BYTES},
+    event::MAX_ID_BYTES,
+};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
@@ -114,18 +118,18 @@ pub(crate) struct Given {
     pub(crate) trace: Option<Trace>,
 }
 
-/// An event as it is recorded.
-struct Ready {
-    text: Vec<u8>,
-    has_id: bool,
-    has_attachments: bool,
-}
-
 impl Given {
-    /// An event with what it is given. One with an id has to be the same when it is sent again, so it is given no trace: the next request has another.
-    fn to(&self, text: &[u8], line: Option<usize>) -> Ready {
-        let glance = Glance::of(text);
-        let (has_id, has_attachments) = (glance.id.is_some() || self.id.is_some(), glance.attachments.is_some());
+    /// An event with what it is given.
+    fn to<'t>(&self, text: &'t [u8], line: usize) -> Cow<'t, [u8]> {
+        // Most bring their own ids, or none: then nothing has to be known of a line before the log reads it.
+        if self.id.is_none() && self.trace.is_none() {
+            return Cow::Borrowed(text);
+        }
+        self.put_into(text, &Glance::of(text), Some(line))
+    }
+
+    /// The same, where it was looked at already. One with an id has to be the same when it is sent again, so it is given no trace: the next request has another.
+    fn put_into<'t>(&self, text: &'t [u8], glance: &Glance, line: Option<usize>) -> Cow<'t, [u8]> {
         let member = match (&self.id, &self.trace) {
             _ if glance.id.is_some() => None,
             (Some(id), _) => {
@@ -135,8 +139,7 @@ impl Given {
             (None, Some(trace)) if glance.context.is_none() && text.len() < ROOM_FOR_CONTEXT => Some(trace.context()),
             (None, _) => None,
         };
-        let text = member.and_then(|member| with_member(text, &member)).unwrap_or_else(|| text.to_vec());
-        Ready { text, has_id, has_attachments }
+        member.and_then(|member| with_member(text, &member)).map_or(Cow::Borrowed(text), Cow::Owned)
     }
 }
 
@@ -149,24 +152,27 @@ fn with_member(text: &[u8], member: &str) -> Option<Vec<u8>> {
 }
 
 async fn one(asked: &Asked, open: &Arc<OpenLog>, body: &Body, given: &Given) -> Result<Answer, Problem> {
-    let Ready { text, has_id, has_attachments } = given.to(&body.bytes, None);
+    let glance = Glance::of(&body.bytes);
+    let text = given.put_into(&body.bytes, &glance, None);
+    let has_id = glance.id.is_some() || given.id.is_some();
     match prefer::acknowledge(&asked.headers) {
-        Some(Acknowledge::Anchored) => return anchored(asked, open, text).await,
+        Some(Acknowledge::Anchored) => return anchored(asked, open, text.into_owned()).await,
         Some(Acknowledge::Bounded) if !has_id => {
             if let Some(permit) = may_be_bounded(asked) {
-                return bounded(asked, open, text, permit).await;
+                return bounded(asked, open, text.into_owned(), permit).await;
             }
         }
         _ => {}
     }
-    let result = if has_id || has_attachments {
+    let result = if has_id || glance.attachments.is_some() {
         // Ids and attachments are looked up on disk.
+        let text = text.into_owned();
         Arc::clone(open).wait_for(move |open| Ok(open.writer()?.append_json(&text))).await?
     } else {
         open.writer()?.append_async(&text).await
     };
     let receipt = counted(asked, result)?;
-    let answer = recorded(asked, &receipt, wire(&receipt));
+    let answer = recorded(asked, &receipt, &receipt.to_wire());
     Ok(applied(asked, answer, Acknowledge::Durable))
 }
 
@@ -185,10 +191,10 @@ fn counted(asked: &Asked, result: Result<Receipt, AppendError>) -> Result<Receip
     }
 }
 
-fn recorded(asked: &Asked, receipt: &Receipt, value: Value) -> Answer {
+fn recorded(asked: &Asked, receipt: &Receipt, value: &impl Serialize) -> Answer {
     let status = if receipt.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     let location = format!("/v1/logs/{}/entries/{}", encoded(asked.log()), receipt.index);
-    Answer::json(status, &value).with(LOCATION, &location)
+    Answer::json(status, value).with(LOCATION, &location)
 }
 
 /// Says which acknowledgement it is, to whoever had a wish.
@@ -209,7 +215,7 @@ async fn anchored(asked: &Asked, open: &Arc<OpenLog>, text: Vec<u8>) -> Result<A
     });
     let (result, bundle) = done.await?;
     let receipt = counted(asked, result)?;
-    let mut value = wire(&receipt);
+    let mut value = serde_json::to_value(receipt.to_wire()).unwrap_or_default();
     let what = match bundle {
         Some(Ok(bundle)) => {
             // The text of the file, but for the line end that whoever writes a file puts there.
@@ -225,7 +231,7 @@ async fn anchored(asked: &Asked, open: &Arc<OpenLog>, text: Vec<u8>) -> Result<A
         }
         None => Acknowledge::Durable,
     };
-    Ok(applied(asked, recorded(asked, &receipt, value), what))
+    Ok(applied(asked, recorded(asked, &receipt, &value), what))
 }
 
 /// A place for an event that is acknowledged before it is durable, where the configuration has them in this log and there are not too many.
@@ -266,10 +272,6 @@ pub(crate) fn encoded(origin: &str) -> String {
     origin.replace('/', "%2F").replace(':', "%3A").replace('@', "%40")
 }
 
-fn wire(receipt: &Receipt) -> Value {
-    serde_json::to_value(receipt.to_wire()).unwrap_or_default()
-}
-
 async fn lines(asked: &Asked, open: &Arc<OpenLog>, body: Body, given: Given) -> Result<Answer, Problem> {
     let most = asked.shared.config.limits.events;
     let count = body.bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count();
@@ -307,10 +309,37 @@ async fn lines(asked: &Asked, open: &Arc<OpenLog>, body: Body, given: Given) -> 
 }
 
 /// The lines that hold something, with their numbers from 1 on, and with what they are given.
-pub(crate) fn split(text: &[u8], given: &Given) -> (Vec<usize>, Vec<Vec<u8>>) {
+pub(crate) fn split<'t>(text: &'t [u8], given: &Given) -> (Vec<usize>, Vec<Cow<'t, [u8]>>) {
     let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let held = lines.enumerate().filter(|(_, line)| !line.is_empty());
-    held.map(|(at, line)| (at + 1, given.to(line, Some(at + 1)).text)).unzip()
+    held.map(|(at, line)| (at + 1, given.to(line, at + 1))).unzip()
+}
+
+/// What became of one line.
+#[derive(Serialize)]
+struct Line {
+    line: usize,
+    #[serde(flatten)]
+    result: Told,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Told {
+    Problem(Map<String, Value>),
+    Receipt(entry::Receipt),
+}
+
+/// What became of all of them.
+#[derive(Serialize)]
+struct Counts {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<String>,
+    duplicates: u64,
+    recorded: u64,
+    refused: u64,
+    results: Vec<Line>,
+    unclear: u64,
 }
 
 /// What became of each line. 201 where all are recorded, 207 where some are, the problem of the first where none is.
@@ -327,13 +356,13 @@ fn tell(
         match result {
             Ok(receipt) => {
                 *(if receipt.duplicate { &mut duplicates } else { &mut recorded }) += 1;
-                told.push(json!({ "line": number, "receipt": wire(&receipt) }));
+                told.push(Line { line: *number, result: Told::Receipt(receipt.to_wire()) });
             }
             Err(error) => {
                 *(if error.is_refusal() { &mut refused } else { &mut unclear }) += 1;
                 let is_refusal = error.is_refusal();
                 let problem = Problem::from(error);
-                told.push(json!({ "line": number, "problem": problem.members() }));
+                told.push(Line { line: *number, result: Told::Problem(problem.members()) });
                 if is_refusal {
                     first.get_or_insert(problem)
                 } else {
@@ -358,16 +387,7 @@ fn tell(
         (false, _) => StatusCode::MULTI_STATUS,
         (true, _) => first.map_or(StatusCode::UNPROCESSABLE_ENTITY, |problem| problem.kind().status()),
     };
-    let mut counts = json!({
-        "duplicates": duplicates,
-        "recorded": recorded,
-        "refused": refused,
-        "results": told,
-        "unclear": unclear,
-    });
-    if let (Some(note), Some(counts)) = (checkpoint, counts.as_object_mut()) {
-        counts.insert("checkpoint".to_owned(), note.into());
-    }
+    let counts = Counts { checkpoint, duplicates, recorded, refused, results: told, unclear };
     Ok(Answer::json_charged(status, &counts, Some(room)))
 }
 

@@ -80,6 +80,13 @@ impl Watcher {
                 bytes = bytes.get(taken..).unwrap_or_default();
                 continue;
             }
+            if self.is_past_names() {
+                // Most of a head: the values, and what has longer names.
+                let Some(end) = memchr::memchr(b'\n', bytes) else { break };
+                found |= self.end_line();
+                bytes = bytes.get(end + 1..).unwrap_or_default();
+                continue;
+            }
             match first {
                 b'\n' => found |= self.end_line(),
                 byte => self.push(*byte),
@@ -95,6 +102,11 @@ impl Watcher {
             Place::Body(_) => Place::Body(left),
             _ => Place::Chunk(left),
         };
+    }
+
+    /// Whether the rest of a line of the head says nothing of lengths.
+    fn is_past_names(&self) -> bool {
+        self.place == Place::Head && self.line.len() == NAME_BYTES && !self.line.starts_with(LENGTH)
     }
 
     fn push(&mut self, byte: u8) {

@@ -116,6 +116,11 @@ impl Keeper {
         state.timer = thread::Builder::new().name("indelible-keeper".to_owned()).spawn(move || run(&shared)).is_ok();
     }
 
+    /// Whether jobs wait for a thread.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !lock(&self.shared.state).jobs.is_empty()
+    }
+
     /// Runs a job on the pool; on the calling thread where no thread can be had.
     pub(crate) fn spawn(&self, job: Job) {
         let mut state = lock(&self.shared.state);
@@ -137,8 +142,12 @@ impl Keeper {
                 return;
             }
         }
+        let idle = state.idle;
         drop(state);
-        self.shared.jobs.notify_one();
+        // Waking asks the kernel. Whoever is at work looks again when done.
+        if idle > 0 {
+            self.shared.jobs.notify_one();
+        }
     }
 }
 

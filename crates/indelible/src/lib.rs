@@ -33,7 +33,7 @@
 //! | [`clock`] | clock and randomness, as parameters |
 //!
 //! The writing engine is in three parts that a caller does not see: `queue` (who leads), `sequencer` (a turn: index, chain, MAC)
-//! and `publisher` (read back, extend the tree, sign, swap the head, show). `turn` is the sequencer's for stores that several processes write.
+//! and `publisher` (read back, extend the tree, sign, swap the head, show); `unnamed` is the kept checkpoint that the next entry names. `turn` is the sequencer's for stores that several processes write.
 
 pub mod bundle;
 pub mod clock;
@@ -61,6 +61,7 @@ mod publisher;
 mod queue;
 mod sequencer;
 mod turn;
+mod unnamed;
 
 pub use databases::Databases;
 pub use error::{AppendError, LogError};

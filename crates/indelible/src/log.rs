@@ -17,7 +17,7 @@ use std::{
 
 use indelible_core::{
     control::Control,
-    entry::{BodyKind, EntryStart, KeptHead, Line},
+    entry::{BodyKind, EntryStart, Line},
     event::{self, Event},
     head::HeadRecord,
     history::{KeyHistory, Withdrawn},
@@ -43,6 +43,7 @@ use crate::{
     queue::{Batched, Cell, NoRoom, Outcome, Prepared, Queue, Ticket, lock},
     receipt::Receipt,
     sequencer::{Known, Sequencer},
+    unnamed::Unnamed,
 };
 
 /// Most events of [`Log::append_all`] that are queued at a time.
@@ -83,7 +84,7 @@ pub(crate) struct Inner {
     /// Held while a batch is written and synced: batch n + 1 is written only when batch n is synced.
     pub(crate) io: Mutex<()>,
     /// The kept checkpoint that the next entry has to name.
-    pub(crate) kept: Mutex<Option<KeptHead>>,
+    pub(crate) kept: Mutex<Unnamed>,
     pub(crate) publisher: Mutex<Publisher>,
     pub(crate) keeper: Keeper,
     pub(crate) failed: OnceLock<String>,
@@ -587,7 +588,7 @@ impl Future for Appending {
                         Ok(ticket) => {
                             if ticket.leads {
                                 let log = Arc::clone(&self.log);
-                                self.log.keeper.spawn(Box::new(move || log.lead()));
+                                self.log.keeper.spawn(Box::new(move || log.lead_on()));
                             }
                             self.step = Step::Wait(ticket.cell, ticket.at);
                         }
@@ -598,7 +599,7 @@ impl Future for Appending {
                         }
                         Err(NoRoom::Lead(events)) => {
                             let log = Arc::clone(&self.log);
-                            self.log.keeper.spawn(Box::new(move || log.lead()));
+                            self.log.keeper.spawn(Box::new(move || log.lead_on()));
                             self.step = Step::Queue(Ok(events));
                         }
                     }
@@ -784,6 +785,28 @@ impl Inner {
 
     /// One commit as leader: a turn, a write, a sync, the answers.
     pub(crate) fn lead(&self) {
+        self.lead_once(true);
+    }
+
+    /// Commits as long as there is something to commit, on a thread of the keeper's: no batch then waits for a thread to wake. Where others wait for this one, it goes on behind them.
+    pub(crate) fn lead_on(self: Arc<Self>) {
+        if self.store.shared() {
+            return self.lead();
+        }
+        loop {
+            self.lead_once(false);
+            if !self.queue.goes_on() {
+                return;
+            }
+            if self.keeper.is_wanted() {
+                let keeper = self.keeper.clone();
+                return keeper.spawn(Box::new(move || self.lead_on()));
+            }
+        }
+    }
+
+    /// `last`: the leader does not come again by itself.
+    fn lead_once(&self, last: bool) {
         let led = Led { log: self, cells: RefCell::default() };
         if self.store.shared() {
             return self.lead_in_turn(&led);
@@ -792,7 +815,8 @@ impl Inner {
         let (early, early_cell) = led.drain(false);
         let draft = {
             let mut kept = lock(&self.kept);
-            sequencer.begin(&*self.clock, &*self.entropy, &mut kept)
+            let kept = kept.found(&*self.store).map_err(AppendError::from);
+            kept.and_then(|kept| sequencer.begin(&*self.clock, &*self.entropy, kept))
         };
         let mut draft = match draft {
             Ok(draft) => draft,
@@ -807,7 +831,7 @@ impl Inner {
         let early = self.sequence(&mut sequencer, &mut draft, &early);
         // Batch n may still be syncing: whoever comes in meanwhile goes into this batch.
         let io = lock(&self.io);
-        let (late, late_cell) = led.drain(true);
+        let (late, late_cell) = led.drain(last);
         // The batch before failed, or a head could not be moved: nothing is written behind it.
         if let Some(why) = self.failed.get() {
             let error = AppendError::Failed { why: why.clone() };
@@ -841,7 +865,7 @@ impl Inner {
         let from = draft.batch.entries.len();
         let first = draft.batch.first;
         let mut kept = lock(&self.kept);
-        let outcomes = sequencer.add(draft, events, &mut kept, |event| self.known(event, first));
+        let outcomes = sequencer.add(draft, events, kept.known(), |event| self.known(event, first));
         drop(kept);
         let claims = draft.claims(from);
         self.store.claim(&claims, sequencer.next);
@@ -952,10 +976,11 @@ impl Inner {
         let mut sequencer = lock(&self.sequencer);
         self.not_closed()?;
         let mut kept = lock(&self.kept);
-        let mut draft = sequencer.begin(&*self.clock, &*self.entropy, &mut kept)?;
+        let mut draft = sequencer.begin(&*self.clock, &*self.entropy, kept.found(&*self.store)?)?;
         let next = LeafIndex(sequencer.next);
         let made = make(next, &mut sequencer).and_then(|control| {
-            let added = control.map(|control| sequencer.add_control(&mut draft, &control, &*self.entropy, &mut kept));
+            let added =
+                control.map(|control| sequencer.add_control(&mut draft, &control, &*self.entropy, kept.known()));
             added.transpose()
         });
         drop(kept);

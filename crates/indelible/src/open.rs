@@ -13,7 +13,7 @@ use indelible_core::{
     FORMAT_VERSION,
     checkpoint::Origin,
     control::{Control, EntryKeyInfo, LogCreated, SignaturePolicy},
-    entry::{KeptHead, Line},
+    entry::Line,
     head::{HeadRecord, none_kept},
     hex,
     history::KeyHistory,
@@ -26,7 +26,7 @@ use indelible_keys::{KeyRing, check_apart};
 use indelible_store::{
     driver::{Driver, Recovered, TailCheck, TailFault},
     heads::HeadStore,
-    store::{LogInfo, Reader, StoreError, StoredTree, Writer, parse_line},
+    store::{LogInfo, Reader, StoreError, StoredTree, Writer},
 };
 
 use crate::{
@@ -39,6 +39,7 @@ use crate::{
     publisher::{Keep, Publisher},
     queue::{Queue, lock},
     sequencer::{ClockWatch, Sequencer},
+    unnamed::Unnamed,
 };
 
 impl Log {
@@ -128,7 +129,7 @@ impl Log {
             prev: found.last_leaf,
             anchored_leaf: leaf_hash(b""),
             last_time: found.last_time,
-            kept: None,
+            kept: Unnamed::default(),
             named: 0,
         };
         let log = start(parts, options);
@@ -183,8 +184,8 @@ impl Log {
             Some(time) => Some(time),
             None => indelible_core::entry::EntryRef::parse(&anchored.entry).ok().and_then(|entry| entry.recorded()),
         };
-        let kept = if store.shared() { None } else { unnamed_kept(&*store, head.kept, recovered.size)? };
-        let named = head.kept.number - u64::from(kept.is_some());
+        let kept = if store.shared() { Unnamed::default() } else { Unnamed::of(head.kept, recovered.size) };
+        let named = head.kept.number - u64::from(kept.may_be());
         let parts = Parts {
             store,
             heads,
@@ -303,30 +304,6 @@ pub(crate) fn entry_zero(reader: &dyn Reader) -> Result<LogCreated, LogError> {
     }
 }
 
-/// The kept checkpoint that no entry names yet.
-fn unnamed_kept(store: &dyn Reader, kept: KeptHead, size: u64) -> Result<Option<KeptHead>, LogError> {
-    if kept.number == 0 {
-        return Ok(None);
-    }
-    // Where these bytes do not stand, no line names it.
-    let name = format!(",\"head\":{{\"number\":{},", kept.number);
-    let finder = memchr::memmem::Finder::new(&name);
-    let mut next = kept.size.0;
-    while next < size {
-        let chunk = store.read(LeafIndex(next), 1 << 18)?;
-        if finder.find(&chunk.bytes).is_some() {
-            for (index, line) in (next..).zip(chunk.lines()) {
-                let line = parse_line(line, index)?;
-                if line.entry.head.is_some_and(|head| head.number == kept.number) {
-                    return Ok(None);
-                }
-            }
-        }
-        next += memchr::memchr_iter(b'\n', &chunk.bytes).count() as u64;
-    }
-    Ok(Some(kept))
-}
-
 struct OwnLines(Mutex<KeyFollower>);
 
 impl TailCheck for OwnLines {
@@ -387,7 +364,7 @@ struct Parts {
     prev: Hash,
     anchored_leaf: Hash,
     last_time: Option<Micros>,
-    kept: Option<KeptHead>,
+    kept: Unnamed,
     named: u64,
 }
 

@@ -122,11 +122,21 @@ impl Inner {
         }
         let tree = self.read_back(&mut publisher, durable).inspect_err(|error| self.fail_unless_passing(error))?;
         // INVARIANT(named): a checkpoint is kept only when a durable entry names the one kept before, so that no crash leaves a hole in the names.
-        let keep = keep && publisher.named == publisher.head.kept.number;
+        let keep = keep && self.is_named(&mut publisher)?;
         if durable == publisher.tree.size && !keep {
             return Ok(publisher.head.clone());
         }
         self.sign_and_show(&mut publisher, tree, keep)
+    }
+
+    /// Whether a durable entry names the newest kept checkpoint.
+    fn is_named(&self, publisher: &mut Publisher) -> Result<bool, LogError> {
+        let newest = publisher.head.kept.number;
+        // After an opening nobody may have looked yet.
+        if publisher.named < newest && !self.store.shared() && lock(&self.kept).was_named(&*self.store)? {
+            publisher.named = newest;
+        }
+        Ok(publisher.named == newest)
     }
 
     /// What another process published since is the head to go on from, once it was verified.
@@ -271,7 +281,7 @@ impl Inner {
         self.show(&head, keep.then_some(number)).inspect_err(|error| self.fail(error))?;
         if keep {
             if !self.store.shared() {
-                *lock(&self.kept) = Some(kept);
+                lock(&self.kept).put(kept);
             }
             publisher.kept_at = self.clock.monotonic();
         }

@@ -2,7 +2,7 @@
 //!
 //! States of a request: *queued* (in [`Queue::pending`], with a place in the current [`Cell`]) → *drained* (a leader sequences it) →
 //! *done* (its cell is set). INVARIANT(led): while something but bounded events is in `pending`, `led` is set and some thread is on its way to drain
-//! it; the flag is cleared in the same critical section that empties the queue. Bounded events wait for the next leader, the keeper, `settle`, or
+//! it; the flag is cleared in the same critical section that empties the queue, or finds it empty. Bounded events wait for the next leader, the keeper, `settle`, or
 //! whoever finds the queue full.
 
 use std::{
@@ -108,6 +108,8 @@ struct State {
     led: bool,
     closed: Option<AppendError>,
     room_wakers: Vec<Waker>,
+    /// Callers that block until there is room.
+    room_waiters: usize,
     oldest_bounded: Option<Instant>,
 }
 
@@ -164,7 +166,9 @@ impl Queue {
                     return Err(NoRoom::Lead(events));
                 }
                 (OnFull::Wait, None) => {
+                    state.room_waiters += 1;
                     state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state.room_waiters -= 1;
                 }
             }
         }
@@ -190,9 +194,13 @@ impl Queue {
             state.led = false;
         }
         let wakers = std::mem::take(&mut state.room_wakers);
+        let waiters = state.room_waiters;
         drop(state);
         if !pending.is_empty() {
-            self.room.notify_all();
+            // Waking asks the kernel, also where nobody waits.
+            if waiters > 0 {
+                self.room.notify_all();
+            }
             wakers.into_iter().for_each(Waker::wake);
         }
         (pending, cell)
@@ -204,6 +212,15 @@ impl Queue {
         let free = !state.led && !state.pending.is_empty();
         state.led |= free;
         free
+    }
+
+    /// Whether the leader has more to do. Where nothing waits it leads no longer, and whoever pushes next does.
+    pub(crate) fn goes_on(&self) -> bool {
+        let mut state = lock(&self.state);
+        if state.pending.is_empty() {
+            state.led = false;
+        }
+        state.led
     }
 
     /// Whether nothing waits and nobody is on the way to drain.

@@ -1,8 +1,15 @@
 //! A log that was closed writes nothing more; and verification beside one that was not.
 
-use indelible::{AppendError, LogError, verify::Verdict};
+use std::sync::Arc;
 
-use crate::world::{World, check, event, events, files, options, receipts};
+use indelible::{AppendError, Keeper, LogError, Options, verify::Verdict};
+use indelible_core::tree::LeafIndex;
+use indelible_store::disk::OsDisk;
+
+use crate::{
+    support::gate::{Gate, GatedDisk},
+    world::{World, check, event, events, files, options, receipts},
+};
 
 #[test]
 fn whatever_writes_is_refused_after_the_end() {
@@ -66,4 +73,45 @@ fn a_strict_verification_counts_the_ids_behind_the_last_checkpoint() {
     log.close().unwrap();
     drop(log);
     check(&strict(&world.log_path()), Verdict::Intact, None, None);
+}
+
+#[test]
+fn what_was_kept_while_a_batch_was_under_way_is_named_by_the_next_entry_however_often_the_log_is_opened() {
+    let (world, gate) = (World::new(), Gate::default());
+    let disk = Arc::new(GatedDisk { disk: OsDisk::shared(), gate: gate.clone() });
+    let log = world.create(Options { disk, keeper: Some(Keeper::manual()), ..options() });
+    receipts(log.append_all(&events(0..3)));
+    gate.shut();
+    let kept = std::thread::scope(|scope| {
+        let caller = scope.spawn(|| log.append_all(&events(3..50)));
+        gate.await_somebody();
+        let kept = log.keep_checkpoint();
+        // Before anything is asserted: a failure must not leave somebody at the gate.
+        gate.open();
+        receipts(caller.join().unwrap());
+        kept.unwrap().kept
+    });
+    assert_eq!((kept.number, kept.size.0), (2, 4));
+    log.close().unwrap();
+    drop(log);
+    let names = |log: &indelible::Log, index, number: u64| {
+        let entry = String::from_utf8(log.get(LeafIndex(index)).unwrap().entry).unwrap();
+        entry.contains(&format!("\"head\":{{\"number\":{number},"))
+    };
+    // None is kept on top of one that no entry names.
+    for _ in 0..2 {
+        let head = world.reopen_and(|log| (log.keep_checkpoint().unwrap(), log.size().unwrap()));
+        assert_eq!((head.0.kept, head.1), (kept, 50 + 1));
+    }
+    world.reopen_and(|log| {
+        log.append_json(&event(50)).unwrap();
+        assert!(names(log, 51, 2) && !(4..51).any(|index| names(log, index, 2)));
+        assert_eq!(log.keep_checkpoint().unwrap().kept.number, 3);
+    });
+    world.reopen_and(|log| {
+        receipts(log.append_all(&events(51..53)));
+        assert!(names(log, 52, 3) && !names(log, 53, 3));
+    });
+    let report = world.try_verify(&world.log_path(), |request| request.strict = true).unwrap();
+    check(&report, Verdict::Intact, None, None);
 }
