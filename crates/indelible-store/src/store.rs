@@ -423,7 +423,8 @@ pub trait Reader: Send + Sync {
     fn end(&self) -> Result<Option<End>, StoreError> {
         Ok(None)
     }
-    /// Whole lines from entry `from` on: at least one, then as many as fit into `max_bytes`. Never past [`Reader::size`].
+    /// Whole lines from entry `from` on: at least one, then as many as fit into `max_bytes`. Never past [`Reader::size`]. Where there is none it is an error that says why, and never an empty chunk:
+    /// who reads a log to its end would not come to it.
     fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError>;
     /// The stored runs of lines, in order of their names, for a scan that trusts nothing derived.
     fn runs(&self) -> Result<Vec<Run>, StoreError>;
