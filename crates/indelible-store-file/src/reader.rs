@@ -22,7 +22,7 @@ use crate::{
     check,
     ids::IdIndex,
     layout::{Durable, Layout, MAX_PLAIN_BYTES, Settings, read_marker},
-    segments::{self, Kind, OpenSegment, Segment, Trust},
+    segments::{self, Form, OpenSegment, Segment, Trust},
     tree_files::{BATCH_START, TreeReader, lock},
 };
 
@@ -115,7 +115,7 @@ impl FileReader {
     /// [`StoreError::Io`].
     pub fn protections(&self) -> Result<[usize; 3], StoreError> {
         let mut counts = [0; 3];
-        for segment in self.segments(true)?.iter().filter(|s| s.kind == Kind::Closed) {
+        for segment in self.segments(true)?.iter().filter(|s| s.form == Form::Closed) {
             let path = segment.path(&self.layout);
             let [none, read_only, immutable] = &mut counts;
             match self.disk.protection(&path).map_err(StoreError::io("read", &path))? {
@@ -208,8 +208,8 @@ impl FileReader {
     /// Opens a segment of a list that may be old: a live writer may have compressed it since, and taken its plain form away.
     fn open_segment(&self, segment: Segment, trust: Trust) -> Result<OpenSegment, StoreError> {
         match OpenSegment::open(&self.disk, &self.layout, segment, trust) {
-            Err(error) if segment.kind == Kind::Plain && is_missing(&error) => {
-                let closed = Segment { kind: Kind::Closed, ..segment };
+            Err(error) if segment.form == Form::Plain && is_missing(&error) => {
+                let closed = Segment { form: Form::Closed, ..segment };
                 OpenSegment::open(&self.disk, &self.layout, closed, trust)
             }
             result => result,
@@ -245,7 +245,7 @@ impl FileReader {
         let at = segments.partition_point(|s| s.first <= index);
         let segment = at.checked_sub(1).and_then(|at| segments.get(at)).ok_or(StoreError::Absent { index })?;
         let mut open = lock(&self.open);
-        let is_it = |o: &Segment| o == segment || (o.first == segment.first && o.kind == Kind::Closed);
+        let is_it = |o: &Segment| o == segment || (o.first == segment.first && o.form == Form::Closed);
         if let Some(found) = open.iter().find(|o| is_it(&o.segment)) {
             return Ok(Arc::clone(found));
         }
@@ -555,13 +555,13 @@ impl FileReader {
                 open => open?,
             };
             let mut bytes = open.len()?;
-            let kind = open.segment.kind;
-            let beyond = match kind {
-                Kind::Plain => bytes.saturating_sub(MAX_PLAIN_BYTES),
-                Kind::Closed => 0,
+            let form = open.segment.form;
+            let beyond = match form {
+                Form::Plain => bytes.saturating_sub(MAX_PLAIN_BYTES),
+                Form::Closed => 0,
             };
             bytes -= beyond;
-            let closed = kind == Kind::Closed || n + 1 < segments.len();
+            let closed = form == Form::Closed || n + 1 < segments.len();
             // Beside a live writer the newest segment is read only as far as it is known to be synced.
             if let (false, Some(durable)) = (closed, durable) {
                 bytes = bytes.min(durable.bytes.saturating_sub(position));
@@ -591,15 +591,15 @@ impl FileReader {
         // A segment that was opened by its seek table is not to be scanned by it.
         let walked = |o: &&Arc<OpenSegment>| {
             o.segment.first == run.first
-                && (o.segment.kind == Kind::Closed || o.place() == run.place)
-                && (o.trust == Trust::Walk || o.segment.kind == Kind::Plain)
+                && (o.segment.form == Form::Closed || o.place() == run.place)
+                && (o.trust == Trust::Walk || o.segment.form == Form::Plain)
         };
         if let Some(found) = open.iter().find(walked) {
             return Ok(Arc::clone(found));
         }
         open.retain(|o| o.segment.first != run.first);
-        let kind = if run.place.ends_with(".zst") { Kind::Closed } else { Kind::Plain };
-        let segment = Segment { first: run.first, kind };
+        let form = if run.place.ends_with(".zst") { Form::Closed } else { Form::Plain };
+        let segment = Segment { first: run.first, form };
         let opened = Arc::new(self.open_segment(segment, Trust::Walk)?);
         if open.len() >= OPEN_SEGMENTS {
             open.remove(0);

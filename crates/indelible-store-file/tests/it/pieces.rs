@@ -15,7 +15,7 @@ use indelible_store::{
 };
 use indelible_store_file::{
     layout::Layout,
-    segments::{self, Kind, OpenSegment, Segment, Trust},
+    segments::{self, Form, OpenSegment, Segment, Trust},
 };
 
 /// Notes the longest read and write.
@@ -90,7 +90,7 @@ fn a_seek_table_is_written_anew_piece_by_piece() {
     }
     fs::write(layout.segment(0), &lines).unwrap();
     let disk = OsDisk::shared();
-    let plain = OpenSegment::open(&disk, &layout, Segment { first: 0, kind: Kind::Plain }, Trust::Walk).unwrap();
+    let plain = OpenSegment::open(&disk, &layout, Segment { first: 0, form: Form::Plain }, Trust::Walk).unwrap();
     let temporary = segments::compress(&*disk, &layout, &plain, |_| ()).unwrap();
     fs::rename(temporary, layout.closed(0)).unwrap();
     fs::remove_file(layout.segment(0)).unwrap();
@@ -102,7 +102,7 @@ fn a_seek_table_is_written_anew_piece_by_piece() {
     fs::write(layout.closed(0), &wrong).unwrap();
     let longest = Arc::new(AtomicUsize::new(0));
     let watched: SharedDisk = Arc::new(Watched(Arc::clone(&longest)));
-    segments::rewrite_table(&layout, &watched, Segment { first: 0, kind: Kind::Closed }).unwrap();
+    segments::rewrite_table(&layout, &watched, Segment { first: 0, form: Form::Closed }).unwrap();
     assert!(fs::read(layout.closed(0)).unwrap() == whole);
     let longest = longest.load(Ordering::Relaxed);
     assert!(longest <= 1 << 20, "{longest} bytes were held at once");
