@@ -85,6 +85,8 @@ pub(crate) struct Inner {
     /// The kept checkpoint that the next entry has to name.
     pub(crate) kept: Mutex<Option<KeptHead>>,
     pub(crate) publisher: Mutex<Publisher>,
+    /// The newest head, and its tree: what the publisher has, without waiting for what it does. Held for no longer than it takes to copy it.
+    pub(crate) newest: Mutex<(HeadRecord, TreeHead)>,
     pub(crate) keeper: Keeper,
     pub(crate) failed: OnceLock<String>,
     pub(crate) closed: AtomicBool,
@@ -319,11 +321,10 @@ impl Log {
         self.inner.store.shared()
     }
 
-    /// The newest published head.
+    /// The newest published head. Waits for no disk: while a newer one is being made it is the one before.
     #[must_use]
     pub fn head(&self) -> (HeadRecord, TreeHead) {
-        let publisher = lock(&self.inner.publisher);
-        (publisher.head.clone(), publisher.tree)
+        lock(&self.inner.newest).clone()
     }
 
     /// Why the log was frozen, by the head store; `None` where it was not.
@@ -1042,7 +1043,7 @@ impl Inner {
     /// One step of work that can wait. Returns whether there is more.
     pub(crate) fn tend_once(&self) -> bool {
         let Ok(_tending) = self.tending.try_lock() else { return false };
-        let anchored = lock(&self.publisher).head.kept.size;
+        let anchored = lock(&self.newest).0.kept.size;
         self.remember(Chore::Tending, self.store.tend(anchored).map_err(LogError::from)).unwrap_or(false)
     }
 

@@ -291,9 +291,9 @@ impl Inner {
 
     /// The kept checkpoint that entry `index` is to name, verified: an entry that names a false one would be a false alarm for good.
     fn kept_head(&self, turn: &mut dyn Turn, at: usize, number: u64, index: u64) -> Result<KeptHead, LogError> {
-        // One that this process published, or took over, is in its head: nothing has to be read while the log is locked. Whoever publishes now may need that lock.
-        let known = self.publisher.try_lock().ok().map(|publisher| publisher.head.kept);
-        if let Some(kept) = known.filter(|kept| kept.number == number) {
+        // One that this process published, or took over, is in its head: nothing has to be read while the log is locked.
+        let kept = lock(&self.newest).0.kept;
+        if kept.number == number {
             return Ok(kept);
         }
         let note = turn.kept(at, number).map_err(|error| error.error)?.ok_or_else(|| {
