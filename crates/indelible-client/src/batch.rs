@@ -133,7 +133,8 @@ async fn once(
         let Some((at, event)) = place else { return Err(client.strange("it speaks of a line that was not sent")) };
         let outcome = match (row.receipt, row.problem) {
             (Some(receipt), None) => {
-                let receipt = serde_json::from_str::<entry::Receipt>(receipt.get()).map_err(|error| error.to_string());
+                let receipt =
+                    serde_json::from_str::<entry::WireReceipt>(receipt.get()).map_err(|error| error.to_string());
                 let receipt = receipt.and_then(|it| wire::receipt(&it, event.id(), log.origin().as_str()));
                 Ok(receipt.map_err(|detail| client.strange(detail))?)
             }

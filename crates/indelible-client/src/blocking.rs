@@ -21,7 +21,7 @@ use crate::{
     log::LogClient,
     memory::Memory,
     settings::{Retry, Settings},
-    wire::{ApiKey, ApiKeys, Entry, LogInfo, Logs, NewApiKey, Page, Verification},
+    wire::{ApiKey, ApiKeys, Entry, Logs, NewApiKey, Page, RegisteredLog, Verification},
 };
 
 /// The runtime that calls wait on.
@@ -108,7 +108,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn create_log(&self, origin: &Origin) -> Result<LogInfo, ClientError> {
+    pub fn create_log(&self, origin: &Origin) -> Result<RegisteredLog, ClientError> {
         self.waiting.on(self.inner.create_log(origin))
     }
 

@@ -19,7 +19,7 @@ use crate::{
     retry::Backoff,
     settings::{Limits, Retry, Settings},
     transport::{Answer, Ask, Transport},
-    wire::{ApiKey, ApiKeys, LogInfo, Logs, NewApiKey},
+    wire::{ApiKey, ApiKeys, Logs, NewApiKey, RegisteredLog},
 };
 
 /// JSON.
@@ -172,7 +172,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; where no answer came, the log may be there.
-    pub async fn create_log(&self, origin: &Origin) -> Result<LogInfo, ClientError> {
+    pub async fn create_log(&self, origin: &Origin) -> Result<RegisteredLog, ClientError> {
         let ask = Ask::post("/v1/logs", JSON, json!({ "origin": origin.as_str() }).to_string());
         self.json(&self.send(&ask, Again::IfWithoutEffect).await?)
     }

@@ -72,7 +72,7 @@ impl LogClient {
     pub async fn append_prepared(&self, event: &Prepared) -> Result<Receipt, ClientError> {
         let ask = Ask::post(self.path("/events"), JSON, event.bytes().to_vec());
         let answer = self.client.send(&ask, Again::Freely).await?;
-        let receipt: entry::Receipt = self.client.json(&answer)?;
+        let receipt: entry::WireReceipt = self.client.json(&answer)?;
         wire::receipt(&receipt, event.id(), self.origin.as_str()).map_err(|detail| self.client.strange(detail))
     }
 

@@ -123,7 +123,7 @@ pub(crate) struct Rows<'a> {
 ///
 /// # Errors
 /// What is wrong with it: it is of another event or log, or a member is not what it has to be.
-pub fn receipt(wire: &entry::Receipt, id: &str, origin: &str) -> Result<Receipt, String> {
+pub fn receipt(wire: &entry::WireReceipt, id: &str, origin: &str) -> Result<Receipt, String> {
     if wire.id != id || wire.origin != origin {
         return Err("the receipt is of another event or another log".to_owned());
     }
@@ -143,7 +143,7 @@ pub fn receipt(wire: &entry::Receipt, id: &str, origin: &str) -> Result<Receipt,
 
 /// A log, as the server's registry has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogInfo {
+pub struct RegisteredLog {
     /// Its name.
     pub origin: String,
     /// Its random id.
@@ -160,7 +160,7 @@ pub struct LogInfo {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Logs {
     /// By name.
-    pub logs: Vec<LogInfo>,
+    pub logs: Vec<RegisteredLog>,
     /// What to go on behind.
     pub next: Option<String>,
 }

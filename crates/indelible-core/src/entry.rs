@@ -472,10 +472,10 @@ fn string_end(text: &[u8], mut from: usize) -> Option<usize> {
     }
 }
 
-/// What the writer gets back for an entry.
+/// What the writer gets back for an entry, as it is written to files and sent.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Receipt {
+pub struct WireReceipt {
     /// Whether the id was recorded before with the same content, and this is the receipt of then.
     #[serde(default)]
     pub duplicate: bool,

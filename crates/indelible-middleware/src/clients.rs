@@ -3,21 +3,15 @@
 //! The layers know nothing of sockets. Whoever accepts a connection puts a [`Peer`] into the extensions of its requests, or the host says by [`Clients::peer`] where the address stands
 //! (with axum: `ConnectInfo<SocketAddr>`).
 
-use std::{
-    fmt,
-    net::IpAddr,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{fmt, net::IpAddr, ops::ControlFlow, sync::Arc};
 
-use http::{Request, Response, StatusCode, request::Parts};
+use http::{HeaderMap, Response, StatusCode, request::Parts};
 use tower_layer::Layer;
-use tower_service::Service;
 
 use crate::{
-    Answered, future,
+    gate::{Gate, Gated},
     network::Network,
-    problem::{AnswerBody, Answering, Problem, passed},
+    problem::{AnswerBody, Problem},
     refusals::{Refusals, Refused},
 };
 
@@ -144,49 +138,33 @@ impl<S> Layer<S> for AddressLayer {
     type Service = Addresses<S>;
 
     fn layer(&self, inner: S) -> Addresses<S> {
-        Addresses { inner, layer: self.clone() }
+        Gated::new(inner, self.clone())
     }
 }
 
 /// The service of an [`AddressLayer`].
-#[derive(Clone, Debug)]
-pub struct Addresses<S> {
-    inner: S,
-    layer: AddressLayer,
-}
+pub type Addresses<S> = Gated<S, AddressLayer>;
 
-impl<S, Q, B> Service<Request<Q>> for Addresses<S>
-where
-    S: Service<Request<Q>, Response = Response<B>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    B: Answering,
-{
-    type Response = Response<AnswerBody<B>>;
-    type Error = S::Error;
-    type Future = Answered<Self::Response, S::Error>;
+impl Gate for AddressLayer {
+    type Passed = ();
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Q>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
-        let problem = match self.layer.clients.admitted(&parts) {
+    fn admit<B>(&self, parts: &mut Parts) -> ControlFlow<Response<AnswerBody<B>>> {
+        let problem = match self.clients.admitted(parts) {
             Ok(address) => {
                 parts.extensions.insert(ClientAddress(address));
-                let answer = self.inner.call(Request::from_parts(parts, body));
-                return Box::pin(async move { answer.await.map(passed) });
+                return ControlFlow::Continue(());
             }
-            Err(Turned::Unknown(error)) => unknown(&error, &parts),
+            Err(Turned::Unknown(error)) => unknown(&error, parts),
             Err(Turned::Out(address)) => {
-                if let Some(refusals) = &self.layer.refusals {
-                    refusals.note(Refused::Address, Some(address), &parts);
+                if let Some(refusals) = &self.refusals {
+                    refusals.note(Refused::Address, Some(address), parts);
                 }
                 let text = "requests from this address are not taken";
-                Problem::new(StatusCode::FORBIDDEN, "address-refused", text).answering(&parts)
+                Problem::new(StatusCode::FORBIDDEN, "address-refused", text).answering(parts)
             }
         };
-        future::ready(Ok(problem.response()))
+        ControlFlow::Break(problem.response())
     }
+
+    fn tell((): &(), _: &mut HeaderMap) {}
 }

@@ -24,7 +24,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`audit`] | [`AuditLayer`]: each request as an event |
-//! | [`rates`], [`bucket`] | [`RateLayer`]: how often, by address, key and principal |
+//! | [`rates`], [`buckets`], [`bucket`] | [`RateLayer`]: how often, by address, key and principal |
 //! | [`clients`], [`network`] | [`AddressLayer`]: who is let in, and who is behind a proxy |
 //! | [`limits`] | [`LimitLayer`]: how large, how long |
 //! | [`headers`] | [`SecurityHeaders`]: what browsers are told |
@@ -37,9 +37,11 @@
 
 pub mod audit;
 pub mod bucket;
+pub mod buckets;
 mod cidr;
 pub mod clients;
 mod future;
+mod gate;
 pub mod headers;
 pub mod journal;
 pub mod limits;
@@ -54,6 +56,7 @@ pub use audit::{AuditLayer, Note, Redaction};
 pub use bucket::Pace;
 pub use clients::{AddressLayer, ClientAddress, Clients, Peer};
 pub use future::Answered;
+pub use gate::{Gate, Gated};
 pub use headers::{Hsts, SecurityHeaders};
 pub use indelible_core::event::{Actor, Event, Target};
 pub use journal::Journal;

@@ -55,8 +55,8 @@ pub(crate) async fn record(asked: Asked, shortcut: Shortcut, body: Option<Body>)
     body::form(&asked.headers, false)?;
     let given = given(&asked)?;
     let body = body.ok_or_else(|| Problem::bad("there is no body"))?;
-    let traced = given.trace.as_ref().filter(|_| given.id.is_none()).map(Trace::traced);
-    let event = shortcut.event(&body.bytes, traced)?;
+    let trace = given.trace.as_ref().filter(|_| given.id.is_none());
+    let event = shortcut.event(&body.bytes, trace)?;
     append_as(asked, Form::One, body.rewritten(event), given).await
 }
 
@@ -136,7 +136,9 @@ impl Given {
                 let line = line.map(|line| format!("/{line}")).unwrap_or_default();
                 Some(format!("\"id\":\"{id}{line}\""))
             }
-            (None, Some(trace)) if glance.context.is_none() && text.len() < ROOM_FOR_CONTEXT => Some(trace.context()),
+            (None, Some(trace)) if glance.context.is_none() && text.len() < ROOM_FOR_CONTEXT => {
+                Some(prefer::context(trace))
+            }
             (None, _) => None,
         };
         member.and_then(|member| with_member(text, &member)).map_or(Cow::Borrowed(text), Cow::Owned)
@@ -431,7 +433,7 @@ mod tests {
     #[test]
     fn a_trace_is_put_in_where_there_is_neither_id_nor_context() {
         let given = Given { id: None, trace: Some(trace()) };
-        let context = trace().context();
+        let context = prefer::context(&trace());
         let rows = [
             (r#"{"action":"a"}"#, Some(format!(r#"{{{context},"action":"a"}}"#))),
             (r#"{"details":{"context":7}}"#, Some(format!(r#"{{{context},"details":{{"context":7}}}}"#))),

@@ -1,6 +1,6 @@
 //! How often: buckets for keys, and delays for addresses that do not know one.
 //!
-//! Nothing here is on disk. Both tables are bounded; what is forgotten is forgotten in favour of whoever comes next.
+//! Nothing here is on disk, and both tables are bounded. That of failures forgets the oldest for whoever comes next; that of rates is the middleware's ([`Buckets`]).
 
 use std::{
     collections::HashMap,
@@ -9,8 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indelible_middleware::bucket::{Bucket, Pace, whole_seconds};
 pub(crate) use indelible_middleware::{bucket::Allowance, network::subscriber as network};
+use indelible_middleware::{
+    bucket::{Pace, whole_seconds},
+    buckets::Buckets,
+};
+
+use crate::identity::MAX_KEYS;
+
+/// Keys that are counted at a time: all that can be in force, and as many that were until lately. 64 bytes each.
+const MAX_BUCKETS: usize = 2 * MAX_KEYS;
+/// All buckets of the table are of keys.
+const RULE: usize = 0;
 
 /// The most addresses that failures are remembered of: 64 bytes each.
 const MAX_ADDRESSES: usize = 4096;
@@ -19,24 +29,25 @@ const MAX_DELAY: Duration = Duration::from_secs(900);
 /// After so long without a failure an address is as any other.
 const FORGET: Duration = Duration::from_secs(3600);
 
-/// A bucket for each key. It holds a sixth of a minute's requests, at least ten, and fills evenly.
-#[derive(Default)]
-pub(crate) struct Rates(Mutex<HashMap<String, Bucket>>);
+/// A bucket for each key that has a rate. It holds a sixth of a minute's requests, at least ten, and fills evenly.
+pub(crate) struct Rates(Buckets);
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self(Buckets::new(MAX_BUCKETS))
+    }
+}
 
 impl Rates {
     /// Takes one from the bucket of a key with so many requests a minute; `None` for a key without a limit.
     pub(crate) fn take(&self, key: &str, per_minute: u32, now: Instant) -> Option<Allowance> {
-        if per_minute == 0 {
-            return None;
-        }
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = buckets.entry(key.to_owned()).or_insert_with(|| Bucket::new(now));
-        Some(bucket.take(Pace::per_minute(per_minute), now))
+        let pace = (per_minute > 0).then(|| Pace::per_minute(per_minute))?;
+        Some(self.0.take_one(self.0.place(RULE, key), pace, now))
     }
 
     /// Forgets a key.
     pub(crate) fn forget(&self, key: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.0.forget(&self.0.place(RULE, key));
     }
 }
 
@@ -104,20 +115,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_empties_and_fills_evenly() {
+    fn keys_have_buckets_of_their_own_and_those_without_a_rate_have_none() {
         let (rates, start) = (Rates::default(), Instant::now());
-        let at = |seconds| start + Duration::from_secs(seconds);
+        let take = |key, per_minute| rates.take(key, per_minute, start);
         for left in (0..10).rev() {
-            let allowance = rates.take("a", 60, at(0)).unwrap();
-            assert!(allowance.granted && allowance.remaining == left, "{allowance:?}");
+            let taken = take("a", 60).unwrap();
+            assert!(taken.granted && taken.remaining == left, "{taken:?}");
         }
-        let none = rates.take("a", 60, at(0)).unwrap();
+        let none = take("a", 60).unwrap();
         assert_eq!((none.granted, none.reset, none.limit), (false, 1, 60));
-        assert!(rates.take("b", 60, at(0)).unwrap().granted, "another key has a bucket of its own");
-        assert!(rates.take("a", 60, at(1)).unwrap().granted);
-        assert!(!rates.take("a", 60, at(1)).unwrap().granted);
-        assert_eq!(rates.take("a", 60, at(1000)).unwrap().remaining, 9, "it never holds more than its depth");
-        assert_eq!(rates.take("a", 0, at(0)), None);
+        assert!(take("b", 60).unwrap().granted);
+        assert_eq!(take("a", 0), None);
+        assert!(rates.take("a", 60, start + Duration::from_secs(1)).unwrap().granted);
+        rates.forget("a");
+        assert_eq!(take("a", 60).unwrap().remaining, 9);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The logs of a root, as a server has them open.
 //!
 //! A log is opened when it is first asked for and stays open; of more than `open_logs` the one that was used longest ago, and is not in use, is closed. A log that
-//! failed is let go of, and opened again by whoever asks next: opening finds out what is durable.
+//! failed is let go of, and opened again by whoever asks next: opening finds out what is durable. Until then it is no open log.
 //!
 //! Which logs there are says the registry, as far as its newest head covers it ([`indelible_service::held`]): one that was put back to an older state, or that entries were taken
 //! out of, is told and not followed.
@@ -460,7 +460,8 @@ impl Logs {
     fn close_longest_unused(&self, but: &str) {
         let idle = {
             let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            if places.len() <= self.limits.open_logs {
+            places.retain(|_, place| !is_left(place));
+            if places.values().filter(|place| is_open(place)).count() <= self.limits.open_logs {
                 return;
             }
             let mut oldest: Vec<(u64, String)> = places
@@ -485,10 +486,11 @@ impl Logs {
         places.iter().filter_map(|(origin, place)| Some((origin.clone(), open(place)?))).collect()
     }
 
-    /// How many logs are open.
+    /// How many logs are open, or being opened or closed.
     #[must_use]
     pub(crate) fn count_open(&self) -> usize {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).len()
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.values().filter(|place| is_open(place)).count()
     }
 
     /// Closes all logs: what is queued is recorded, and a checkpoint is signed and kept. Waits for disks. Returns what could not be closed.
@@ -516,9 +518,22 @@ impl Logs {
     }
 }
 
-/// Takes a log out that nobody else has.
+/// Whether a log is open, or is being opened or closed.
+fn is_open(place: &Place) -> bool {
+    place.held.try_lock().map_or(true, |held| held.open.is_some())
+}
+
+/// Whether nobody has a place, and it is of no use to keep: its log is not open, and whoever asks for it tries to open it again.
+fn is_left(place: &Arc<Place>) -> bool {
+    // Nobody gets at a place but by the table, which is locked: who has it now is all who have it.
+    let idle = Arc::strong_count(place) == 1;
+    let waits = |held: &Held| held.open.is_some() || held.failed_at.is_some_and(|at| at.elapsed() < TRY_AGAIN);
+    idle && place.held.try_lock().is_ok_and(|held| !waits(&held))
+}
+
+/// Takes a log out that nobody else has, nor is about to have.
 fn take_idle(places: &mut HashMap<String, Arc<Place>>, origin: &str) -> Option<Arc<OpenLog>> {
-    let place = places.get(origin)?;
+    let place = places.get(origin).filter(|place| Arc::strong_count(place) == 1)?;
     let mut held = place.held.try_lock().ok()?;
     let open = held.open.as_ref()?;
     if Arc::strong_count(open) > 1 {

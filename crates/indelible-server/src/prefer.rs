@@ -6,8 +6,7 @@
 //! `traceparent` (W3C Trace Context) comes back in the answer.
 
 use hyper::HeaderMap;
-
-use crate::shortcuts::Traced;
+pub(crate) use indelible_middleware::request_id::Trace;
 
 /// When an event is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,47 +40,9 @@ pub(crate) fn acknowledge(headers: &HeaderMap) -> Option<Acknowledge> {
     names.find_map(|name| all.into_iter().find(|known| name.eq_ignore_ascii_case(known.name())))
 }
 
-/// Where in a trace a request stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trace {
-    /// The header as it came.
-    pub(crate) parent: String,
-    trace_id: String,
-    span_id: String,
-}
-
-impl Trace {
-    /// What the headers say; `None` where they say nothing, or not in the form that is theirs: such a header is passed over.
-    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all("traceparent").iter();
-        let (Some(value), None) = (values.next(), values.next()) else { return None };
-        let parent = value.to_str().ok()?;
-        let mut parts = parent.split('-');
-        let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let hex = |text: &str, length: usize| {
-            text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        };
-        let some = |text: &str| text.bytes().any(|byte| byte != b'0');
-        // Later versions may have more behind; the first has not, and `ff` is none.
-        let good = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
-        let ids = hex(trace_id, 32) && some(trace_id) && hex(span_id, 16) && some(span_id) && hex(flags, 2);
-        let known = |text: &str| text.to_owned();
-        (good && ids && parent.len() <= 256).then(|| Self {
-            parent: known(parent),
-            trace_id: known(trace_id),
-            span_id: known(span_id),
-        })
-    }
-
-    /// The trace and the place in it.
-    pub(crate) fn traced(&self) -> Traced<'_> {
-        Traced { trace_id: &self.trace_id, span_id: &self.span_id }
-    }
-
-    /// The member that an event without a context gets.
-    pub(crate) fn context(&self) -> String {
-        format!(r#""context":{{"span_id":"{}","trace_id":"{}"}}"#, self.span_id, self.trace_id)
-    }
+/// The member that an event without a context gets.
+pub(crate) fn context(trace: &Trace) -> String {
+    format!(r#""context":{{"span_id":"{}","trace_id":"{}"}}"#, trace.span_id, trace.trace_id)
 }
 
 #[cfg(test)]
@@ -113,24 +74,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_in_order_is_a_trace() {
-        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let trace = Trace::of(&headers("traceparent", &[good])).unwrap();
-        let context = r#""context":{"span_id":"b7ad6b7169203331","trace_id":"0af7651916cd43dd8448eb211c80319c"}"#;
-        assert_eq!((trace.parent.as_str(), trace.context().as_str()), (good, context));
-        assert!(Trace::of(&headers("traceparent", &[&format!("01{}-more", &good[2..])])).is_some());
-        for bad in [
-            String::new(),
-            good.to_uppercase(),
-            good.replace("00-", "ff-"),
-            format!("{good}-more"),
-            good.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
-            good.replace("b7ad6b7169203331", &"0".repeat(16)),
-            good.replace("b7ad", "\"}{\""),
-            good[..good.len() - 1].to_owned(),
-        ] {
-            assert_eq!(Trace::of(&headers("traceparent", &[&bad])), None, "{bad}");
-        }
-        assert_eq!(Trace::of(&headers("traceparent", &[good, good])), None);
+    fn a_trace_is_a_member_of_an_event() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let trace = Trace::of(&headers("traceparent", &[parent])).unwrap();
+        let member = r#""context":{"span_id":"b7ad6b7169203331","trace_id":"0af7651916cd43dd8448eb211c80319c"}"#;
+        assert_eq!(context(&trace), member);
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     ids::{self, IdIndex, Record},
     layout::{Durable, Layout, MAX_ENTRIES, read_marker},
     reader::FileReader,
-    segments::{self, Kind, OpenSegment, Trust},
+    segments::{self, Form, OpenSegment, Trust},
     tree_files::LEVELS,
 };
 
@@ -108,7 +108,7 @@ fn strays(reader: &FileReader, end: Option<u64>) -> Result<Vec<PathBuf>, StoreEr
     let segments = segments::list(&*reader.disk, &reader.layout)?;
     let last = segments.last().map(|segment| segment.first);
     let mut strays = Vec::new();
-    for segment in segments.iter().filter(|segment| segment.kind == Kind::Plain) {
+    for segment in segments.iter().filter(|segment| segment.form == Form::Plain) {
         let path = segment.path(&reader.layout);
         let meta = reader.disk.meta(&path).map_err(StoreError::io("read", &path))?;
         let begun = Some(segment.first) == last && end.is_none_or(|end| end == segment.first);
@@ -133,7 +133,7 @@ fn check_segments(
     }
     for segment in segments::list(&*reader.disk, &reader.layout)? {
         let closed = reader.layout.closed(segment.first);
-        if segment.kind == Kind::Plain {
+        if segment.form == Form::Plain {
             if !held && reader.disk.meta(&closed).map_err(StoreError::io("read", &closed))?.is_some() {
                 faults.push(fault(&closed, "the plain form beside it was not removed"));
             }
@@ -239,7 +239,7 @@ pub(crate) fn remove_strangers(reader: &FileReader, kept: u64, end: u64) -> Resu
     strangers.extend(self::strangers(reader, kept)?.into_iter().map(|(path, _)| path));
     // The files that are none of the index's are no finding, but a folder among them would keep the index from being written again.
     strangers.extend(ids::strangers(&reader.disk, layout)?);
-    for segment in segments::list(&*reader.disk, layout)?.iter().filter(|s| s.kind == Kind::Plain) {
+    for segment in segments::list(&*reader.disk, layout)?.iter().filter(|s| s.form == Form::Plain) {
         let closed = layout.closed(segment.first);
         if reader.disk.meta(&closed).map_err(StoreError::io("read", &closed))?.is_some() {
             strangers.push(closed);

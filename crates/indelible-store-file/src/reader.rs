@@ -22,7 +22,7 @@ use crate::{
     check,
     ids::IdIndex,
     layout::{Durable, Layout, MAX_PLAIN_BYTES, Settings, read_marker},
-    segments::{self, Kind, OpenSegment, Segment, Trust},
+    segments::{self, Form, OpenSegment, Segment, Trust},
     tree_files::{BATCH_START, TreeReader, lock},
 };
 
@@ -49,6 +49,8 @@ pub struct FileReader {
     /// The writer's own figure, where this reader is part of a writer.
     pub(crate) live: Option<Arc<Live>>,
     open: Mutex<Vec<Arc<OpenSegment>>>,
+    /// Held by who walks a segment, which takes as long as its disk does. The other locks are not held while a disk is waited for, but where a file of the tree is opened for the first time.
+    walking: Mutex<()>,
     list: Mutex<Vec<Segment>>,
     /// Positions of entries that the offsets do not cover, found by walking.
     known: Mutex<BTreeMap<u64, u64>>,
@@ -90,6 +92,7 @@ impl FileReader {
             tree,
             live: None,
             open: Mutex::default(),
+            walking: Mutex::default(),
             list: Mutex::default(),
             known: Mutex::default(),
             seen: Mutex::default(),
@@ -115,7 +118,7 @@ impl FileReader {
     /// [`StoreError::Io`].
     pub fn protections(&self) -> Result<[usize; 3], StoreError> {
         let mut counts = [0; 3];
-        for segment in self.segments(true)?.iter().filter(|s| s.kind == Kind::Closed) {
+        for segment in self.segments(true)?.iter().filter(|s| s.form == Form::Closed) {
             let path = segment.path(&self.layout);
             let [none, read_only, immutable] = &mut counts;
             match self.disk.protection(&path).map_err(StoreError::io("read", &path))? {
@@ -197,19 +200,22 @@ impl FileReader {
         Ok(start + line.len() as u64)
     }
 
+    /// Nobody waits for another's listing. An older list may come to stand in the place of a newer one: what it lacks is looked for under a fresh one.
     fn segments(&self, refresh: bool) -> Result<Vec<Segment>, StoreError> {
-        let mut list = lock(&self.list);
-        if refresh || list.is_empty() {
-            *list = segments::list(&*self.disk, &self.layout)?;
+        let known = lock(&self.list).clone();
+        if !refresh && !known.is_empty() {
+            return Ok(known);
         }
-        Ok(list.clone())
+        let fresh = segments::list(&*self.disk, &self.layout)?;
+        lock(&self.list).clone_from(&fresh);
+        Ok(fresh)
     }
 
     /// Opens a segment of a list that may be old: a live writer may have compressed it since, and taken its plain form away.
     fn open_segment(&self, segment: Segment, trust: Trust) -> Result<OpenSegment, StoreError> {
         match OpenSegment::open(&self.disk, &self.layout, segment, trust) {
-            Err(error) if segment.kind == Kind::Plain && is_missing(&error) => {
-                let closed = Segment { kind: Kind::Closed, ..segment };
+            Err(error) if segment.form == Form::Plain && is_missing(&error) => {
+                let closed = Segment { form: Form::Closed, ..segment };
                 OpenSegment::open(&self.disk, &self.layout, closed, trust)
             }
             result => result,
@@ -244,17 +250,27 @@ impl FileReader {
         let segments = self.segments(refresh)?;
         let at = segments.partition_point(|s| s.first <= index);
         let segment = at.checked_sub(1).and_then(|at| segments.get(at)).ok_or(StoreError::Absent { index })?;
-        let mut open = lock(&self.open);
-        let is_it = |o: &Segment| o == segment || (o.first == segment.first && o.kind == Kind::Closed);
-        if let Some(found) = open.iter().find(|o| is_it(&o.segment)) {
-            return Ok(Arc::clone(found));
+        let is_it = |o: &Segment| o == segment || (o.first == segment.first && o.form == Form::Closed);
+        let found = lock(&self.open).iter().find(|o| is_it(&o.segment)).cloned();
+        if let Some(found) = found {
+            return Ok(found);
         }
+        // Two that come at once open it twice, and none waits for the other's disk.
         let opened = Arc::new(self.open_segment(*segment, Trust::Table)?);
+        self.keep_open(&opened, |o| is_it(&o.segment));
+        Ok(opened)
+    }
+
+    /// Keeps a segment open for whoever reads in it next, if none that `is_it` is open.
+    fn keep_open(&self, opened: &Arc<OpenSegment>, is_it: impl Fn(&Arc<OpenSegment>) -> bool) {
+        let mut open = lock(&self.open);
+        if open.iter().any(is_it) {
+            return;
+        }
         if open.len() >= OPEN_SEGMENTS {
             open.remove(0);
         }
-        open.push(Arc::clone(&opened));
-        Ok(opened)
+        open.push(Arc::clone(opened));
     }
 
     /// Position of a segment's first byte.
@@ -555,13 +571,13 @@ impl FileReader {
                 open => open?,
             };
             let mut bytes = open.len()?;
-            let kind = open.segment.kind;
-            let beyond = match kind {
-                Kind::Plain => bytes.saturating_sub(MAX_PLAIN_BYTES),
-                Kind::Closed => 0,
+            let form = open.segment.form;
+            let beyond = match form {
+                Form::Plain => bytes.saturating_sub(MAX_PLAIN_BYTES),
+                Form::Closed => 0,
             };
             bytes -= beyond;
-            let closed = kind == Kind::Closed || n + 1 < segments.len();
+            let closed = form == Form::Closed || n + 1 < segments.len();
             // Beside a live writer the newest segment is read only as far as it is known to be synced.
             if let (false, Some(durable)) = (closed, durable) {
                 bytes = bytes.min(durable.bytes.saturating_sub(position));
@@ -587,24 +603,26 @@ impl FileReader {
     /// A segment with its frames walked, kept open over the pieces of a scan. One that was compressed since the scan began is read
     /// in its new form, by the offsets of the old.
     fn walked(&self, run: &Run) -> Result<Arc<OpenSegment>, StoreError> {
-        let mut open = lock(&self.open);
         // A segment that was opened by its seek table is not to be scanned by it.
-        let walked = |o: &&Arc<OpenSegment>| {
+        let is_it = |o: &Arc<OpenSegment>| {
             o.segment.first == run.first
-                && (o.segment.kind == Kind::Closed || o.place() == run.place)
-                && (o.trust == Trust::Walk || o.segment.kind == Kind::Plain)
+                && (o.segment.form == Form::Closed || o.place() == run.place)
+                && (o.trust == Trust::Walk || o.segment.form == Form::Plain)
         };
-        if let Some(found) = open.iter().find(walked) {
-            return Ok(Arc::clone(found));
+        let found = || lock(&self.open).iter().find(|o| is_it(o)).cloned();
+        if let Some(found) = found() {
+            return Ok(found);
         }
-        open.retain(|o| o.segment.first != run.first);
-        let kind = if run.place.ends_with(".zst") { Kind::Closed } else { Kind::Plain };
-        let segment = Segment { first: run.first, kind };
+        // The threads of a scan come here together: the first walks the segment, and the others take what it found.
+        let _walking = lock(&self.walking);
+        if let Some(found) = found() {
+            return Ok(found);
+        }
+        let form = if run.place.ends_with(".zst") { Form::Closed } else { Form::Plain };
+        let segment = Segment { first: run.first, form };
         let opened = Arc::new(self.open_segment(segment, Trust::Walk)?);
-        if open.len() >= OPEN_SEGMENTS {
-            open.remove(0);
-        }
-        open.push(Arc::clone(&opened));
+        lock(&self.open).retain(|o| o.segment.first != run.first);
+        self.keep_open(&opened, is_it);
         Ok(opened)
     }
 }

@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     layout::{Durable, Layout},
-    segments::{self, Kind, OpenSegment, Segment, Trust},
+    segments::{self, Form, OpenSegment, Segment, Trust},
 };
 
 /// The active segment, where appending goes on.
@@ -117,10 +117,10 @@ pub(crate) fn recover(
         bounded,
     };
     let active = match last {
-        Some(active) if active.segment.kind == Kind::Plain => active,
+        Some(active) if active.segment.form == Form::Plain => active,
         // The last segment was closed and compressed: the next batch begins a new one.
         _ => {
-            let segment = Segment { first: tail.index(), kind: Kind::Plain };
+            let segment = Segment { first: tail.index(), form: Form::Plain };
             Active { segment, base: tail.position, len: 0, begun: None }
         }
     };

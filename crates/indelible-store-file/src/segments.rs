@@ -26,7 +26,7 @@ const PIECE_FRAMES: usize = 16;
 const _: () = assert!(PIECE_FRAMES * frames::TARGET_BYTES == 1 << 20);
 /// How a segment is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Form {
     /// `.jsonl`
     Plain,
     /// `.jsonl.zst`
@@ -39,16 +39,16 @@ pub struct Segment {
     /// Index of its first entry.
     pub first: u64,
     /// How it is stored. Where both forms exist the plain one counts, and the other is the leaving of an interrupted compression.
-    pub kind: Kind,
+    pub form: Form,
 }
 
 impl Segment {
     /// Its file.
     #[must_use]
     pub fn path(&self, layout: &Layout) -> PathBuf {
-        match self.kind {
-            Kind::Plain => layout.segment(self.first),
-            Kind::Closed => layout.closed(self.first),
+        match self.form {
+            Form::Plain => layout.segment(self.first),
+            Form::Closed => layout.closed(self.first),
         }
     }
 }
@@ -61,7 +61,7 @@ pub fn list(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Segment>, StoreError
     let dir = layout.at("segments");
     let names = list_names(disk, &dir)?;
     let mut segments: Vec<Segment> = names.iter().filter_map(|name| parse_name(name)).collect();
-    segments.sort_by_key(|s| (s.first, s.kind == Kind::Closed));
+    segments.sort_by_key(|s| (s.first, s.form == Form::Closed));
     segments.dedup_by_key(|s| s.first);
     Ok(segments)
 }
@@ -97,13 +97,13 @@ fn list_names(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, StoreError> {
 }
 
 fn parse_name(name: &str) -> Option<Segment> {
-    let (digits, kind) = match name.strip_suffix(".jsonl.zst") {
-        Some(digits) => (digits, Kind::Closed),
-        None => (name.strip_suffix(".jsonl")?, Kind::Plain),
+    let (digits, form) = match name.strip_suffix(".jsonl.zst") {
+        Some(digits) => (digits, Form::Closed),
+        None => (name.strip_suffix(".jsonl")?, Form::Plain),
     };
     let fits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     let first = if fits { digits.parse().ok()? } else { return None };
-    (first <= MAX_ENTRIES).then_some(Segment { first, kind })
+    (first <= MAX_ENTRIES).then_some(Segment { first, form })
 }
 
 /// An open segment.
@@ -165,7 +165,7 @@ impl OpenSegment {
             broken: false,
             last: Mutex::default(),
         };
-        if segment.kind == Kind::Closed {
+        if segment.form == Form::Closed {
             let table = open.read_table()?;
             match (trust, table) {
                 (Trust::Table, Ok(frames)) => open.frames = frames,
@@ -249,9 +249,9 @@ impl OpenSegment {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn len(&self) -> Result<u64, StoreError> {
-        match self.segment.kind {
-            Kind::Plain => self.file.len().map_err(StoreError::io("read", &self.path)),
-            Kind::Closed => Ok(self.frames.last().map_or(0, |f| f.offset + u64::from(f.bytes))),
+        match self.segment.form {
+            Form::Plain => self.file.len().map_err(StoreError::io("read", &self.path)),
+            Form::Closed => Ok(self.frames.last().map_or(0, |f| f.offset + u64::from(f.bytes))),
         }
     }
 
@@ -268,7 +268,7 @@ impl OpenSegment {
     /// # Errors
     /// [`StoreError::Io`]; [`StoreError::Evidence`] for a frame that cannot be decompressed.
     pub fn read(&self, offset: u64, max: usize) -> Result<Vec<u8>, StoreError> {
-        if self.segment.kind == Kind::Plain {
+        if self.segment.form == Form::Plain {
             return self.raw(offset, max);
         }
         let mut out = Vec::new();
@@ -284,17 +284,17 @@ impl OpenSegment {
         Ok(out)
     }
 
+    /// A frame's content. Readers of other frames do not wait for it; two of the same one may both decompress it.
     fn frame(&self, frame: &Frame) -> Result<Arc<Vec<u8>>, StoreError> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, content)) = &*last
-            && *at == frame.at
-        {
-            return Ok(Arc::clone(content));
+        let last = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last().as_ref().filter(|(at, _)| *at == frame.at).map(|(_, content)| Arc::clone(content));
+        if let Some(content) = known {
+            return Ok(content);
         }
         let mut content = Vec::new();
         self.with_decoder(|decoder| self.decompress(decoder, frame, &mut Vec::new(), &mut content))?;
         let content = Arc::new(content);
-        *last = Some((frame.at, Arc::clone(&content)));
+        *last() = Some((frame.at, Arc::clone(&content)));
         Ok(content)
     }
 
@@ -330,7 +330,7 @@ impl OpenSegment {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn pieces(&self, end: u64) -> Result<Vec<Piece>, StoreError> {
-        if self.segment.kind == Kind::Closed {
+        if self.segment.form == Form::Closed {
             let groups = self.frames.chunks(PIECE_FRAMES).enumerate();
             // What cannot be followed any further is a piece of its own, which cannot be read.
             let rest = Piece { offset: self.len()?.max(1), bytes: 0, unit: self.frames.len() as u64, units: 1 };
@@ -363,7 +363,7 @@ impl OpenSegment {
     /// [`StoreError::Io`]; [`StoreError::Evidence`] for a frame that cannot be decompressed.
     pub fn read_piece(&self, piece: &Piece, end: u64) -> Result<Vec<u8>, StoreError> {
         // A piece without units was cut from the plain form.
-        if self.segment.kind == Kind::Closed && piece.units > 0 {
+        if self.segment.form == Form::Closed && piece.units > 0 {
             let mut out = Vec::with_capacity(to_usize(piece.bytes.min(PIECE_BYTES)));
             let (from, count) = (to_usize(piece.unit), to_usize(piece.units));
             if from >= self.frames.len() {

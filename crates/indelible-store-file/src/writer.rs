@@ -35,7 +35,7 @@ use crate::{
     layout::{Durable, Layout, MAX_SEGMENT_BYTES, Settings, marker_bytes},
     reader::{FileReader, Live},
     recover::{Active, Anchor, recover},
-    segments::{self, Kind, OpenSegment, Segment, Trust},
+    segments::{self, Form, OpenSegment, Segment, Trust},
     tree_files::{BATCH_START, TreeWriter, lock},
     unfinished,
 };
@@ -243,7 +243,7 @@ impl FileWriter {
         let due = active.len > 0 && (long || old);
         if due {
             let base = active.base + active.len;
-            let segment = Segment { first: batch.first, kind: Kind::Plain };
+            let segment = Segment { first: batch.first, form: Form::Plain };
             *state = ActiveFile { active: Active { segment, base, len: 0, begun: None }, file: None };
         }
         Ok(due)
@@ -302,7 +302,7 @@ impl FileWriter {
         let mut due = list
             .iter()
             .zip(ends)
-            .filter(|(s, end)| s.kind == Kind::Plain && s.first != active && *end <= anchored.0)
+            .filter(|(s, end)| s.form == Form::Plain && s.first != active && *end <= anchored.0)
             .map(|(s, _)| *s);
         let Some(segment) = due.next() else { return Ok(false) };
         let waiting = u32::try_from(due.count()).unwrap_or(u32::MAX);
@@ -379,7 +379,7 @@ pub fn rebuild(
         .map_err(StoreError::io("write", &marker))?;
     check::remove_strangers(reader, kept, end)?;
     crate::ids::clear(disk, &layout)?;
-    for segment in segments::list(&**disk, &layout)?.into_iter().filter(|s| s.kind == Kind::Closed) {
+    for segment in segments::list(&**disk, &layout)?.into_iter().filter(|s| s.form == Form::Closed) {
         segments::rewrite_table(&layout, disk, segment)?;
     }
     Ok(())

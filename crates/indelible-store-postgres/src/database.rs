@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::future::{join, maybe_done};
 use indelible_postgres_connect::{Config, Environment, Warning, connect};
-use indelible_store::store::StoreError;
+use indelible_store::store::{PATIENCE, StoreError};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -41,7 +41,9 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// How long a turn may stand still before the server ends it: what a process that was stopped leaves locked.
     pub idle_timeout: Duration,
-    /// How long a lost connection is made good by new ones before a caller is told.
+    /// How long a database that is away is waited for: for new connections in the place of lost ones, for a turn, and for word on a commit that was not answered. Then callers are told; where it is not
+    /// known what was recorded, the log has to be opened again. [`PATIENCE`] by default. A server that crashed replays what it had not written yet before it lets anybody in, for longer the larger
+    /// its `max_wal_size` is: a program that would rather wait than open its logs again says so here.
     pub patience: Duration,
     /// How long a mark of bounded acknowledgements counts without being renewed.
     pub bounded_mark: Duration,
@@ -55,7 +57,7 @@ impl Default for Settings {
             lock_timeout: Duration::from_secs(10),
             statement_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(15),
-            patience: Duration::from_secs(15),
+            patience: PATIENCE,
             bounded_mark: Duration::from_secs(60),
         }
     }

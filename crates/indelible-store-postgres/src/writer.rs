@@ -200,6 +200,10 @@ impl Writer for PostgresWriter {
         true
     }
 
+    fn patience(&self) -> Duration {
+        self.database().pool.settings.patience
+    }
+
     fn take_turn<'a>(&'a self, others: &[&'a (dyn Writer + 'static)]) -> Result<Box<dyn Turn + 'a>, TurnError> {
         Ok(Box::new(Turns::take(self, others)?))
     }

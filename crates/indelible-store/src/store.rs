@@ -3,7 +3,7 @@
 //! A store speaks of *lines* (`docs/format.md` section 5): the entry's exact bytes with batch and MAC around them. A store of
 //! another kind keeps the three parts however it likes and gives the same line back.
 
-use std::{any::Any, collections::HashMap, io, ops::Range, path::Path};
+use std::{any::Any, collections::HashMap, io, ops::Range, path::Path, time::Duration};
 
 use indelible_core::{
     entry::{EntryError, Line},
@@ -23,6 +23,10 @@ pub const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// The longest attachment in bytes that a store takes in one piece.
 pub const MAX_ATTACHMENT_BYTES: u64 = 1 << 30;
+
+/// How long a store that is away is waited for before callers are told, where nobody says otherwise. Half of what a server gives its callers (30 s): so they are still told, and the log is opened again
+/// for the next of them.
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What went wrong in a store. Evidence, corruption and operation are told apart.
 #[derive(Debug, Error)]
@@ -423,7 +427,8 @@ pub trait Reader: Send + Sync {
     fn end(&self) -> Result<Option<End>, StoreError> {
         Ok(None)
     }
-    /// Whole lines from entry `from` on: at least one, then as many as fit into `max_bytes`. Never past [`Reader::size`].
+    /// Whole lines from entry `from` on: at least one, then as many as fit into `max_bytes`. Never past [`Reader::size`]. Where there is none it is an error that says why, and never an empty chunk:
+    /// who reads a log to its end would not come to it.
     fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError>;
     /// The stored runs of lines, in order of their names, for a scan that trusts nothing derived.
     fn runs(&self) -> Result<Vec<Run>, StoreError>;
@@ -600,6 +605,10 @@ pub trait Writer: Reader + Any {
     /// Whether other processes append to the same log. Then every append needs a turn.
     fn shared(&self) -> bool {
         false
+    }
+    /// For how long a turn that could not be had ([`StoreError::TryAgain`]) is tried for again before callers are told.
+    fn patience(&self) -> Duration {
+        PATIENCE
     }
     /// Takes the turns of this log and of `others` in a shared store, in one transaction. Heads are locked in the store's own order of logs, so that two who want the same
     /// logs never wait for each other. Waits within limits ([`StoreError::TryAgain`]).

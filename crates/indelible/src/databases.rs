@@ -13,7 +13,7 @@ use std::{
 #[cfg(feature = "postgres")]
 use indelible_store::store::StoreError;
 #[cfg(feature = "postgres")]
-use indelible_store_postgres::{Database, Settings};
+pub use indelible_store_postgres::{Database, Settings};
 
 #[cfg(feature = "postgres")]
 use crate::queue::lock;

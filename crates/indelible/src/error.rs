@@ -201,6 +201,14 @@ pub enum LogError {
         /// The entry.
         index: u64,
     },
+    /// The ring has the entry key that the log is signed with, and not its secret any more.
+    #[error(
+        "the secret of entry key `{key}`, with which this log is signed, was destroyed: import it, or go on with `indelible log succeed`"
+    )]
+    SecretDestroyed {
+        /// Id of the key.
+        key: String,
+    },
     /// A log that is being copied, or its copy, contradicts itself or the other.
     #[error(
         "entry {index}: {detail}; what was copied stays and is not to be used: run `indelible verify` on the source, and copy to another place"

@@ -126,21 +126,17 @@ impl LogKeys {
         Ok(key)
     }
 
-    /// What signs entries under a history. An entry key whose secret is gone signs nothing.
+    /// What signs entries under a history. An entry key whose secret is gone signs nothing ([`LogError::SecretDestroyed`]).
     pub(crate) fn signing(&self, history: &KeyHistory) -> Result<Arc<Signing>, LogError> {
         let current = history.current_entry_key().map(|key| key.id.clone()).unwrap_or_default();
-        let key = self.entry_key(history, &current)?.ok_or_else(|| {
-            LogError::Refused(format!(
-                "the secret of entry key `{current}`, with which this log is signed, was destroyed: import it, or go on with `indelible log succeed`"
-            ))
-        })?;
+        let key = self.entry_key(history, &current)?.ok_or(LogError::SecretDestroyed { key: current })?;
         Ok(Arc::new(Signing { key_id: key.id().into(), key }))
     }
 
     /// What signs the next entry: the key in force, or the one that a `keys` record puts in its place.
     pub(crate) fn signing_on(&self, history: &KeyHistory) -> Result<Arc<Signing>, LogError> {
         match self.signing(history) {
-            Err(LogError::Refused(_)) => self.next_signing(history),
+            Err(LogError::SecretDestroyed { .. }) => self.next_signing(history),
             signing => signing,
         }
     }

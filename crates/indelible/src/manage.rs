@@ -12,7 +12,7 @@ use indelible_keys::KeyRing;
 use indelible_store::{
     driver::Driver,
     heads::HeadStoreError,
-    store::{Reader, StoreError},
+    store::{Reader, Run, StoreError},
 };
 
 use crate::{
@@ -44,9 +44,7 @@ pub fn explain(log: &Log, first: u64, last: u64, reason: &str) -> Result<u64, Lo
         leaves.extend(store.hashes(0, next, count)?);
         next += count as u64;
     }
-    for index in first..=last {
-        refuse_unless_absent(store, index)?;
-    }
+    refuse_unless_absent(store, first, last)?;
     let excuse =
         Excuse { authorisation: None, first, last, leaf_root: range_root(&leaves).to_hex(), reason: reason.to_owned() };
     let inner = &log.inner;
@@ -55,13 +53,34 @@ pub fn explain(log: &Log, first: u64, last: u64, reason: &str) -> Result<u64, Lo
     Ok(index)
 }
 
-/// Only the store's own word that a body is gone counts as absence: what cannot be read, or reads wrong, may still be there.
-fn refuse_unless_absent(store: &dyn Reader, index: u64) -> Result<(), LogError> {
+/// Only the store's own word that a body is gone counts as absence: what cannot be read, or reads wrong, may still be there. It is asked of both ends of each gap between two runs of lines, and of
+/// each entry of a run of rows.
+fn refuse_unless_absent(store: &dyn Reader, first: u64, last: u64) -> Result<(), LogError> {
+    let runs = store.runs()?;
+    let mut next = first;
+    while next <= last {
+        is_absent(store, next)?;
+        let end = gap_end(&runs, next).min(last + 1);
+        is_absent(store, end - 1)?;
+        next = end;
+    }
+    Ok(())
+}
+
+fn is_absent(store: &dyn Reader, index: u64) -> Result<(), LogError> {
     match get(store, LeafIndex(index)) {
         Err(LogError::Store(StoreError::Absent { .. })) => Ok(()),
         Err(error) => Err(error),
         Ok(_) => Err(LogError::Refused(format!("entry {index} is there: only what is absent can be explained"))),
     }
+}
+
+/// Behind an absent entry, the index up to which nothing else can be. A run whose end is known is one of rows, and each of these may be absent by itself; the lines of a file end before what is absent.
+fn gap_end(runs: &[Run], index: u64) -> u64 {
+    if runs.iter().any(|run| run.first <= index && run.end.is_some_and(|end| index < end)) {
+        return index + 1;
+    }
+    runs.iter().map(|run| run.first).filter(|first| *first > index).min().unwrap_or(u64::MAX)
 }
 
 /// Begins a successor: a new log under a new name whose entry 0 names the last known checkpoint of the old one. The old log is left as it is.
@@ -207,4 +226,28 @@ pub fn freeze(place: &dyn Driver, keys: &KeyRing, options: &Options, reason: &st
     let frozen = HeadRecord { frozen: Some(reason.to_owned()), ..head.clone() };
     heads.swap(log.origin(), Some(&head), &frozen)?;
     Ok(frozen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_ends_where_the_next_run_begins_and_in_a_run_of_rows_with_each_of_them() {
+        let run = |first, end| Run { first, place: String::new(), bytes: 0, beyond: 0, closed: true, end };
+        let files = [run(0, None), run(50, None), run(70, None)];
+        let rows = [run(0, Some(10)), run(50, Some(60))];
+        for (runs, index, expected) in [
+            (&files[..], 20, 50),
+            (&files[..], 50, 70),
+            (&files[..], 90, u64::MAX),
+            (&rows[..], 5, 6),
+            (&rows[..], 10, 50),
+            (&rows[..], 59, 60),
+            (&rows[..], 60, u64::MAX),
+            (&[], 0, u64::MAX),
+        ] {
+            assert_eq!(gap_end(runs, index), expected, "{index} in {runs:?}");
+        }
+    }
 }

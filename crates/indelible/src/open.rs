@@ -392,6 +392,7 @@ fn start(parts: Parts, options: Options) -> Log {
         }),
         io: Mutex::new(()),
         kept: Mutex::new(parts.kept),
+        newest: Mutex::new((parts.head.clone(), parts.tree)),
         publisher: Mutex::new(Publisher {
             head: parts.head,
             tree: parts.tree,
@@ -432,6 +433,7 @@ impl Inner {
             self.heads.swap(origin, None, &first)?;
             publisher.head = HeadRecord { kept: placeholder.kept, ..first };
             self.store.publish(publisher.head.checkpoint.as_bytes(), None)?;
+            self.tell(&publisher);
         }
         self.publish(Keep::Yes)?;
         Ok(())

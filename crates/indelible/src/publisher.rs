@@ -175,6 +175,7 @@ impl Inner {
             Some(last) => self.store.hashes(0, last, 1)?.first().copied().unwrap_or(publisher.last_leaf),
             None => leaf_hash(b""),
         };
+        self.tell(publisher);
         self.show_kept(publisher)?;
         let unnamed = self.store.end()?.is_some_and(|end| end.unnamed.is_some());
         publisher.named = publisher.head.kept.number.saturating_sub(u64::from(unnamed));
@@ -278,7 +279,9 @@ impl Inner {
         (publisher.head, publisher.tree) = (head.clone(), tree);
         self.tend_due.store(true, Ordering::Release);
         // The head is out: a log that cannot show it is opened again, which shows it.
-        self.show(&head, keep.then_some(number)).inspect_err(|error| self.fail(error))?;
+        let shown = self.show(&head, keep.then_some(number));
+        self.tell(publisher);
+        shown.inspect_err(|error| self.fail(error))?;
         if keep {
             if !self.store.shared() {
                 lock(&self.kept).put(kept);
@@ -286,6 +289,11 @@ impl Inner {
             publisher.kept_at = self.clock.monotonic();
         }
         Ok(head)
+    }
+
+    /// Lets everybody know the newest head, who do not wait for whoever publishes the next.
+    pub(crate) fn tell(&self, publisher: &Publisher) {
+        *lock(&self.newest) = (publisher.head.clone(), publisher.tree);
     }
 
     /// Shows a checkpoint whose head was swapped in.

@@ -32,8 +32,8 @@ pub struct Receipt {
 impl Receipt {
     /// The form that is written to files.
     #[must_use]
-    pub fn to_wire(&self) -> entry::Receipt {
-        entry::Receipt {
+    pub fn to_wire(&self) -> entry::WireReceipt {
+        entry::WireReceipt {
             duplicate: self.duplicate,
             id: self.id.clone(),
             index: self.index.0,

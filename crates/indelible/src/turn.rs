@@ -27,8 +27,6 @@ use crate::{
     sequencer::{Draft, Known, Sequencer},
 };
 
-/// How long a turn is tried for before the callers are told.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// The first and the longest wait between two tries.
 const WAITS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 
@@ -125,6 +123,7 @@ impl Drop for Seat<'_> {
 /// Takes the turns of logs in one transaction, has their batches filled and appends them, until that is done or cannot be.
 pub(crate) fn in_turn<T>(seats: &mut [Seat<'_>], fill: &mut Fill<'_, T>) -> Result<T, Told> {
     let begun = Instant::now();
+    let patience = seats.first().map_or(Duration::ZERO, |seat| seat.log.store.patience());
     let mut wait = WAITS.0;
     loop {
         for (at, seat) in seats.iter().enumerate() {
@@ -141,7 +140,7 @@ pub(crate) fn in_turn<T>(seats: &mut [Seat<'_>], fill: &mut Fill<'_, T>) -> Resu
         seats.iter_mut().zip(seen).for_each(|(seat, seen)| *seat.sequencer = seen);
         match missed {
             Missed::Told(told) => return Err(told),
-            Missed::Again(error) if begun.elapsed() + wait > PATIENCE => {
+            Missed::Again(error) if begun.elapsed() + wait > patience => {
                 return Err(Told { at: None, error: AppendError::Store(Arc::new(error)) });
             }
             Missed::Again(_) => {
@@ -291,9 +290,9 @@ impl Inner {
 
     /// The kept checkpoint that entry `index` is to name, verified: an entry that names a false one would be a false alarm for good.
     fn kept_head(&self, turn: &mut dyn Turn, at: usize, number: u64, index: u64) -> Result<KeptHead, LogError> {
-        // One that this process published, or took over, is in its head: nothing has to be read while the log is locked. Whoever publishes now may need that lock.
-        let known = self.publisher.try_lock().ok().map(|publisher| publisher.head.kept);
-        if let Some(kept) = known.filter(|kept| kept.number == number) {
+        // One that this process published, or took over, is in its head: nothing has to be read while the log is locked.
+        let kept = lock(&self.newest).0.kept;
+        if kept.number == number {
             return Ok(kept);
         }
         let note = turn.kept(at, number).map_err(|error| error.error)?.ok_or_else(|| {

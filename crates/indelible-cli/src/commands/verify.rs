@@ -11,7 +11,7 @@ use indelible::{
     verify::{Finding, Kind, Macs, Report, Request, Verdict, Verified, VerifyError, verify},
 };
 use indelible_core::{
-    entry::{KeptHead, Receipt},
+    entry::{KeptHead, WireReceipt},
     head::{HeadRecord, none_kept},
     mac::LogId,
     note::VerifyingKey,
@@ -161,7 +161,7 @@ pub(crate) fn read_note(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(note)
 }
 
-pub(crate) fn read_receipts(path: &Path) -> Result<Vec<Receipt>, Failure> {
+pub(crate) fn read_receipts(path: &Path) -> Result<Vec<WireReceipt>, Failure> {
     let text = std::fs::read(path).map_err(Failure::io("read", path))?;
     let mut receipts = Vec::new();
     for (at, line) in text.split(|b| *b == b'\n').enumerate() {

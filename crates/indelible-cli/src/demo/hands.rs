@@ -20,7 +20,7 @@ use indelible_store::disk::{OsDisk, SharedDisk};
 use indelible_store_file::{
     frames::{self, Frame},
     layout::{Durable, Layout},
-    segments::{self, Kind, OpenSegment, Segment, Trust},
+    segments::{self, Form, OpenSegment, Segment, Trust},
 };
 
 use super::stage::{Stage, copy_dir, find};
@@ -67,7 +67,7 @@ impl Hands {
     /// Puts lines in the place of a segment's.
     pub(super) fn put(&self, segment: Segment, lines: &[Vec<u8>]) -> anyhow::Result<()> {
         let plain = lines.concat();
-        let bytes = if segment.kind == Kind::Closed { compress(&plain)? } else { plain };
+        let bytes = if segment.form == Form::Closed { compress(&plain)? } else { plain };
         Ok(fs::write(segment.path(&self.layout), bytes)?)
     }
 

@@ -22,7 +22,7 @@ use indelible_store::{
 use indelible_store_file::{
     FileReader, Settings,
     layout::Layout,
-    segments::{self, Kind},
+    segments::{self, Form},
 };
 
 /// Name of the log.
@@ -81,7 +81,7 @@ impl Stage {
         drop(log);
         let disk = OsDisk::shared();
         let list = segments::list(&*disk, &Layout::new(&path))?;
-        let closed = list.iter().filter(|segment| segment.kind == Kind::Closed).count();
+        let closed = list.iter().filter(|segment| segment.form == Form::Closed).count();
         let segments = (list.len(), closed);
         Ok(Self {
             dir: dir.to_owned(),
@@ -170,7 +170,7 @@ pub(super) struct Auditor<'a> {
     key: VerifyingKey,
     ring: Option<&'a KeyRing>,
     knows_heads: bool,
-    receipts: Vec<indelible_core::entry::Receipt>,
+    receipts: Vec<indelible_core::entry::WireReceipt>,
 }
 
 impl<'a> Auditor<'a> {

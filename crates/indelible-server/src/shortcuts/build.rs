@@ -7,14 +7,7 @@ use super::{
     shape::{Members, count, members, refused},
     table::{Goes, Shortcut},
 };
-use crate::problem::Problem;
-
-/// Where in a trace the request stands, for an event that has neither an id nor a context of its own.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Traced<'t> {
-    pub(crate) trace_id: &'t str,
-    pub(crate) span_id: &'t str,
-}
+use crate::{prefer::Trace, problem::Problem};
 
 /// Members and the texts of their values.
 type Texts = BTreeMap<String, String>;
@@ -30,7 +23,7 @@ struct Building<'b> {
 }
 
 /// Writes the event. The members are all known and checked.
-pub(super) fn event(shortcut: Shortcut, given: &Members<'_>, traced: Option<Traced<'_>>) -> Result<Vec<u8>, Problem> {
+pub(super) fn event(shortcut: Shortcut, given: &Members<'_>, trace: Option<&Trace>) -> Result<Vec<u8>, Problem> {
     let (top, details) = (Texts::new(), Texts::new());
     let (context, agent, change) = (Texts::new(), Texts::new(), Texts::new());
     let mut event = Building { given, top, details, context, agent, change };
@@ -41,7 +34,7 @@ pub(super) fn event(shortcut: Shortcut, given: &Members<'_>, traced: Option<Trac
         }
     }
     event.follow(shortcut)?;
-    event.trace(traced);
+    event.trace(trace);
     event.write()
 }
 
@@ -122,8 +115,8 @@ impl Building<'_> {
         }
     }
 
-    fn trace(&mut self, traced: Option<Traced<'_>>) {
-        let Some(Traced { trace_id, span_id }) = traced else { return };
+    fn trace(&mut self, trace: Option<&Trace>) {
+        let Some(Trace { trace_id, span_id, .. }) = trace else { return };
         if !self.given.contains_key("id") && !self.given.contains_key("context") {
             self.context.insert("trace_id".to_owned(), format!("\"{trace_id}\""));
             self.context.insert("span_id".to_owned(), format!("\"{span_id}\""));

@@ -12,9 +12,11 @@ mod table;
 use indelible_core::json::canonicalise;
 use serde_json::{Map, Value, json};
 
-use crate::problem::{Kind, Problem};
+use crate::{
+    prefer::Trace,
+    problem::{Kind, Problem},
+};
 
-pub(crate) use build::Traced;
 use shape::{members, missing, refused, unknown};
 pub use table::Shortcut;
 
@@ -24,11 +26,11 @@ const MAX_BODY_BYTES: usize = 256_000;
 const MAX_DEPTH: usize = 56;
 
 impl Shortcut {
-    /// The text of the event that a body stands for.
+    /// The text of the event that a body stands for. One that has neither an id nor a context of its own gets the trace.
     ///
     /// # Errors
     /// [`Kind::EventRefused`] with a pointer into the body, [`Kind::TooLarge`].
-    pub(crate) fn event(self, body: &[u8], traced: Option<Traced<'_>>) -> Result<Vec<u8>, Problem> {
+    pub(crate) fn event(self, body: &[u8], trace: Option<&Trace>) -> Result<Vec<u8>, Problem> {
         if body.len() > MAX_BODY_BYTES {
             return Err(Problem::new(Kind::TooLarge, format!("such a body has at most {MAX_BODY_BYTES} bytes here")));
         }
@@ -54,7 +56,7 @@ impl Shortcut {
             let text = format!("at least one of `{}` is sent, and is not null", row.one_of.join("`, `"));
             return Err(refused(&format!("/{}", row.one_of.first().unwrap_or(&"")), &text));
         }
-        build::event(self, &given, traced)
+        build::event(self, &given, trace)
     }
 
     /// What the event has as its kind.

@@ -2,10 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Shortcut, Traced, depth};
-use crate::problem::Problem;
-
-const TRACED: Traced<'static> = Traced { trace_id: "0af7651916cd43dd8448eb211c80319c", span_id: "b7ad6b7169203331" };
+use super::{Shortcut, depth};
+use crate::{prefer::Trace, problem::Problem};
 
 /// The event as the log would record it.
 #[track_caller]
@@ -110,12 +108,16 @@ fn what_is_beside_details_and_context_comes_together_with_them_and_never_twice()
 
 #[test]
 fn a_trace_is_taken_over_where_the_body_has_neither_an_id_nor_a_context() {
+    let mut headers = hyper::HeaderMap::new();
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    headers.insert("traceparent", parent.parse().unwrap());
+    let trace = Trace::of(&headers).unwrap();
     let context = |body: Value| {
-        let text = Shortcut::Auth.event(body.to_string().as_bytes(), Some(TRACED)).unwrap();
+        let text = Shortcut::Auth.event(body.to_string().as_bytes(), Some(&trace)).unwrap();
         serde_json::from_slice::<Value>(&text).unwrap()["context"].clone()
     };
     let traced = context(example(Shortcut::Auth));
-    assert_eq!(traced, json!({ "source_ip": "192.0.2.7", "span_id": TRACED.span_id, "trace_id": TRACED.trace_id }));
+    assert_eq!(traced, json!({ "source_ip": "192.0.2.7", "span_id": trace.span_id, "trace_id": trace.trace_id }));
     for changes in [json!({ "id": "mine" }), json!({ "context": { "component": "c" } })] {
         assert!(context(with(Shortcut::Auth, changes))["trace_id"].is_null());
     }

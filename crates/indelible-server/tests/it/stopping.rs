@@ -364,6 +364,34 @@ fn more_logs_than_may_be_open_are_served_all_the_same() {
 }
 
 #[test]
+fn logs_that_cannot_be_opened_take_no_place_of_those_that_are_open() {
+    let mut few = config();
+    // The own log, and two others.
+    few.limits.open_logs = 3;
+    let mut world = World::with(few, Options::default());
+    let names: Vec<String> = (0..5).map(|at| format!("t.example/{at}")).collect();
+    names.iter().for_each(|name| world.create(name));
+    world.stop();
+    let (gone, good) = names.split_at(3);
+    for name in gone {
+        std::fs::remove_file(world.at(&format!("root/logs/{}/log.json", segment(name)))).unwrap();
+    }
+    world.start();
+    for name in gone {
+        let reply = world.ask("POST", &events_of(name), Some(&event("x")));
+        assert!(reply.status >= 500, "{reply:?}");
+    }
+    for round in 0..20 {
+        for name in good {
+            world.ask("POST", &events_of(name), Some(&event(&round.to_string()))).status(201);
+        }
+    }
+    let metrics = world.ask("GET", "/metrics", None).text();
+    let open = metrics.lines().find_map(|line| line.strip_prefix("indelible_open_logs "));
+    assert_eq!(open, Some("3"), "{metrics}");
+}
+
+#[test]
 fn a_directory_with_something_else_in_it_is_not_made_a_root() {
     let dir = tempfile::tempdir().unwrap();
     let ring = indelible::KeyRing::load_or_create(&dir.path().join("keys")).unwrap();

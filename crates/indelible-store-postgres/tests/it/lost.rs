@@ -10,9 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indelible::verify::Verdict;
-use indelible_store::driver::Driver as _;
-use indelible_store_postgres::PostgresDriver;
+use indelible::{AppendError, verify::Verdict};
+use indelible_store::{
+    driver::Driver as _,
+    store::{PATIENCE, StoreError},
+};
+use indelible_store_postgres::{PostgresDriver, Settings};
 
 use crate::world::{DATABASE, Logs as _, World, event, numbers, settings, start};
 
@@ -63,4 +66,28 @@ fn a_lost_connection_neither_loses_nor_doubles_an_entry() {
     assert_eq!(failed.into_inner(), 0, "a cut connection is no caller's business");
     world.expect(&server, ORIGIN, Verdict::Intact);
     println!("lost connections: {cuts} cut, {} events acknowledged, each there once", acknowledged.len());
+}
+
+#[test]
+fn a_server_that_is_away_is_waited_for_as_long_as_was_asked() {
+    let Some(server) = start() else { return };
+    server.migrated(DATABASE);
+    let world = World::new();
+    let asked = Duration::from_secs(3);
+    let log = world.create(&server.open("writer", DATABASE, Settings { patience: asked, ..settings() }), ORIGIN);
+    log.append_json(&event(1)).unwrap();
+    server.stop();
+    let begun = Instant::now();
+    let error = log.append_json(&event(2)).unwrap_err();
+    let waited = begun.elapsed();
+    let nothing = matches!(&error, AppendError::Store(error) if matches!(**error, StoreError::TryAgain { .. }));
+    assert!(nothing, "{error:?}");
+    assert!((asked / 2..PATIENCE).contains(&waited), "{waited:?}");
+    // Nothing was recorded, so the log goes on.
+    server.start_again();
+    log.append_json(&event(3)).unwrap();
+    log.close().unwrap();
+    let reader = PostgresDriver::new(server.open("reader", DATABASE, settings()), None).reader().unwrap();
+    assert_eq!(numbers(&*reader).into_keys().collect::<Vec<_>>(), [1, 3]);
+    world.expect(&server, ORIGIN, Verdict::Intact);
 }

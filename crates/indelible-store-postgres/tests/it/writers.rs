@@ -15,7 +15,7 @@ use std::{
 
 use indelible::{KeyRing, Log, verify::Verdict};
 use indelible_store::driver::Driver as _;
-use indelible_store_postgres::{Database, PostgresDriver};
+use indelible_store_postgres::{Database, PostgresDriver, Settings};
 use indelible_test_postgres::TestServer;
 
 use crate::world::{DATABASE, Logs as _, World, event, numbers, options, settings, start};
@@ -35,6 +35,11 @@ fn soak() -> bool {
     std::env::var_os("INDELIBLE_SOAK").is_some()
 }
 
+/// A server that crashed under this load may take longer to come up than callers wait by default.
+fn patient() -> Settings {
+    Settings { patience: Duration::from_secs(300), ..settings() }
+}
+
 fn origin(number: usize) -> String {
     format!("example.com/writers/{number}")
 }
@@ -46,7 +51,7 @@ fn the_child_of_the_writers_test() {
     let number = |name: &str| std::env::var(name).unwrap().parse::<usize>().unwrap();
     let (seed, logs, threads) = (seed.parse::<u64>().unwrap(), number(LOGS), number(THREADS));
     let keys = KeyRing::load(Path::new(&keys)).unwrap();
-    let database = Database::new(&url, settings()).unwrap();
+    let database = Database::new(&url, patient()).unwrap();
     let open = |origin: String| {
         let driver = PostgresDriver::new(database.clone(), Some(origin));
         Log::open_in(&driver, &keys, options()).unwrap()
@@ -115,7 +120,7 @@ fn run(logs: usize, processes: usize, threads: usize, run_for: Duration) {
     let Some(server) = start() else { return };
     server.migrated(DATABASE);
     let world = World::new();
-    let database = server.open("writer", DATABASE, settings());
+    let database = server.open("writer", DATABASE, patient());
     (0..logs).for_each(|number| world.create(&database, &origin(number)).close().unwrap());
     let said = Arc::new(Said::default());
     let mut seed = 0;

@@ -35,7 +35,7 @@ pub(super) struct Setup<'a> {
     pub(super) origin: String,
     pub(super) log_id: LogId,
     pub(super) macs: bool,
-    pub(super) receipts: BTreeMap<u64, Vec<entry::Receipt>>,
+    pub(super) receipts: BTreeMap<u64, Vec<entry::WireReceipt>>,
     pub(super) frontier: Frontier,
     pub(super) last_leaf: Hash,
     /// Index from which entries are read.

@@ -54,7 +54,7 @@ pub struct Request<'a> {
     /// A checkpoint that somebody kept, as a signed note.
     pub checkpoint: Option<Vec<u8>>,
     /// Receipts that somebody kept.
-    pub receipts: Vec<entry::Receipt>,
+    pub receipts: Vec<entry::WireReceipt>,
     /// Where an earlier verification ended.
     pub from: Option<Verified>,
     /// Re-check canonical form of every entry and the content of the id index.
@@ -226,7 +226,7 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
         (None, First::Guessed(first)) => known::find_without_beginning(store, first, log_id, &notes, below, &trusted)?,
     };
     let mut history = known::find(store, &history, log_id, (&hints, &notes), below, &trusted)?;
-    let strange = |receipt: &entry::Receipt| history.entry_key(&receipt.key).is_none();
+    let strange = |receipt: &entry::WireReceipt| history.entry_key(&receipt.key).is_none();
     if history.reign_of_any(&request.keys).is_none() || request.receipts.iter().any(strange) {
         history = known::search(store, history, log_id, below)?.0;
     }
@@ -893,8 +893,8 @@ fn receipts(
     origin: &str,
     history: &KeyHistory,
     secrets: &Secrets<'_>,
-) -> (BTreeMap<u64, Vec<entry::Receipt>>, Option<VerifyError>) {
-    let mut by_index: BTreeMap<u64, Vec<entry::Receipt>> = BTreeMap::new();
+) -> (BTreeMap<u64, Vec<entry::WireReceipt>>, Option<VerifyError>) {
+    let mut by_index: BTreeMap<u64, Vec<entry::WireReceipt>> = BTreeMap::new();
     let mut refused = None;
     let keys = secrets.in_force(history);
     for receipt in &request.receipts {

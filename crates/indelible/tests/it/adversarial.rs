@@ -699,6 +699,23 @@ fn a27_an_explanation_covers_no_edit_and_nothing_that_is_there() {
 }
 
 #[test]
+fn a27_what_is_there_between_two_gaps_is_not_explained_with_them() {
+    let world = World::with_events(300, 5, small_segments());
+    let segments = files(&world.log_path().join("segments"));
+    let first_of = |at: usize| segments[at].file_name().unwrap().to_string_lossy()[..20].parse::<u64>().unwrap();
+    std::fs::remove_file(&segments[1]).unwrap();
+    std::fs::remove_file(&segments[3]).unwrap();
+    let log = world.open();
+    let error = manage::explain(&log, first_of(1), first_of(4) - 1, "both").unwrap_err();
+    assert_eq!(error.to_string(), format!("entry {} is there: only what is absent can be explained", first_of(2)));
+    manage::explain(&log, first_of(1), first_of(2) - 1, "the first").unwrap();
+    manage::explain(&log, first_of(3), first_of(4) - 1, "the second").unwrap();
+    log.close().unwrap();
+    drop(log);
+    world.expect(Verdict::Intact, None, None);
+}
+
+#[test]
 fn a27_what_cannot_be_read_is_not_absent() {
     type Harm = (&'static str, fn(&Path));
     let harms: [Harm; 3] = [

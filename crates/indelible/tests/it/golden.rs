@@ -92,7 +92,7 @@ fn report_of(dir: &Path) -> Report {
     std::fs::copy(dir.join("head"), heads.join(file_name(key.name()))).unwrap();
     let heads = FileHeads::new(OsDisk::shared(), &heads);
     let text = std::fs::read_to_string(dir.join("receipts.jsonl")).unwrap();
-    let receipts: Vec<entry::Receipt> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let receipts: Vec<entry::WireReceipt> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(!receipts.is_empty());
     let request = Request {
         heads: Some(&heads),

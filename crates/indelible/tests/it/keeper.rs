@@ -6,7 +6,7 @@ use std::{
 };
 
 use indelible::{
-    KeyRing, Log, Options, Rotation, Setbacks,
+    KeyRing, LeafIndex, Log, Options, Rotation, Setbacks,
     clock::{Clock as _, SystemClock},
     verify::{Macs, Request, Verdict, verify},
 };
@@ -17,7 +17,10 @@ use indelible_store::{
 };
 
 use crate::{
-    support::{heads::Stubborn, time::HandClock},
+    support::{
+        heads::{HeldUp, PATIENCE, Stubborn},
+        time::HandClock,
+    },
     world::{World, check, options},
 };
 
@@ -134,4 +137,33 @@ fn a_checkpoint_that_cannot_be_published_is_told_until_it_is() {
     busy_until(&[&log], "it is forgotten", |log| log.setbacks() == Setbacks::default());
     log.close().unwrap();
     check(&world.verify(), Verdict::Intact, None, None);
+}
+
+#[test]
+fn the_newest_head_is_told_while_the_next_one_is_being_made() {
+    let world = World::with_events(3, 1, options());
+    let heads = HeldUp::of(&world);
+    let log = Log::open(&world.log_path(), &world.keys, Options { heads: Some(heads.clone()), ..options() }).unwrap();
+    let before = log.head();
+    log.append_json(br#"{"action":"x","actor":{"id":"m","type":"user"}}"#).unwrap();
+    let (begun, go) = heads.hold();
+    let publishing = std::thread::spawn({
+        let log = log.clone();
+        move || log.checkpoint().unwrap()
+    });
+    begun.recv_timeout(PATIENCE).unwrap();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let asking = std::thread::spawn({
+        let log = log.clone();
+        move || tell.send((log.head(), log.prove(LeafIndex(1)).is_ok())).unwrap()
+    });
+    // Nobody has told the publisher to go on yet.
+    let (head, proven) = told.recv_timeout(PATIENCE / 2).unwrap();
+    assert!(head == before && proven, "{head:?}");
+    go.send(()).unwrap();
+    let newest = publishing.join().unwrap();
+    asking.join().unwrap();
+    let (head, tree) = log.head();
+    assert_eq!((head, tree.size.0), (newest, before.1.size.0 + 1));
+    log.close().unwrap();
 }

@@ -47,8 +47,8 @@ pub(super) fn run(log: &Log, json: bool, args: &VerifyArgs) -> Result<ExitCode, 
     Ok(ExitCode::from(server.code()))
 }
 
-fn verify_receipts(log: &Log, receipts: &[entry::Receipt], shown: &Followed) -> Result<(), Failure> {
-    let typed = |receipt: &entry::Receipt| wire::receipt(receipt, &receipt.id, log.inner().origin().as_str());
+fn verify_receipts(log: &Log, receipts: &[entry::WireReceipt], shown: &Followed) -> Result<(), Failure> {
+    let typed = |receipt: &entry::WireReceipt| wire::receipt(receipt, &receipt.id, log.inner().origin().as_str());
     let typed: Result<Vec<Receipt>, String> = receipts.iter().map(typed).collect();
     let diverged = |error: indelible_client::FollowError| match evidence(error) {
         Failure::Evidence(_, error) => Failure::Evidence(exit::DIVERGED, error),

@@ -1,0 +1,221 @@
+//! Making, rotating and ending keys.
+
+use std::sync::{Arc, PoisonError};
+
+use indelible::{LogError, error::chain};
+use indelible_core::{hex, time::Micros};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{
+    ApiKey, By, Identities, IdentityError, NewKey,
+    key::{Shows, digest_of, new_id, new_token},
+    said::{Made, Replaces},
+};
+use crate::{
+    binding::Binding,
+    lines::{self, Line},
+};
+
+/// The longest name of a key.
+pub(super) const MAX_NAME_CHARS: usize = 128;
+
+impl Identities {
+    /// Makes a key, and the token that nobody sees again.
+    ///
+    /// # Errors
+    /// [`IdentityError`]: no key was made.
+    pub fn create(&self, by: By<'_>, new: NewKey) -> Result<(Arc<ApiKey>, Zeroizing<String>), IdentityError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_change(by)?;
+        self.make_with_token(by, new, "api_key.create", None)
+    }
+
+    /// Makes a key that is bound to a certificate.
+    ///
+    /// # Errors
+    /// [`IdentityError`]: no key was made.
+    pub fn bind(&self, by: By<'_>, new: NewKey, to: Binding) -> Result<Arc<ApiKey>, IdentityError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_change(by)?;
+        self.make(by, new, (new_id()?, Shows::Certificate(to)), "api_key.create", None)
+    }
+
+    /// Makes a key of the same grant with another token, and lets the old one end at a time.
+    ///
+    /// # Errors
+    /// [`IdentityError`]: nothing was changed.
+    pub fn rotate(
+        &self,
+        by: By<'_>,
+        id: &str,
+        until: Micros,
+    ) -> Result<(Arc<ApiKey>, Zeroizing<String>), IdentityError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_change(by)?;
+        let (old, new, until) = self.successor(id, until)?;
+        if old.certificate().is_some() {
+            return Err(IdentityError::Certificate(id.to_owned()));
+        }
+        let made = self.make_with_token(by, new, "api_key.rotate", Some((id, until)))?;
+        self.put(ApiKey { expires_at: Some(until), ..(*old).clone() });
+        Ok(made)
+    }
+
+    /// Makes a key of the same grant that is bound to a certificate, and lets the old one end at a time.
+    ///
+    /// # Errors
+    /// [`IdentityError`]: nothing was changed.
+    pub fn rotate_to(&self, by: By<'_>, id: &str, until: Micros, to: Binding) -> Result<Arc<ApiKey>, IdentityError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_change(by)?;
+        let (old, new, until) = self.successor(id, until)?;
+        let made = self.make(by, new, (new_id()?, Shows::Certificate(to)), "api_key.rotate", Some((id, until)))?;
+        self.put(ApiKey { expires_at: Some(until), ..(*old).clone() });
+        Ok(made)
+    }
+
+    /// Ends a key at once.
+    ///
+    /// # Errors
+    /// [`IdentityError::Append`] where it has ended and that is not recorded; [`IdentityError`].
+    pub fn revoke(&self, by: By<'_>, id: &str) -> Result<Arc<ApiKey>, IdentityError> {
+        let mut unrecorded = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_change(by)?;
+        let mut key = self.get(id).ok_or_else(|| IdentityError::Unknown(id.to_owned()))?;
+        if key.revoked_at.is_some() && !unrecorded.contains(id) {
+            return Ok(key);
+        }
+        if key.revoked_at.is_none() {
+            key = self.put(ApiKey { revoked_at: Some(self.clock.now().to_string()), ..(*key).clone() });
+        }
+        unrecorded.insert(id.to_owned());
+        self.record_signed("api_key.revoke", by, Some(&key), &json!({}))?;
+        unrecorded.remove(id);
+        Ok(key)
+    }
+
+    /// A key that asks may have ended since it was looked at: then it changes nothing any more.
+    fn may_change(&self, by: By<'_>) -> Result<(), IdentityError> {
+        match by {
+            By::Operator => Ok(()),
+            By::Key(key) => match self.get(&key.id).filter(|known| known.is_good(self.clock.now())) {
+                Some(_) => Ok(()),
+                None => Err(IdentityError::Asker),
+            },
+        }
+    }
+
+    fn successor(&self, id: &str, until: Micros) -> Result<(Arc<ApiKey>, NewKey, Micros), IdentityError> {
+        let old = self.get(id).ok_or_else(|| IdentityError::Unknown(id.to_owned()))?;
+        if !old.is_good(self.clock.now()) {
+            return Err(IdentityError::Ended(id.to_owned()));
+        }
+        let until = old.expires_at.map_or(until, |end| end.min(until));
+        let new = NewKey {
+            name: old.name.clone(),
+            grant: old.grant.clone(),
+            rate_per_minute: old.rate_per_minute,
+            expires_at: old.expires_at,
+        };
+        Ok((old, new, until))
+    }
+
+    fn make_with_token(
+        &self,
+        by: By<'_>,
+        new: NewKey,
+        action: &str,
+        replaces: Option<(&str, Micros)>,
+    ) -> Result<(Arc<ApiKey>, Zeroizing<String>), IdentityError> {
+        let (id, token) = new_token()?;
+        let shows = Shows::Token(digest_of(&token));
+        Ok((self.make(by, new, (id, shows), action, replaces)?, token))
+    }
+
+    fn make(
+        &self,
+        by: By<'_>,
+        new: NewKey,
+        (id, shows): (String, Shows),
+        action: &str,
+        replaces: Option<(&str, Micros)>,
+    ) -> Result<Arc<ApiKey>, IdentityError> {
+        let name = &new.name;
+        if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.contains(char::is_control) {
+            return Err(IdentityError::Name);
+        }
+        let now = self.clock.now();
+        let line = self.place_for(by, &id, replaces.map(|(old, _)| old), now)?;
+        if let By::Key(key) = by
+            && key.rate_per_minute > 0
+            && (new.rate_per_minute == 0 || new.rate_per_minute > key.rate_per_minute)
+        {
+            return Err(IdentityError::Rate);
+        }
+        if matches!(shows, Shows::Certificate(_)) && self.is_shared() {
+            // Another server may have bound it a moment ago.
+            self.follow().map_err(|error| IdentityError::Checkpoint(LogError::Refused(chain(&error))))?;
+        }
+        // INVARIANT(one): a certificate is bound to one key that is in force. Of two servers that bind one at the same time the later in the log counts, for all.
+        if let Shows::Certificate(binding) = &shows
+            && let Some(other) = self.bound_to(binding).filter(|key| key.is_good(now))
+        {
+            return Err(IdentityError::Bound(other.id.clone()));
+        }
+        let NewKey { name, grant, rate_per_minute, expires_at } = new;
+        let expires_at = match by {
+            // A key makes none that outlives it.
+            By::Key(key) => expires_at.into_iter().chain(key.expires_at).min(),
+            By::Operator => expires_at,
+        };
+        let created_at = now.to_string();
+        let key = ApiKey { id, name, grant, rate_per_minute, created_at, expires_at, revoked_at: None, line, shows };
+        let details = Made {
+            certificate: key.certificate().cloned(),
+            digest: match &key.shows {
+                Shows::Token(digest) => Some(hex::encode(digest)),
+                Shows::Certificate(_) => None,
+            },
+            expires_at: key.expires_at.map(|end| end.to_string()),
+            grant: key.grant.clone(),
+            rate_per_minute: key.rate_per_minute,
+            replaces: replaces.map(|(id, until)| Replaces { id: id.to_owned(), until: until.to_string() }),
+        };
+        let details = serde_json::to_value(details).unwrap_or_default();
+        self.record_signed(action, by, Some(&key), &details)?;
+        if let Some(binding) = key.certificate() {
+            self.now_bound(binding, &key.id);
+        }
+        Ok(self.put(key))
+    }
+
+    /// The line of a key that is to be made, where there is room for it. One that follows another by rotation has that one's.
+    fn place_for(&self, by: By<'_>, id: &str, replaces: Option<&str>, now: Micros) -> Result<Line, IdentityError> {
+        let good: Vec<_> = self.all().into_iter().filter(|key| key.is_good(now)).collect();
+        match replaces.and_then(|old| self.get(old)) {
+            Some(old) => lines::overlap(&good, &old.line).map(|()| old.line.clone()),
+            None => {
+                let line = lines::made_by(id, by);
+                lines::room(&good, &line).map(|()| line)
+            }
+        }
+    }
+
+    /// A key that was recorded is the newest of its certificate. Where other servers bind too, only the order of the log says which is.
+    fn now_bound(&self, binding: &Binding, id: &str) {
+        if self.is_shared() {
+            // What cannot be followed now is followed later: until then the certificate is of no key.
+            let _ = self.follow();
+        } else {
+            let mut bound = self.bound.write().unwrap_or_else(PoisonError::into_inner);
+            bound.insert(binding.clone(), id.to_owned());
+        }
+    }
+
+    pub(super) fn put(&self, key: ApiKey) -> Arc<ApiKey> {
+        let key = Arc::new(key);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(key.id.clone(), Arc::clone(&key));
+        key
+    }
+}

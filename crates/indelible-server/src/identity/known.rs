@@ -1,0 +1,85 @@
+//! Whose a token or a certificate is.
+
+use std::sync::{Arc, PoisonError};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+
+use super::{
+    ApiKey, Identities,
+    key::{PREFIX, Shows, digest_of},
+};
+use crate::{access::Grant, binding::Binding, clients::ClientCertificate};
+
+impl Identities {
+    /// Whether a key that was good is so still: for what goes on long after it was asked for.
+    #[must_use]
+    pub(crate) fn is_still_good(&self, key: &ApiKey) -> bool {
+        self.get(&key.id).is_some_and(|known| known.is_good(self.now()))
+    }
+
+    /// The key whose token this is, if it is good now. Takes as long for a token that is wrong as for one whose id is unknown.
+    #[must_use]
+    pub fn authenticate(&self, token: &str) -> Option<Arc<ApiKey>> {
+        let digest = digest_of(token);
+        let mut parts = token.splitn(3, '_');
+        let (prefix, id) = (parts.next()?, parts.next()?);
+        let key = self.known.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        let (expected, has_token) = match key.as_ref().map(|key| &key.shows) {
+            Some(Shows::Token(digest)) => (*digest, true),
+            _ => ([0; 32], false),
+        };
+        let same = verify_slices_are_equal(&digest, &expected).is_ok() && has_token;
+        key.filter(|key| same && prefix == PREFIX && key.is_good(self.clock.now()))
+    }
+
+    /// The key that a certificate is bound to, if it is good now. A certificate that a key names by its SHA-256 is that key's alone: where that has ended, no name in
+    /// it makes it good again.
+    ///
+    /// # Errors
+    /// Why it is nobody's, for its bearer to read.
+    pub(crate) fn authenticate_certificate(&self, certificate: &ClientCertificate) -> Result<Arc<ApiKey>, String> {
+        let now = self.clock.now();
+        if let Some(key) = self.bound_to(certificate.sha256()) {
+            let ended = || format!("the API key `{}` of the client's certificate is not in force any more", key.id);
+            return if key.is_good(now) { Ok(key) } else { Err(ended()) };
+        }
+        let mut named: Vec<_> = certificate.names().iter().filter_map(|name| self.bound_to(name)).collect();
+        let any = named.first().cloned();
+        named.retain(|key| key.is_good(now));
+        named.dedup_by(|one, other| one.id == other.id);
+        match (named.as_slice(), any) {
+            ([key], _) => Ok(Arc::clone(key)),
+            ([], None) => Err("the client's certificate is of no API key".to_owned()),
+            ([], Some(key)) => {
+                Err(format!("the API key `{}` of the client's certificate is not in force any more", key.id))
+            }
+            _ => Err("the client's certificate has names of several API keys: it is not clear whose request this is"
+                .to_owned()),
+        }
+    }
+
+    /// The newest key that is or was bound to it.
+    pub(super) fn bound_to(&self, binding: &Binding) -> Option<Arc<ApiKey>> {
+        let id = self.bound.read().unwrap_or_else(PoisonError::into_inner).get(binding).cloned()?;
+        self.get(&id)
+    }
+
+    /// One key.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<Arc<ApiKey>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// All keys, in the order of their ids.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<ApiKey>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Whether there is a key that may make others.
+    #[must_use]
+    pub fn has_admin(&self) -> bool {
+        let now = self.clock.now();
+        self.all().iter().any(|key| key.is_good(now) && key.grant.covers(&Grant::admin()))
+    }
+}

@@ -1,0 +1,128 @@
+//! What the entries of the own log say of keys, and whether they are to be believed.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use indelible::Log;
+use indelible_core::{
+    entry::{BodyKind, EntryRef},
+    hex,
+    time::Micros,
+    tree::{Frontier, LeafIndex, leaf_hash},
+};
+use indelible_store::store::parse_line;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ApiKey, key::Shows};
+use crate::{access::Grant, binding::Binding, error::ServerError, lines::Line};
+
+/// Read at a time.
+pub(super) const STEP: usize = 1 << 20;
+
+/// The details of the event that makes a key. It has a digest or a certificate.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Made {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) certificate: Option<Binding>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) digest: Option<String>,
+    pub(super) expires_at: Option<String>,
+    pub(super) grant: Grant,
+    pub(super) rate_per_minute: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) replaces: Option<Replaces>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Replaces {
+    pub(super) id: String,
+    pub(super) until: String,
+}
+
+/// Adds the entries of the log behind `tree`, up to its newest checkpoint, and shows them.
+pub(super) fn fold(log: &Log, tree: &mut Frontier, mut each: impl FnMut(&EntryRef<'_>)) -> Result<(), ServerError> {
+    log.checkpoint()?;
+    let (_, head) = log.head();
+    while tree.size() < head.size {
+        let first = tree.size().0;
+        let chunk = log.read(LeafIndex(first), STEP)?;
+        for (index, text) in (first..head.size.0).zip(chunk.lines()) {
+            let line = parse_line(text, index)?;
+            tree.push(leaf_hash(line.entry.bytes));
+            each(&line.entry);
+        }
+        if tree.size().0 == first {
+            break;
+        }
+    }
+    // INVARIANT(believed): what was read is what the newest checkpoint covers, or no key of it is known.
+    if tree.head() == head { Ok(()) } else { Err(ServerError::Identity { origin: log.origin().to_owned() }) }
+}
+
+/// What an entry says of keys; others say nothing. Gives the certificate that is bound to a new key from then on.
+pub(super) fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, Arc<ApiKey>>) -> Option<(Binding, String)> {
+    #[derive(Deserialize)]
+    struct Event {
+        action: String,
+        actor: Target,
+        #[serde(default)]
+        details: Value,
+        #[serde(default)]
+        targets: Vec<Target>,
+    }
+    #[derive(Deserialize)]
+    struct Target {
+        #[serde(default)]
+        id: String,
+        #[serde(default)]
+        name: String,
+        r#type: String,
+    }
+    if entry.kind != BodyKind::Event {
+        return None;
+    }
+    let event: Event = serde_json::from_slice(entry.body).ok()?;
+    let target = event.targets.into_iter().find(|target| target.r#type == "api_key")?;
+    match event.action.as_str() {
+        "api_key.create" | "api_key.rotate" => {
+            let made: Made = serde_json::from_value(event.details).ok()?;
+            let shows = match (made.digest, made.certificate) {
+                (Some(digest), None) => Shows::Token(hex::decode(digest.as_bytes())?),
+                (None, Some(binding)) => Shows::Certificate(binding),
+                _ => return None,
+            };
+            // An end that cannot be read is an end.
+            let end = |text: &str| Micros::parse(text).unwrap_or(Micros(i64::MIN));
+            let maker = known.get(&event.actor.id).filter(|_| event.actor.r#type == "api_key");
+            let mut line = Line::of(&target.id, maker.map(|maker| &maker.line));
+            if let Some(replaces) = &made.replaces
+                && let Some(old) = known.get_mut(&replaces.id)
+            {
+                let (old, until) = (Arc::make_mut(old), end(&replaces.until));
+                old.expires_at = Some(old.expires_at.map_or(until, |end| end.min(until)));
+                line = old.line.clone();
+            }
+            let key = ApiKey {
+                id: target.id.clone(),
+                name: target.name,
+                grant: made.grant,
+                rate_per_minute: made.rate_per_minute,
+                created_at: entry.recorded_at.to_owned(),
+                expires_at: made.expires_at.as_deref().map(end),
+                revoked_at: None,
+                line,
+                shows,
+            };
+            // The first word counts: a later one cannot put another token in its place.
+            let key = known.entry(target.id).or_insert(Arc::new(key));
+            return key.certificate().cloned().map(|binding| (binding, key.id.clone()));
+        }
+        "api_key.revoke" => {
+            if let Some(key) = known.get_mut(&target.id) {
+                Arc::make_mut(key).revoked_at.get_or_insert(entry.recorded_at.to_owned());
+            }
+        }
+        _ => {}
+    }
+    None
+}

@@ -1,0 +1,290 @@
+//! Keys as the log says that they are, by way of real logs.
+
+use indelible::{KeyRing, Options, clock::SystemClock};
+use indelible_core::{entry::BodyKind, tree::LeafIndex};
+use indelible_store::store::parse_line;
+
+use super::{said::STEP, *};
+use crate::{
+    access::{Grant, Role},
+    lines::{self, KEYS_OF_ONE, Line, MAX_LINE, OVERLAPPING, RESERVED},
+};
+
+struct World {
+    dir: tempfile::TempDir,
+    ring: KeyRing,
+}
+
+impl World {
+    fn new() -> (Self, Identities) {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
+        let log = Log::create(&dir.path().join("log"), "t.example/_server", &ring, Options::default()).unwrap();
+        drop(log);
+        let world = Self { dir, ring };
+        let keys = world.again().unwrap();
+        (world, keys)
+    }
+
+    fn again(&self) -> Result<Identities, ServerError> {
+        let (path, ring) = (self.dir.path().join("log"), self.ring.clone());
+        let open = move || Log::open(&path, &ring, Options::default());
+        Identities::load(Box::new(open), Arc::new(SystemClock::default()))
+    }
+}
+
+fn new_key(role: Role) -> NewKey {
+    let grant = Grant { role, verbs: Vec::new(), logs: vec![crate::access::Pattern::all()] };
+    NewKey { name: "test".to_owned(), grant, rate_per_minute: 7, expires_at: None }
+}
+
+#[test]
+fn what_is_known_is_what_the_log_says() {
+    let (world, keys) = World::new();
+    let (one, token) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+    let (two, second) = keys.create(By::Key(&one), new_key(Role::Writer)).unwrap();
+    assert_eq!(keys.authenticate(&token).as_deref(), Some(&*one));
+    keys.revoke(By::Key(&one), &two.id).unwrap();
+    assert_eq!(keys.authenticate(&second), None);
+    keys.log().unwrap().close().unwrap();
+    drop(keys);
+    let keys = world.again().unwrap();
+    assert_eq!(keys.authenticate(&token).map(|key| key.id.clone()), Some(one.id.clone()));
+    assert_eq!(keys.authenticate(&second), None);
+    assert_eq!(keys.all().len(), 2);
+    assert!(keys.has_admin());
+}
+
+/// Puts so many keys in force that `maker` made, without their events.
+fn fill(keys: &Identities, maker: &ApiKey, count: usize) {
+    for at in 0..count {
+        let id = format!("{}-{at}", maker.id);
+        let line = Line::of(&id, Some(&maker.line));
+        keys.put(ApiKey { id, line, ..maker.clone() });
+    }
+}
+
+#[test]
+fn one_who_makes_keys_without_end_is_in_nobody_elses_way() {
+    let (world, keys) = World::new();
+    let (root, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+    let (tenant, _) = keys.create(By::Key(&root), new_key(Role::Admin)).unwrap();
+    let (other, _) = keys.create(By::Key(&root), new_key(Role::Admin)).unwrap();
+    let (below, _) = keys.create(By::Key(&tenant), new_key(Role::Admin)).unwrap();
+    fill(&keys, &below, KEYS_OF_ONE - 2);
+    let (last, _) = keys.create(By::Key(&tenant), new_key(Role::Writer)).unwrap();
+    for maker in [&tenant, &below] {
+        let refused = keys.create(By::Key(maker), new_key(Role::Writer));
+        assert!(matches!(&refused, Err(IdentityError::Share(id)) if *id == tenant.id), "{refused:?}");
+    }
+    // Nobody else is in want of room, and what it has can be rotated and revoked.
+    keys.create(By::Key(&other), new_key(Role::Writer)).unwrap();
+    let (next, _) = keys.rotate(By::Key(&tenant), &last.id, Micros(i64::MAX / 2)).unwrap();
+    assert_eq!(next.line, last.line);
+    let refused = keys.create(By::Key(&tenant), new_key(Role::Writer));
+    assert!(matches!(refused, Err(IdentityError::Share(_))), "a rotation makes no room either");
+    keys.revoke(By::Key(&tenant), &last.id).unwrap();
+    keys.revoke(By::Key(&tenant), &next.id).unwrap();
+    keys.create(By::Key(&below), new_key(Role::Writer)).unwrap();
+    // A tenant that is rotated is the same tenant, also for whoever reads it in the log.
+    let (again, _) = keys.rotate(By::Key(&root), &tenant.id, Micros(i64::MAX / 2)).unwrap();
+    let refused = keys.create(By::Key(&again), new_key(Role::Writer));
+    assert!(matches!(refused, Err(IdentityError::Share(id)) if id == tenant.id));
+    let lines: Vec<_> = [&root, &tenant, &other, &below, &again].map(|key| key.line.clone()).into();
+    keys.log().unwrap().close().unwrap();
+    drop(keys);
+    let keys = world.again().unwrap();
+    let read = [&root, &tenant, &other, &below, &again].map(|key| keys.get(&key.id).unwrap().line.clone());
+    assert_eq!(lines, read);
+}
+
+#[test]
+fn where_all_places_are_taken_the_operator_has_some_and_keys_are_rotated() {
+    let (_world, keys) = World::new();
+    let (root, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+    let (tenant, _) = keys.create(By::Key(&root), new_key(Role::Admin)).unwrap();
+    fill(&keys, &root, MAX_KEYS - RESERVED - 2);
+    let refused = keys.create(By::Key(&tenant), new_key(Role::Writer));
+    assert!(matches!(refused, Err(IdentityError::TooMany)));
+    keys.create(By::Key(&root), new_key(Role::Writer)).unwrap();
+    fill(&keys, &ApiKey { id: "more".to_owned(), ..(*root).clone() }, RESERVED - 1);
+    for by in [By::Operator, By::Key(&root)] {
+        assert!(matches!(keys.create(by, new_key(Role::Writer)), Err(IdentityError::TooMany)));
+    }
+    let mut of = tenant.id.clone();
+    for _ in 1..OVERLAPPING {
+        of = keys.rotate(By::Key(&root), &of, Micros(i64::MAX / 2)).unwrap().0.id.clone();
+    }
+    // Of one key there are so many and no more, or it would have all places.
+    let refused = keys.rotate(By::Key(&root), &of, Micros(i64::MAX / 2));
+    assert!(matches!(refused, Err(IdentityError::Overlapping(id)) if id == tenant.id));
+    keys.revoke(By::Operator, &tenant.id).unwrap();
+    keys.rotate(By::Key(&root), &of, Micros(1)).unwrap();
+}
+
+#[test]
+fn a_line_of_keys_that_make_keys_comes_to_an_end() {
+    let (_world, keys) = World::new();
+    let (mut maker, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+    for _ in 1..MAX_LINE {
+        maker = keys.create(By::Key(&maker), new_key(Role::Admin)).unwrap().0;
+    }
+    assert!(matches!(keys.create(By::Key(&maker), new_key(Role::Admin)), Err(IdentityError::Line)));
+    keys.rotate(By::Key(&maker), &maker.id, Micros(i64::MAX / 2)).unwrap();
+}
+
+#[test]
+fn a_key_draws_on_the_rates_of_all_that_it_comes_from() {
+    let (_world, keys) = World::new();
+    let rate = |rate_per_minute| NewKey { rate_per_minute, ..new_key(Role::Admin) };
+    let (root, _) = keys.create(By::Operator, rate(0)).unwrap();
+    let (tenant, _) = keys.create(By::Key(&root), rate(60)).unwrap();
+    let (one, _) = keys.create(By::Key(&tenant), rate(60)).unwrap();
+    let (two, _) = keys.create(By::Key(&one), rate(60)).unwrap();
+    let (rates, now) = (crate::guard::Rates::default(), Instant::now());
+    let draw = |key: &ApiKey| lines::draw(&rates, &keys, key, now);
+    assert_eq!(draw(&root), None);
+    let mut granted = 0;
+    for key in [&one, &two, &tenant].into_iter().cycle().take(60) {
+        granted += u32::from(draw(key).unwrap().granted);
+    }
+    assert_eq!(granted, 10, "they have the bucket of one");
+    assert!(draw(&two).is_some_and(|told| !told.granted && told.reset > 0));
+    // A successor has its predecessor's bucket, and a revocation empties none that others draw on.
+    let (next, _) = keys.rotate(By::Operator, &tenant.id, Micros(i64::MAX / 2)).unwrap();
+    assert!(!draw(&next).unwrap().granted);
+    keys.revoke(By::Operator, &tenant.id).unwrap();
+    lines::forget(&rates, &keys, &tenant);
+    assert!(!draw(&next).unwrap().granted && !draw(&one).unwrap().granted);
+    let (stranger, _) = keys.create(By::Key(&root), rate(60)).unwrap();
+    assert!(draw(&stranger).unwrap().granted);
+}
+
+#[test]
+fn only_the_whole_token_is_good() {
+    let (_world, keys) = World::new();
+    let (key, token) = keys.create(By::Operator, new_key(Role::Writer)).unwrap();
+    let other = keys.create(By::Operator, new_key(Role::Writer)).unwrap().1;
+    let cut = token.get(..token.len() - 1).unwrap().to_owned();
+    let mixed = format!("idl_{}_{}", key.id, other.splitn(3, '_').last().unwrap());
+    let renamed = token.replacen("idl_", "xyz_", 1);
+    for wrong in [cut, mixed, renamed, format!("{}x", *token), key.id.clone(), String::new(), "idl__".to_owned()] {
+        assert_eq!(keys.authenticate(&wrong), None, "{wrong}");
+    }
+    assert!(keys.authenticate(&token).is_some());
+}
+
+#[test]
+fn a_key_ends_and_a_rotated_one_overlaps() {
+    let (world, keys) = World::new();
+    let past = NewKey { expires_at: Some(Micros(1)), ..new_key(Role::Reader) };
+    let (_, ended) = keys.create(By::Operator, past).unwrap();
+    assert_eq!(keys.authenticate(&ended), None);
+    let (old, first) = keys.create(By::Operator, new_key(Role::Reader)).unwrap();
+    let (new, second) = keys.rotate(By::Operator, &old.id, Micros(i64::MAX / 2)).unwrap();
+    assert!(keys.authenticate(&first).is_some() && keys.authenticate(&second).is_some());
+    assert_eq!((new.grant.clone(), new.rate_per_minute), (old.grant.clone(), old.rate_per_minute));
+    let (_, third) = keys.rotate(By::Operator, &new.id, Micros(1)).unwrap();
+    assert!(keys.authenticate(&second).is_none() && keys.authenticate(&third).is_some());
+    assert!(matches!(keys.rotate(By::Operator, &new.id, Micros(1)), Err(IdentityError::Ended(_))));
+    keys.log().unwrap().close().unwrap();
+    drop(keys);
+    let keys = world.again().unwrap();
+    let good = [&first, &second, &third].map(|token| keys.authenticate(token).is_some());
+    assert_eq!(good, [true, false, true]);
+}
+
+#[test]
+fn a_key_that_ended_changes_nothing_and_makes_none_that_outlives_it() {
+    let (_world, keys) = World::new();
+    let (other, _) = keys.create(By::Operator, new_key(Role::Writer)).unwrap();
+    let ending = NewKey { expires_at: Some(Micros(i64::MAX / 2)), ..new_key(Role::Admin) };
+    let (admin, _) = keys.create(By::Operator, ending).unwrap();
+    for expires_at in [None, Some(Micros(i64::MAX))] {
+        let (child, _) = keys.create(By::Key(&admin), NewKey { expires_at, ..new_key(Role::Writer) }).unwrap();
+        assert_eq!(child.expires_at, admin.expires_at);
+    }
+    keys.revoke(By::Operator, &admin.id).unwrap();
+    // What it had asked for before is asked of it as it is now.
+    let asker = || By::Key(&admin);
+    assert!(matches!(keys.create(asker(), new_key(Role::Writer)), Err(IdentityError::Asker)));
+    assert!(matches!(keys.rotate(asker(), &other.id, Micros(1)), Err(IdentityError::Asker)));
+    assert!(matches!(keys.revoke(asker(), &other.id), Err(IdentityError::Asker)));
+}
+
+#[test]
+fn a_revocation_that_was_not_recorded_is_recorded_when_it_is_asked_for_again() {
+    let (world, keys) = World::new();
+    let (key, token) = keys.create(By::Operator, new_key(Role::Writer)).unwrap();
+    // The log under it is closed, as a failed one is.
+    keys.log().unwrap().close().unwrap();
+    assert!(matches!(keys.revoke(By::Operator, &key.id), Err(IdentityError::Append(_))));
+    assert_eq!(keys.authenticate(&token), None, "it has ended all the same");
+    keys.revoke(By::Operator, &key.id).unwrap();
+    let size = keys.log().unwrap().size().unwrap();
+    keys.revoke(By::Operator, &key.id).unwrap();
+    assert_eq!(keys.log().unwrap().size().unwrap(), size, "once is enough");
+    drop(keys);
+    assert_eq!(world.again().unwrap().authenticate(&token), None);
+}
+
+#[test]
+fn a_certificate_that_another_server_bound_has_its_key_here_too() {
+    let ((_elsewhere, other), (_world, keys)) = (World::new(), World::new());
+    let to = Binding::Dns("a.example".to_owned());
+    let theirs = other.bind(By::Operator, new_key(Role::Reader), to.clone()).unwrap();
+    assert_eq!(other.bound_to(&to).as_deref(), Some(&*theirs));
+    // What it recorded comes into this log, as from another server of one database.
+    let recorded = other.log().unwrap().read(LeafIndex(0), STEP).unwrap();
+    let lines = (0..).zip(recorded.lines()).map(|(index, text)| parse_line(text, index).unwrap());
+    let events: Vec<_> = lines.filter(|line| line.entry.kind == BodyKind::Event).collect();
+    let events: Vec<_> = events.iter().map(|line| line.entry.body.to_vec()).collect();
+    assert!(keys.append_all(&events).iter().all(Result::is_ok) && keys.bound_to(&to).is_none());
+    keys.follow().unwrap();
+    assert_eq!(keys.bound_to(&to).map(|key| key.id.clone()), Some(theirs.id.clone()));
+    let again = keys.bind(By::Operator, new_key(Role::Reader), to.clone());
+    assert!(matches!(again, Err(IdentityError::Bound(id)) if id == theirs.id));
+    // Who has ended binds and rotates nothing, and no bound key outlives its maker.
+    let ending = NewKey { expires_at: Some(Micros(i64::MAX / 2)), ..new_key(Role::Admin) };
+    let (admin, _) = keys.create(By::Operator, ending).unwrap();
+    let next = Binding::Dns("b.example".to_owned());
+    let bound = keys.bind(By::Key(&admin), new_key(Role::Reader), next.clone()).unwrap();
+    assert_eq!(bound.expires_at, admin.expires_at);
+    keys.revoke(By::Operator, &admin.id).unwrap();
+    let refused = keys.bind(By::Key(&admin), new_key(Role::Reader), Binding::Dns("c.example".to_owned()));
+    assert!(matches!(refused, Err(IdentityError::Asker)));
+    let refused = keys.rotate_to(By::Key(&admin), &theirs.id, Micros(1), next);
+    assert!(matches!(refused, Err(IdentityError::Asker)));
+}
+
+#[test]
+fn nobody_hands_out_a_higher_rate() {
+    let (_world, keys) = World::new();
+    let (key, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+    for rate in [0, 8] {
+        let new = NewKey { rate_per_minute: rate, ..new_key(Role::Writer) };
+        assert!(matches!(keys.create(By::Key(&key), new), Err(IdentityError::Rate)), "{rate}");
+    }
+}
+
+#[test]
+fn a_key_that_was_written_into_the_files_is_not_believed() {
+    let (world, keys) = World::new();
+    let (key, token) = keys.create(By::Operator, new_key(Role::Writer)).unwrap();
+    // Opening a log looks at its last entry: this one hides that it was not the last that was changed.
+    keys.create(By::Operator, new_key(Role::Auditor)).unwrap();
+    keys.log().unwrap().close().unwrap();
+    drop(keys);
+    let segments = world.dir.path().join("log/segments");
+    let segment = std::fs::read_dir(segments).unwrap().next().unwrap().unwrap().path();
+    let text = std::fs::read_to_string(&segment).unwrap();
+    // Of the same length, so that nothing but the tree gives it away.
+    let forged = text.replace(r#""role":"writer""#, r#""role":"reader""#);
+    assert_ne!(forged, text);
+    std::fs::remove_file(&segment).unwrap();
+    std::fs::write(&segment, forged).unwrap();
+    assert!(matches!(world.again().err(), Some(ServerError::Identity { .. })));
+    // The other side: as it was, it is believed.
+    std::fs::write(&segment, text).unwrap();
+    assert_eq!(world.again().unwrap().authenticate(&token).unwrap().id, key.id);
+}
