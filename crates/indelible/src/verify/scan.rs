@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
+    absence::Settled,
     anchors::{self, Anchor, Anchors, Opened, Source, finding, kept, open, wrong_type},
     keyed::Secrets,
     known,
@@ -310,8 +311,9 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
     let mut merger = Merger::new(setup, &mut report, tree_size);
     merger.keyed.explained = (!unexplained.is_empty()).then_some(total);
     scan(store, request, &expect, total, &mut merger)?;
-    let hidden = merger.keyed.ever_absent && hides_keys(store, &own, &merger.setup.anchors.history)?;
-    merger.judge_doubtful(hidden);
+    let settled = Settled::of(store, &own, newest_kept.map(|kept| kept.number), &merger)?;
+    let hidden = merger.keyed.ever_absent && hides_keys(store, &own, &settled, &merger)?;
+    merger.judge_doubtful(&settled);
     if hidden {
         merger.excuse_nothing();
         if unexplained.is_empty() {
@@ -349,20 +351,19 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
         seen: merger.entries_seen,
     };
     let absent = merger.keyed.ever_absent;
-    let early = early_signature(store, request, &own, &merger.setup.anchors.history)?;
-    if let Some((key, size, first)) = &early {
-        let detail = format!("`{key}` signed a checkpoint of {size} entries, {first}");
-        match first.of_none() {
-            true if absent => merger.add(finding(Kind::KeyMissing, None, detail)),
-            _ => merger.add(finding(Kind::Key, None, detail)),
-        }
+    let may_be_brought = |size: TreeSize| absent && settled.leaves_open(&merger, size.0);
+    let early = early_signature(store, request, &own, &merger.setup.anchors.history, &may_be_brought)?;
+    if let Some(Early { key, size, since, open }) = &early {
+        let detail = format!("`{key}` signed a checkpoint of {size} entries, {since}");
+        let kind = if *open { Kind::KeyMissing } else { Kind::Key };
+        merger.add(finding(kind, None, detail));
     }
-    for Unexplained { what, detail, trusted, .. } in &unexplained {
-        match absent {
-            true => report.add(anchors::unexplained(what, detail)),
+    for Unexplained { what, detail, trusted, size } in &unexplained {
+        match absent && settled.leaves_open(&merger, *size) {
+            true => merger.add(anchors::unexplained(what, detail)),
             // What brought its key was cut off or changed, and that is told.
-            false if *trusted && report.status == Verdict::Tampered => {}
-            false => report.add(finding(Kind::CheckpointSignature, None, format!("{what}: {detail}"))),
+            false if *trusted && merger.report.status == Verdict::Tampered => {}
+            false => merger.add(finding(Kind::CheckpointSignature, None, format!("{what}: {detail}"))),
         }
     }
     let unusable_input = given.map(|detail| VerifyError::WrongKey { detail }).or(unusable_input);
@@ -443,6 +444,13 @@ fn judge_standing(
             report.add(finding(Kind::KeyMissing, None, detail));
             Ok(())
         }
+        Standing::Silent => {
+            let detail = format!(
+                "`{given}` is one of the keys that may sign here, and signed neither the newest checkpoint nor one that leads to it: verify with a key that did"
+            );
+            report.add(finding(Kind::KeyMissing, None, detail));
+            Ok(())
+        }
     }
 }
 
@@ -494,12 +502,6 @@ enum Since {
     Entry(u64),
 }
 
-impl Since {
-    fn of_none(self) -> bool {
-        matches!(self, Self::Never)
-    }
-}
-
 impl std::fmt::Display for Since {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -509,13 +511,24 @@ impl std::fmt::Display for Since {
     }
 }
 
-/// A trusted key that signed a checkpoint before the log had it, by the log's word: the key, the checkpoint's size, and since when.
+/// A trusted key that signed a checkpoint before the log had it, by the log's word.
+struct Early {
+    key: String,
+    /// The checkpoint's size.
+    size: TreeSize,
+    since: Since,
+    /// Whether absent entries may have brought it.
+    open: bool,
+}
+
+/// The first of them, of those that nothing absent explains; else of the others. `may_be_brought` says of a size whether absent entries may have brought keys for it.
 fn early_signature(
     store: &dyn Reader,
     request: &Request<'_>,
     own: &Own<'_>,
     history: &KeyHistory,
-) -> Result<Option<(String, TreeSize, Since)>, StoreError> {
+    may_be_brought: &dyn Fn(TreeSize) -> bool,
+) -> Result<Option<Early>, StoreError> {
     let firsts: Vec<(&VerifyingKey, Since)> = request.keys.iter().map(|key| (key, since(history, key))).collect();
     let early = |note: &[u8]| {
         let (parsed, size) = (Note::parse(note).ok()?, anchors::said_size(note)?);
@@ -523,18 +536,25 @@ fn early_signature(
             Since::Never => parsed.verify(key).is_ok(),
             Since::Entry(first) => size.0 <= *first && *first > 0 && parsed.verify(key).is_ok(),
         })?;
-        Some((key.to_string(), size, *since))
+        let open = matches!(since, Since::Never) && may_be_brought(size);
+        Some(Early { key: key.to_string(), size, since: *since, open })
     };
     let head = own.head.map(|(record, _)| record.checkpoint.as_bytes());
-    if let Some(found) = head.into_iter().chain(own.published).find_map(early) {
-        return Ok(Some(found));
-    }
+    let certain = |found: &Option<Early>| found.as_ref().is_some_and(|found| !found.open);
+    let graver = |found: Option<Early>, note: &[u8]| match found {
+        Some(before) => early(note).filter(|next| !next.open).or(Some(before)),
+        None => early(note),
+    };
+    let mut found = head.into_iter().chain(own.published).fold(None, graver);
     for number in store.kept_numbers()? {
-        if let Some(found) = kept(store, number)?.and_then(|note| early(&note)) {
-            return Ok(Some(found));
+        if certain(&found) {
+            break;
+        }
+        if let Some(note) = kept(store, number)? {
+            found = graver(found, &note);
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// Since which entry a log has had a key, by its own word.
@@ -749,9 +769,9 @@ impl Unexplained {
 }
 
 /// The log's own newest checkpoints.
-struct Own<'a> {
-    head: Option<&'a (HeadRecord, TreeHead)>,
-    published: Option<&'a [u8]>,
+pub(super) struct Own<'a> {
+    pub(super) head: Option<&'a (HeadRecord, TreeHead)>,
+    pub(super) published: Option<&'a [u8]>,
     held: bool,
 }
 
@@ -825,17 +845,23 @@ fn given_anchor(request: &Request<'_>, history: &KeyHistory) -> Result<Option<An
 }
 
 /// Whether the newest checkpoints, or what the head record says, are by keys that no entry brings which is there: then an absent one may have replaced those that excuse its absence.
-fn hides_keys(store: &dyn Reader, own: &Own<'_>, history: &KeyHistory) -> Result<bool, StoreError> {
+/// Not where the head record beside the writer's keys is by the known set alone and covers what is absent: then a line of another key stands under what it did not sign.
+fn hides_keys(store: &dyn Reader, own: &Own<'_>, settled: &Settled, merger: &Merger<'_>) -> Result<bool, StoreError> {
+    let history = &merger.setup.anchors.history;
     let head = own.head.map(|(record, _)| record);
     if head.and_then(|record| record.keys).is_some_and(|newest| newest > history.newest()) {
         return Ok(true);
     }
+    let hides = |note: &[u8]| {
+        let open = || anchors::said_size(note).is_none_or(|size| settled.leaves_open_to_head(merger, size.0));
+        known::by_later_ones(note, history) && open()
+    };
     let notes = head.iter().map(|record| record.checkpoint.as_bytes()).chain(own.published).collect::<Vec<_>>();
-    if notes.iter().any(|note| known::by_later_ones(note, history)) {
+    if notes.iter().any(|note| hides(note)) {
         return Ok(true);
     }
     for number in store.kept_numbers()? {
-        if kept(store, number)?.is_some_and(|note| known::by_later_ones(&note, history)) {
+        if kept(store, number)?.is_some_and(|note| hides(&note)) {
             return Ok(true);
         }
     }
