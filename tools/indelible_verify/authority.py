@@ -64,9 +64,10 @@ class Authority:
         if sets and not faults and not (self.strange(note) and self._may_be_good(note.size, True)):
             return Judged(where, note, GOOD, "", bool(note.signatures_of(keys & self._callers).signers), number)
         why = faults[0] if faults else "nothing tells which keys are due"
-        ours = note.signatures_of(self._callers)
-        by_caller, wrong = bool(ours.signers), ours.wrong or note.signatures_of(keys).wrong
-        state = UNKNOWN if not wrong and self._may_be_good(note.size, by_caller) else BAD
+        ours, due_ones = note.signatures_of(self._callers), note.signatures_of(keys)
+        by_caller, wrong = bool(ours.signers), ours.wrong or due_ones.wrong
+        may_be = self._may_be_good(note.size, by_caller) or bool(due_ones.signers) and self._may_be_enough(note.size)
+        state = UNKNOWN if not wrong and may_be else BAD
         return Judged(where, note, state, why, by_caller, number)
 
     def _may_be_good(self, size: int, by_caller: bool) -> bool:
@@ -74,6 +75,25 @@ class Authority:
         if size > self._end:
             return by_caller
         return self.is_unsure(size)
+
+    def _may_be_enough(self, size: int) -> bool:
+        """Whether an absent entry may have brought a set, of known keys, that asks for fewer signatures.
+
+        That the last known set signed a later checkpoint alone says nothing of this: no other keys had to sign it.
+        """
+        return size <= self._end and any(first < size for first, _ in self._scan.absent)
+
+    def counts(self, item: Judged) -> bool:
+        """Whether one that is the log's shows the caller which records are in the tree by right.
+
+        A key of the caller's that is due has to have signed: another one of the set may be what was replaced. Where none of
+        the caller's is in the set, those that followed it vouch.
+        """
+        history = self._scan.history
+        due = self._callers.intersection(history.sets[history.set_number(item.size)].keys) if history.sets else set()
+        if item.state == GOOD:
+            return item.by_caller or not due
+        return item.state != BAD and bool(self.signed(item.note) & (due | (self._callers - history.all_keys())))
 
     def _due(self, size: int, kept: bool) -> List[int]:
         """The set in force, and the ones before it up to the first kept checkpoint over each change.

@@ -29,6 +29,8 @@ mod keys;
 #[cfg(test)]
 mod keys_attacked;
 #[cfg(test)]
+mod keys_excuses;
+#[cfg(test)]
 mod keys_missing;
 #[cfg(test)]
 mod keys_retired;
