@@ -44,11 +44,15 @@ class Authority:
         """A checkpoint of the last known set alone, behind absent entries: none of these introduced another set."""
         sets = self._scan.history.sets
         for note in notes:
-            named = {key.key_hash for item in sets for key in item.keys}
-            alone = all(name != note.origin or key_hash in named for name, key_hash, _ in note.signatures)
+            alone = not self._names_others(note)
             last = bool(sets) and sets[-1].first < note.size <= self._end
             if alone and last and sets[-1].fault(note.signatures_of(sets[-1].keys)) is None:
                 self._settled = max(self._settled, note.size)
+
+    def _names_others(self, note: Checkpoint) -> bool:
+        """Whether a line in the log's name is by a key that no record brings."""
+        named = {key.key_hash for key in self._scan.history.all_keys()}
+        return any(name == note.origin and key_hash not in named for name, key_hash, _ in note.signatures)
 
     def is_unsure(self, size: int) -> bool:
         """Whether absent entries may have told of another set for this size."""
@@ -66,7 +70,8 @@ class Authority:
         why = faults[0] if faults else "nothing tells which keys are due"
         ours, due_ones = note.signatures_of(self._callers), note.signatures_of(keys)
         by_caller, wrong = bool(ours.signers), ours.wrong or due_ones.wrong
-        may_be = self._may_be_good(note.size, by_caller) or bool(due_ones.signers) and self._may_be_enough(note.size)
+        few = bool(due_ones.signers) and not self._names_others(note)
+        may_be = self._may_be_good(note.size, by_caller) or few and self._may_be_enough(note.size)
         state = UNKNOWN if not wrong and may_be else BAD
         return Judged(where, note, state, why, by_caller, number)
 

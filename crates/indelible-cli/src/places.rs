@@ -62,6 +62,9 @@ impl Heads {
     }
 }
 
+/// How a ring is read, by a directory and its master key.
+type LoadRing = fn(&Path, &MasterSource) -> Result<KeyRing, KeyError>;
+
 impl Places {
     pub(crate) fn new(args: PlaceArgs) -> Self {
         let PlaceArgs { log, keys, master_key_file } = args;
@@ -127,6 +130,11 @@ impl Places {
         Ok(self.load_ring(&self.keys()?)?)
     }
 
+    /// The keys to verify with: a ring that lacks an active key signs nothing, and verifies what it can.
+    pub(crate) fn ring_to_verify(&self) -> Result<KeyRing, Failure> {
+        Ok(self.load_ring_by(KeyRing::load_to_verify, &self.keys()?)?)
+    }
+
     /// The keys, made where there are none.
     pub(crate) fn ring_or_create(&self, keys: &Path) -> Result<KeyRing, Failure> {
         self.ring_or_new(keys).map(|(ring, _)| ring)
@@ -140,18 +148,22 @@ impl Places {
         }
     }
 
-    /// A passphrase that is not in the environment is asked for, where there is somebody to ask.
     fn load_ring(&self, keys: &Path) -> Result<KeyRing, KeyError> {
+        self.load_ring_by(KeyRing::load_with, keys)
+    }
+
+    /// A passphrase that is not in the environment is asked for, where there is somebody to ask.
+    fn load_ring_by(&self, load: LoadRing, keys: &Path) -> Result<KeyRing, KeyError> {
         if let Some(typed) = self.typed.get() {
-            return KeyRing::load_with(keys, typed);
+            return load(keys, typed);
         }
-        match KeyRing::load_with(keys, &self.master()) {
+        match load(keys, &self.master()) {
             Err(missing @ KeyError::MasterMissing { .. }) => {
-                let asked = KeyRing::overview(keys)?.master == Some(MasterKind::Passphrase);
+                let asked = KeyRing::master_kind_of(keys)? == Some(MasterKind::Passphrase);
                 match asked.then(|| passphrase::ask("passphrase of the key ring: ")).flatten() {
                     Some(text) => {
                         let source = MasterSource::Passphrase(text);
-                        let ring = KeyRing::load_with(keys, &source)?;
+                        let ring = load(keys, &source)?;
                         self.typed.get_or_init(|| source);
                         Ok(ring)
                     }

@@ -5,6 +5,8 @@
 //!
 //! Not here: secrets and key rings (`indelible-keys`), and which records a verifier has met (`indelible::verify`).
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -251,7 +253,7 @@ impl KeyHistory {
             let Withdrawn { id, from, .. } = later;
             return Err(malformed(&format!("key `{id}` is withdrawn from entry {from} on, which is behind this one")));
         }
-        if let Some(key) = withdrawn.iter().find(|key| !knows(&entry_keys, &sets, &key.id)) {
+        if let Some(key) = strange(&withdrawn, &entry_keys, &sets) {
             return Err(malformed(&format!("key `{}` is withdrawn, and the log never had it", key.id)));
         }
         if sets.is_sorted_by(|one, next| one.first < next.first) {
@@ -493,14 +495,19 @@ fn continues<T: PartialEq>(before: &[T], after: &[T], what: &str) -> Result<(), 
     Err(HistoryError::Changed(format!("the {what} that were there before are not the same")))
 }
 
-/// Whether an id is that of an entry key, or may be that of a checkpoint key, whose version only a ring tells.
-fn knows(entry_keys: &[EntryEpoch], sets: &[SetEpoch], id: &str) -> bool {
+/// The first withdrawn key that the log never had: whose id is neither that of an entry key, nor may be that of a checkpoint key, whose version only a ring tells.
+fn strange<'a>(withdrawn: &'a [Withdrawn], entry_keys: &[EntryEpoch], sets: &[SetEpoch]) -> Option<&'a Withdrawn> {
     let written =
         |version: &str| version.parse::<u32>().is_ok_and(|number| number > 0 && number.to_string() == version);
-    let tag = || id.strip_prefix("cs")?.split_once('-').filter(|(version, _)| written(version));
-    let mut public = sets.iter().flat_map(|set| set.set.keys()).map(VerifyingKey::public_key);
-    entry_keys.iter().any(|key| key.id == id)
-        || tag().is_some_and(|(_, tag)| public.any(|public| checkpoint_key_tag(public) == tag))
+    let is_entry_key = |id: &str| entry_keys.iter().any(|key| key.id == id);
+    // Each public key is digested once, and not for each withdrawal: who wants to hold up a verification writes records with hundreds of both.
+    let mut tags: Option<BTreeSet<String>> = None;
+    withdrawn.iter().filter(|key| !is_entry_key(&key.id)).find(|key| {
+        let tag = key.id.strip_prefix("cs").and_then(|id| id.split_once('-')).filter(|(version, _)| written(version));
+        let Some((_, tag)) = tag else { return true };
+        let public = sets.iter().flat_map(|set| set.set.keys()).map(VerifyingKey::public_key);
+        !tags.get_or_insert_with(|| public.map(checkpoint_key_tag).collect()).contains(tag)
+    })
 }
 
 fn check_epochs(keys: &[EntryEpoch], newest: u64) -> Result<(), HistoryError> {

@@ -53,6 +53,7 @@ pub use self::{
 };
 use self::{
     disk::{Lock, Stamp, Wipe, ring_path},
+    file::For,
     key::{Key, Secret},
     master::Master,
 };
@@ -215,11 +216,33 @@ impl KeyRing {
         Self::load_by(dir, master, None)
     }
 
+    /// The ring of a directory to verify with, though it lacks the active keys that a writer needs: one that was put back from a copy, or has lost keys. It signs nothing that takes
+    /// an active key. [`KeyRing::entry_key_id`] and its kin are then of the newest entry-signing key that it has the secret of.
+    ///
+    /// # Errors
+    /// As [`KeyRing::load_with`]; [`KeyError::NoActive`] where it has no secret of any entry-signing key.
+    pub fn load_to_verify(dir: &Path, master: &MasterSource) -> Result<Self, KeyError> {
+        Self::load_for(For::Verifying, dir, master, None)
+    }
+
+    /// How the master key of the ring of a directory is had; `None` where the ring is not wrapped.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn master_kind_of(dir: &Path) -> Result<Option<MasterKind>, KeyError> {
+        let (text, _) = disk::read(dir)?;
+        Ok(file::parse(&text, &ring_path(dir), For::Verifying)?.master_kind())
+    }
+
     /// `known` saves deriving the master key again, where it still fits.
     fn load_by(dir: &Path, source: &MasterSource, known: Option<&Master>) -> Result<Self, KeyError> {
+        Self::load_for(For::Signing, dir, source, known)
+    }
+
+    fn load_for(what_for: For, dir: &Path, source: &MasterSource, known: Option<&Master>) -> Result<Self, KeyError> {
         let (text, stamp) = disk::read(dir)?;
         let path = ring_path(dir);
-        let parsed = file::parse(&text, &path)?;
+        let parsed = file::parse(&text, &path, what_for)?;
         let master = match &parsed.master {
             Some(form) => match known.and_then(|known| known.under(form)) {
                 Some(master) => Some(master),
@@ -232,10 +255,14 @@ impl KeyRing {
         };
         let require = parsed.require;
         let keys = parsed.open(master.as_ref(), &path)?;
-        let active =
-            keys.iter().find(|key| key.info.purpose == Purpose::EntrySigning && key.info.state == State::Active);
-        let active = active.and_then(|key| Some((key.info.clone(), Zeroizing::new(*key.bytes()?))));
-        let (entry, entry_secret) = active.ok_or_else(|| no_active(Purpose::EntrySigning, mac::ALGORITHM))?;
+        let usable = |key: &&Key| match what_for {
+            For::Signing => key.info.state == State::Active,
+            For::Verifying => key.bytes().is_some(),
+        };
+        let entry_keys = keys.iter().filter(|key| key.info.purpose == Purpose::EntrySigning).filter(usable);
+        let newest = entry_keys.max_by_key(|key| (key.info.state == State::Active, key.info.version));
+        let newest = newest.and_then(|key| Some((key.info.clone(), Zeroizing::new(*key.bytes()?))));
+        let (entry, entry_secret) = newest.ok_or_else(|| no_active(Purpose::EntrySigning, mac::ALGORITHM))?;
         let (dir, source) = (dir.to_owned(), source.clone());
         Ok(Self(Arc::new(Inner { dir, keys, require, master, source, stamp, entry, entry_secret })))
     }
@@ -246,7 +273,7 @@ impl KeyRing {
     /// [`KeyError`].
     pub fn overview(dir: &Path) -> Result<Overview, KeyError> {
         let (text, _) = disk::read(dir)?;
-        let parsed = file::parse(&text, &ring_path(dir))?;
+        let parsed = file::parse(&text, &ring_path(dir), For::Signing)?;
         let (master, require) = (parsed.master_kind(), parsed.require);
         let keys = parsed.keys.into_iter().map(|(info, _)| info).collect();
         Ok(Overview { keys, master, require })
@@ -303,7 +330,7 @@ impl KeyRing {
     /// The active entry-signing key.
     ///
     /// # Errors
-    /// [`KeyError::ClockBefore`] where the clock reads a time before its activation.
+    /// [`KeyError::ClockBefore`] where the clock reads a time before its activation; [`KeyError::NoActive`] in a ring that was loaded to verify.
     pub fn active_entry(&self) -> Result<EntryKeyRef<'_>, KeyError> {
         self.active_entry_at(system_time())
     }
@@ -313,6 +340,9 @@ impl KeyRing {
     /// # Errors
     /// As [`KeyRing::active_entry`].
     pub fn active_entry_at(&self, now: Micros) -> Result<EntryKeyRef<'_>, KeyError> {
+        if self.0.entry.state != State::Active {
+            return Err(no_active(Purpose::EntrySigning, &self.0.entry.algorithm.to_string()));
+        }
         check_clock(&self.0.entry, now)?;
         Ok(self.newest_entry())
     }

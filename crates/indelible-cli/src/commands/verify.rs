@@ -107,7 +107,7 @@ impl RestsOn {
             let heads = auditors_heads(&key)?;
             return Ok(Self { keys: vec![key], ring: None, heads });
         }
-        let ring = places.ring()?;
+        let ring = places.ring_to_verify()?;
         // Those of all times: which of them signs this log now, the log says.
         let keys = ring.public_keys(&reader.info().origin)?;
         let heads = writers_heads(&ring);
@@ -127,7 +127,7 @@ fn gone(places: &Places, args: &VerifyArgs, error: StoreError) -> Failure {
         let origin = places.log().ok()?.origin().or(args.origin.as_deref())?;
         let heads = match args.public_key.as_deref() {
             Some(text) => auditors_heads(&VerifyingKey::parse(text.trim()).ok()?).ok()?,
-            None => writers_heads(&places.ring().ok()?),
+            None => writers_heads(&places.ring_to_verify().ok()?),
         };
         known_head(&heads.store, origin)
     };

@@ -24,6 +24,15 @@ use crate::{Algorithm, KeyError, Require};
 /// The format that is written.
 const FORMAT: u32 = 2;
 
+/// What a ring is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    /// Everything: it has the active keys that a writer needs.
+    Signing,
+    /// What it has verifies, whatever it lacks.
+    Verifying,
+}
+
 /// What a ring file says, its secrets apart.
 pub(crate) struct Parsed {
     pub(crate) keys: Vec<(KeyInfo, Option<Stored>)>,
@@ -118,7 +127,7 @@ fn malformed(place: &Path, detail: impl Into<String>) -> KeyError {
 }
 
 /// Reads a ring file as far as that goes without its master key.
-pub(crate) fn parse(text: &[u8], place: &Path) -> Result<Parsed, KeyError> {
+pub(crate) fn parse(text: &[u8], place: &Path, what_for: For) -> Result<Parsed, KeyError> {
     let unread = |error: serde_json::Error| {
         malformed(place, format!("it breaks off or was edited at line {}, column {}", error.line(), error.column()))
     };
@@ -129,7 +138,10 @@ pub(crate) fn parse(text: &[u8], place: &Path) -> Result<Parsed, KeyError> {
         0 => return Err(malformed(place, "it has format 0, which there never was")),
         format => return Err(KeyError::Newer { place: place.display().to_string(), format }),
     };
-    check_ring(&parsed, place)?;
+    let active = check_ring(&parsed, place)?;
+    if what_for == For::Signing {
+        check_active(&active, parsed.require, place)?;
+    }
     Ok(parsed)
 }
 
@@ -250,8 +262,11 @@ fn named(id: &str) -> String {
     format!("key `{id}`")
 }
 
-/// What holds of all keys together.
-fn check_ring(parsed: &Parsed, place: &Path) -> Result<(), KeyError> {
+/// What keys are for and how, of those that are active.
+type Active = BTreeSet<(Purpose, &'static str)>;
+
+/// What holds of all keys together. Returns what is active.
+fn check_ring(parsed: &Parsed, place: &Path) -> Result<Active, KeyError> {
     let (mut ids, mut versions, mut active) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (info, stored) in &parsed.keys {
         let (id, kind) = (&info.id, (info.purpose, info.algorithm.name()));
@@ -267,13 +282,18 @@ fn check_ring(parsed: &Parsed, place: &Path) -> Result<(), KeyError> {
             return Err(malformed(place, format!("key `{id}` is active beside another one for the same use")));
         }
     }
+    Ok(active)
+}
+
+/// That there are active keys for what every writer does.
+fn check_active(active: &Active, require: Require, place: &Path) -> Result<(), KeyError> {
     for kind in [(Purpose::EntrySigning, ""), (Purpose::CheckpointSigning, Algorithm::Ed25519.name())] {
         if !active.contains(&kind) {
             return Err(malformed(place, format!("it should hold one active `{}` key", kind.0)));
         }
     }
     let signers = active.iter().filter(|(purpose, _)| *purpose == Purpose::CheckpointSigning).count();
-    check_policy(parsed.require, signers)
+    check_policy(require, signers)
 }
 
 /// That as many keys can sign as have to.
@@ -392,7 +412,7 @@ pub(crate) fn render(
     let left = rest.len();
     written.map_err(|_| KeyError::RingFull { place: place.display().to_string(), bytes: MAX_RING_BYTES })?;
     text.truncate(most - left);
-    parse(&text, place)?.open(master, place)?;
+    parse(&text, place, For::Signing)?.open(master, place)?;
     Ok(text)
 }
 

@@ -18,6 +18,7 @@ use indelible_store::store::{StoreError, StoredTree};
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    absence::{Doubtful, Skipped},
     anchors::{finding, wrong_type},
     merge::Merger,
     piece::{InForce, Seen, SeenEntry, SeenPiece},
@@ -62,8 +63,12 @@ pub(super) struct Keyed {
     pub(super) explained: Option<u64>,
     /// Entries under keys that no record introduced, behind absent ones: first, last, key.
     strange: Vec<(u64, u64, String)>,
+    /// Whether it is known which keys were there from the beginning.
+    pub(super) begun: bool,
+    /// Entries that are not there, and of which no record tells yet.
+    pub(super) skipped: Skipped,
     /// Records without authority, unless absent entries brought the keys that authorised them.
-    doubtful: Vec<(u64, String, ControlError)>,
+    pub(super) doubtful: Doubtful,
     /// Authorised records of second signatures.
     resigned: Vec<(u64, Resigned)>,
     /// Index of the newest `keys` record that was accepted at its place.
@@ -75,7 +80,14 @@ pub(super) struct Keyed {
     /// Ids of withdrawn keys, with the index of the first accepted record that says so.
     withdrawn: BTreeMap<String, u64>,
     /// What the newest record says that may be right, if absent entries brought the keys that gave it authority. It counts for nothing.
-    claimed: Option<KeyHistory>,
+    pub(super) claimed: Option<KeyHistory>,
+}
+
+impl Keyed {
+    /// Nothing yet, of a scan that begins with an entry. One that goes on from an earlier verification has seen the beginning.
+    pub(super) fn from(index: u64) -> Self {
+        Self { begun: index > 0, ..Self::default() }
+    }
 }
 
 /// Whether a control record has the authority that it needs.
@@ -143,7 +155,7 @@ impl Merger<'_> {
         let among = |first: u64, last: u64| (first..=last).contains(&index);
         let told = |finding: &Finding| finding.index.is_some_and(|at| among(at, finding.last.unwrap_or(at)));
         let absent = self.absent.iter().any(|(first, last)| among(*first, *last));
-        !absent && !self.report.findings.iter().chain(self.in_doubt()).any(told)
+        !absent && !self.keyed.doubtful.claims(index) && !self.report.findings.iter().chain(self.in_doubt()).any(told)
     }
 
     /// Whether the signature of a line could be checked.
@@ -209,29 +221,6 @@ impl Merger<'_> {
         Some(said)
     }
 
-    /// A record by keys that absent entries may have brought. Whether they brought any, the checkpoints show.
-    pub(super) fn in_doubt_of(&mut self, index: u64, what: String, error: ControlError) {
-        self.keyed.doubtful.push((index, what, error));
-    }
-
-    /// Behind the scan. `hidden`: whether checkpoints show that absent entries brought keys which nothing else tells of.
-    pub(super) fn judge_doubtful(&mut self, hidden: bool) {
-        for (index, what, error) in std::mem::take(&mut self.keyed.doubtful) {
-            if hidden || self.keyed.explained.is_some() {
-                self.by_unknown_keys(index, &what);
-            } else {
-                self.add(finding(Kind::UnauthorisedControl, Some(index), format!("{what}: {error}")));
-            }
-        }
-    }
-
-    fn by_unknown_keys(&mut self, index: u64, what: &str) {
-        let detail = format!(
-            "{what}: the keys that authorised it are not known to be the log's; entries are absent that may have said so, and it counts for nothing"
-        );
-        self.add(finding(Kind::KeyMissing, Some(index), detail));
-    }
-
     /// Entry 0: what it says of the keys is what everything rests on.
     pub(super) fn created(&mut self, created: &LogCreated) {
         let history = self.history();
@@ -245,6 +234,7 @@ impl Merger<'_> {
             let detail = format!("it contradicts itself about the algorithms of its checkpoint keys: {algorithms:?}");
             self.add(finding(Kind::UnauthorisedControl, Some(0), detail));
         }
+        self.keyed.begun |= same;
         if !same {
             let detail = "it does not name the keys that sign the newest checkpoint, nor does anything behind it";
             self.add(finding(Kind::UnauthorisedControl, Some(0), detail.to_owned()));
@@ -263,7 +253,7 @@ impl Merger<'_> {
             && let Some(claimed) = self.claims(at, record)
         {
             self.keyed.claimed = Some(claimed);
-            self.by_unknown_keys(index, "it changes the log's keys");
+            self.keyed.doubtful.claim(index);
             return;
         }
         if let Err(error) = said {
@@ -273,6 +263,8 @@ impl Merger<'_> {
         }
         self.keyed.accepted = Some(index);
         self.keyed.untold = self.keyed.untold.filter(|named| *named != index);
+        self.keyed.begun = true;
+        self.keyed.skipped.clear();
         self.keyed.withdrawals = record.withdrawn.len();
         for withdrawn in &record.withdrawn {
             self.keyed.withdrawn.entry(withdrawn.id.clone()).or_insert(index);
@@ -296,7 +288,7 @@ impl Merger<'_> {
         let what = format!("it says that entries {first} to {last} are signed again");
         match self.authority(index, control) {
             Authority::Held => self.keyed.resigned.push((index, resigned.clone())),
-            Authority::Unknown(error) => self.in_doubt_of(index, what, error),
+            Authority::Unknown(error) => self.keyed.doubtful.record(index, what, error.to_string()),
             Authority::Lacking(error) => {
                 let detail = format!("{what}: {error}");
                 self.add(finding(Kind::UnauthorisedControl, Some(index), detail));
@@ -365,25 +357,32 @@ impl Merger<'_> {
         });
         let ranges: Vec<_> = ranges.collect();
         for Unchecked { first, last, key } in &ranges {
-            let known = self.setup.secrets.ring.is_some_and(|ring| ring.keys().any(|info| info.id == *key));
-            let why = if known { "its secret was destroyed" } else { "the ring does not have it" };
-            let detail = format!(
-                "the signatures of entries {first} to {last} were not checked: they are by key `{key}`, and {why}"
-            );
+            let detail = self.unchecked(*first, *last, key);
             if self.setup.secrets.all {
                 self.add(Finding { last: Some(*last), ..finding(Kind::KeyMissing, Some(*first), detail) });
             } else if *last >= anchored {
                 let first = Some(anchored.max(*first));
                 let detail = format!("{detail}; no checkpoint covers those from entry {anchored} on either");
                 self.add(Finding { last: Some(*last), ..finding(Kind::KeyMissing, first, detail) });
-            } else {
+            } else if !key.is_empty() {
                 self.report.remarks.push(Remark { kind: "macs_not_checked", index: Some(*first), detail });
             }
         }
         if !ranges.is_empty() {
             self.report.macs = Macs::Partly;
-            self.report.macs_unchecked = ranges;
+            self.report.macs_unchecked = ranges.into_iter().filter(|range| !range.key.is_empty()).collect();
         }
+    }
+
+    /// Which signatures were not checked, and why. Where neither entry 0 nor a record can be read the key has no name; what is wrong there is told for itself.
+    fn unchecked(&self, first: u64, last: u64, key: &str) -> String {
+        let what = format!("the signatures of entries {first} to {last} were not checked");
+        if key.is_empty() {
+            return format!("{what}: nothing that can be read says by which key they are");
+        }
+        let known = self.setup.secrets.ring.is_some_and(|ring| ring.keys().any(|info| info.id == key));
+        let why = if known { "its secret was destroyed" } else { "the ring does not have it" };
+        format!("{what}: they are by key `{key}`, and {why}")
     }
 
     fn tell_withdrawn(&mut self, withdrawn: &Withdrawn) {

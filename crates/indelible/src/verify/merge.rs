@@ -140,6 +140,7 @@ pub(super) fn absent(runs: &[Run]) -> Vec<(u64, u64)> {
 
 impl<'a> Merger<'a> {
     pub(super) fn new(setup: Setup<'a>, report: &'a mut Report, tree_size: u64) -> Self {
+        let keyed = Keyed::from(setup.from);
         Self {
             expected: setup.from,
             last_leaf: setup.last_leaf,
@@ -169,7 +170,7 @@ impl<'a> Merger<'a> {
             excuses: Vec::new(),
             excused: 0,
             tree_damaged: false,
-            keyed: Keyed::default(),
+            keyed,
             reported: BTreeSet::new(),
             ids: Some([0; 4]),
             last_time: None,
@@ -366,6 +367,7 @@ impl<'a> Merger<'a> {
         }
         self.setup.anchors.skipped();
         self.keyed.absent = true;
+        self.keyed.skipped.add(self.expected, index);
         let mut unknown = 0;
         while self.expected < index {
             let at = self.expected;
@@ -599,7 +601,7 @@ impl<'a> Merger<'a> {
         let what = format!("it says that entries {} to {} are {kind}", excuse.first, excuse.last);
         match self.authority(index, control) {
             Authority::Held => self.excuses.push((index, kind, excuse.clone())),
-            Authority::Unknown(error) => self.in_doubt_of(index, what, error),
+            Authority::Unknown(error) => self.keyed.doubtful.record(index, what, error.to_string()),
             Authority::Lacking(error) => {
                 let detail = format!("{what}: {error}");
                 self.add(finding(Kind::UnauthorisedControl, Some(index), detail));

@@ -15,7 +15,7 @@ use indelible_core::{
     hex,
     history::{KeyHistory, KeysRecord},
     mac::LogId,
-    note::{Note, VerifyingKey},
+    note::{KeySet, Note, VerifyingKey},
     time::Micros,
     tree::{Frontier, Hash, LeafIndex, TreeHead, TreeSize, empty_root, leaf_hash},
 };
@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
+    absence::Settled,
     anchors::{self, Anchor, Anchors, Opened, Source, finding, kept, open, wrong_type},
     beginning::{self, FirstLine},
     excused::excused_below,
@@ -35,7 +36,7 @@ use super::{
     known,
     merge::{Durable, Merger, Met, Setup, absent},
     piece::{Expect, SeenPiece, look},
-    report::{Kind, Macs, Remark, Report, Verdict},
+    report::{Finding, Kind, Macs, Remark, Report, Verdict},
     trust::{Standing, Trust},
 };
 use crate::queue::lock;
@@ -318,10 +319,10 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
     merger.keyed.untold = told_in.map(|index| index.0).filter(|index| *index >= from);
     scan(store, request, &expect, total, &mut merger)?;
     merger.excused = excused_below(store, request, &own, by_head, &merger)?;
+    let settled = Settled::of(store, &own, newest_kept.map(|kept| kept.number), &merger)?;
     let untold = merger.keyed.untold;
-    let hidden =
-        merger.keyed.ever_absent && (untold.is_some() || hides_keys(store, &own, &merger.setup.anchors.history)?);
-    merger.judge_doubtful(hidden);
+    let hidden = merger.keyed.ever_absent && (untold.is_some() || hides_keys(store, &own, &settled, &merger)?);
+    merger.judge_doubtful(&settled);
     if hidden {
         merger.excuse_nothing();
         if let Some(index) = untold {
@@ -362,23 +363,26 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
         seen: merger.entries_seen,
     };
     let absent = merger.keyed.ever_absent;
-    let early = early_signature(store, request, &own, &merger.setup.anchors.history)?;
-    if let Some((key, size, first)) = &early {
-        let detail = format!("`{key}` signed a checkpoint of {size} entries, {first}");
-        match first.of_none() {
-            true if absent => merger.add(finding(Kind::KeyMissing, None, detail)),
-            _ => merger.add(finding(Kind::Key, None, detail)),
-        }
+    let may_be_brought = |size: TreeSize| absent && settled.leaves_open(&merger, size.0);
+    let early = early_signature(store, request, &own, &merger.setup.anchors.history, &may_be_brought)?;
+    if let Some(Early { key, size, since, open }) = &early {
+        let detail = format!("`{key}` signed a checkpoint of {size} entries, {since}");
+        let kind = if *open { Kind::KeyMissing } else { Kind::Key };
+        merger.add(finding(kind, None, detail));
     }
-    for Unexplained { what, detail, trusted, .. } in &unexplained {
-        match absent {
-            true => report.add(anchors::unexplained(what, detail)),
+    for Unexplained { what, detail, trusted, size, few } in &unexplained {
+        let open = settled.leaves_open(&merger, *size) || *few && settled.leaves_fewer_open(&merger, *size);
+        match absent && open {
+            true => merger.add(anchors::unexplained(what, detail)),
             // What brought its key was cut off or changed, and that is told.
-            false if *trusted && report.status == Verdict::Tampered => {}
-            false => report.add(finding(Kind::CheckpointSignature, None, format!("{what}: {detail}"))),
+            false if *trusted && merger.report.status == Verdict::Tampered => {}
+            false => merger.add(finding(Kind::CheckpointSignature, None, format!("{what}: {detail}"))),
         }
     }
+    let few = given_by_few(request, &settled, &merger).filter(|_| given.is_none());
     let unusable_input = given.map(|detail| VerifyError::WrongKey { detail }).or(unusable_input);
+    let unusable_input = unusable_input.filter(|_| few.is_none());
+    few.into_iter().for_each(|found| merger.add(found));
     if let Some(error) = unusable_input.filter(|_| report.status != Verdict::Tampered) {
         return Err(error);
     }
@@ -419,6 +423,25 @@ fn judge_again(before: &KeyHistory, own: &Own<'_>, given: Option<&[u8]>, merger:
     Some(format!("the checkpoint that was given: {}", wrong(given?)?))
 }
 
+/// What is to be said of a checkpoint that was given and is by some of the keys that are due, and too few: of a log that ends before it that it was rolled back, and where entries
+/// are absent that they may have retired the other keys. Else it is no evidence.
+fn given_by_few(request: &Request<'_>, settled: &Settled, merger: &Merger<'_>) -> Option<Finding> {
+    let history = &merger.setup.anchors.history;
+    let note = request.checkpoint.as_deref()?;
+    let Opened::OtherKey(detail) = open(note, history) else { return None };
+    let what = "the checkpoint that was given";
+    let Unexplained { size, few, .. } = Unexplained::of(what, String::new(), note, false, history);
+    by_trusted(request, history, note).filter(|_| few && settled.leaves_fewer_open(merger, size))?;
+    let end = merger.expected;
+    Some(match size > end {
+        true => {
+            let detail = format!("{what} covers {size} entries, the log has {end}");
+            Finding { last: Some(size - 1), ..finding(Kind::RolledBack, Some(end), detail) }
+        }
+        false => anchors::unexplained(what, &detail),
+    })
+}
+
 /// What the merge ended with.
 struct End {
     held: bool,
@@ -452,6 +475,13 @@ fn judge_standing(
         Standing::Lost => {
             let detail = format!(
                 "`{given}` was replaced, and no kept checkpoint that it signed leads to the keys that sign now: verify with a later key"
+            );
+            report.add(finding(Kind::KeyMissing, None, detail));
+            Ok(())
+        }
+        Standing::Silent => {
+            let detail = format!(
+                "`{given}` is one of the keys that may sign here, and signed neither the newest checkpoint nor one that leads to it: verify with a key that did"
             );
             report.add(finding(Kind::KeyMissing, None, detail));
             Ok(())
@@ -506,12 +536,6 @@ enum Since {
     Entry(u64),
 }
 
-impl Since {
-    fn of_none(self) -> bool {
-        matches!(self, Self::Never)
-    }
-}
-
 impl std::fmt::Display for Since {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -521,13 +545,24 @@ impl std::fmt::Display for Since {
     }
 }
 
-/// A trusted key that signed a checkpoint before the log had it, by the log's word: the key, the checkpoint's size, and since when.
+/// A trusted key that signed a checkpoint before the log had it, by the log's word.
+struct Early {
+    key: String,
+    /// The checkpoint's size.
+    size: TreeSize,
+    since: Since,
+    /// Whether absent entries may have brought it.
+    open: bool,
+}
+
+/// The first of them, of those that nothing absent explains; else of the others. `may_be_brought` says of a size whether absent entries may have brought keys for it.
 fn early_signature(
     store: &dyn Reader,
     request: &Request<'_>,
     own: &Own<'_>,
     history: &KeyHistory,
-) -> Result<Option<(String, TreeSize, Since)>, StoreError> {
+    may_be_brought: &dyn Fn(TreeSize) -> bool,
+) -> Result<Option<Early>, StoreError> {
     let firsts: Vec<(&VerifyingKey, Since)> = request.keys.iter().map(|key| (key, since(history, key))).collect();
     let early = |note: &[u8]| {
         let (parsed, size) = (Note::parse(note).ok()?, anchors::said_size(note)?);
@@ -535,18 +570,25 @@ fn early_signature(
             Since::Never => parsed.verify(key).is_ok(),
             Since::Entry(first) => size.0 <= *first && *first > 0 && parsed.verify(key).is_ok(),
         })?;
-        Some((key.to_string(), size, *since))
+        let open = matches!(since, Since::Never) && may_be_brought(size);
+        Some(Early { key: key.to_string(), size, since: *since, open })
     };
     let head = own.head.map(|(record, _)| record.checkpoint.as_bytes());
-    if let Some(found) = head.into_iter().chain(own.published).find_map(early) {
-        return Ok(Some(found));
-    }
+    let certain = |found: &Option<Early>| found.as_ref().is_some_and(|found| !found.open);
+    let graver = |found: Option<Early>, note: &[u8]| match found {
+        Some(before) => early(note).filter(|next| !next.open).or(Some(before)),
+        None => early(note),
+    };
+    let mut found = head.into_iter().chain(own.published).fold(None, graver);
     for number in store.kept_numbers()? {
-        if let Some(found) = kept(store, number)?.and_then(|note| early(&note)) {
-            return Ok(Some(found));
+        if certain(&found) {
+            break;
+        }
+        if let Some(note) = kept(store, number)? {
+            found = graver(found, &note);
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// Since which entry a log has had a key, by its own word.
@@ -704,7 +746,7 @@ fn head_of(
                 true => "the newest head in the head store",
                 false => "the newest head that was verified before",
             };
-            unexplained.push(Unexplained::of(what, detail, record.checkpoint.as_bytes(), trusted.is_some()));
+            unexplained.push(Unexplained::of(what, detail, record.checkpoint.as_bytes(), trusted.is_some(), history));
             Ok(trusted.map(|head| (record, head)))
         }
         Opened::OtherKey(detail) | Opened::Bad(detail) => {
@@ -769,11 +811,16 @@ struct Unexplained {
     size: u64,
     /// Whether a trusted key signed it. Else it vouches for nothing.
     trusted: bool,
+    /// Whether some of the keys that are due signed it, too few of them, and no key that is not known.
+    few: bool,
 }
 
 impl Unexplained {
-    fn of(what: &'static str, detail: String, note: &[u8], trusted: bool) -> Self {
-        Self { what, detail, size: anchors::said_size(note).map_or(0, |size| size.0), trusted }
+    fn of(what: &'static str, detail: String, note: &[u8], trusted: bool, history: &KeyHistory) -> Self {
+        let size = anchors::said_size(note).unwrap_or(TreeSize(0));
+        let due = |set: &KeySet| known::is_signed_by(note, set.keys());
+        let few = history.set_for(size).is_some_and(due) && !known::by_others(note, history);
+        Self { what, detail, size: size.0, trusted, few }
     }
 }
 
@@ -813,7 +860,7 @@ fn known_heads(
         Some(Opened::OtherKey(detail)) => {
             let note = published.unwrap_or_default();
             let trusted = by_trusted(request, history, note);
-            unexplained.push(Unexplained::of("the published checkpoint", detail, note, trusted.is_some()));
+            unexplained.push(Unexplained::of("the published checkpoint", detail, note, trusted.is_some(), history));
             if let Some(tree) = trusted {
                 compare_heads(head.map(|(_, tree)| tree), &tree, held, request.head_required, report);
                 fixed.push(Anchor { head: tree, source: Source::Published });
@@ -854,14 +901,20 @@ fn given_anchor(request: &Request<'_>, history: &KeyHistory) -> Result<Option<An
 }
 
 /// Whether the newest checkpoints are by keys that no entry brings which is there: then an absent one may have replaced those that excuse its absence.
-fn hides_keys(store: &dyn Reader, own: &Own<'_>, history: &KeyHistory) -> Result<bool, StoreError> {
+/// Not where the head record beside the writer's keys is by the known set alone and covers what is absent: then a line of another key stands under what it did not sign.
+fn hides_keys(store: &dyn Reader, own: &Own<'_>, settled: &Settled, merger: &Merger<'_>) -> Result<bool, StoreError> {
+    let history = &merger.setup.anchors.history;
     let head = own.head.map(|(record, _)| record);
+    let hides = |note: &[u8]| {
+        let open = || anchors::said_size(note).is_none_or(|size| settled.leaves_open_to_head(merger, size.0));
+        known::by_later_ones(note, history) && open()
+    };
     let notes = head.iter().map(|record| record.checkpoint.as_bytes()).chain(own.published).collect::<Vec<_>>();
-    if notes.iter().any(|note| known::by_later_ones(note, history)) {
+    if notes.iter().any(|note| hides(note)) {
         return Ok(true);
     }
     for number in store.kept_numbers()? {
-        if kept(store, number)?.is_some_and(|note| known::by_later_ones(&note, history)) {
+        if kept(store, number)?.is_some_and(|note| hides(&note)) {
             return Ok(true);
         }
     }

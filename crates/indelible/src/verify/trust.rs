@@ -29,6 +29,8 @@ pub(super) enum Standing {
     NotYet(u64),
     /// They were replaced, and no kept checkpoint shows that they knew.
     Lost,
+    /// They are in force, and others signed without them, as the policy allows.
+    Silent,
 }
 
 impl Trust {
@@ -77,6 +79,10 @@ impl Trust {
         let over = kept.map_or(number, |kept| history.set_number(kept))..number;
         let first_over = self.reigns.iter().any(|(_, last)| over.contains(last));
         let vouched = (reigns || first_over) && self.signed(note) || self.followed.iter().any(|last| *last < number);
-        if vouched { Standing::Vouched } else { Standing::Lost }
+        match (vouched, reigns) {
+            (true, _) => Standing::Vouched,
+            (false, true) => Standing::Silent,
+            (false, false) => Standing::Lost,
+        }
     }
 }

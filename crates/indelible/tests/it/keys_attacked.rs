@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// What the thief of one checkpoint key signs.
-fn signed_by(world: &World, key: VerifyingKey, head: TreeHead) -> String {
+pub(crate) fn signed_by(world: &World, key: VerifyingKey, head: TreeHead) -> String {
     let signers = world.ring().signers_for(ORIGIN, &[key]).unwrap();
     Checkpoint::new(ORIGIN, head).sign(&[&signers[0]]).unwrap().to_string()
 }
@@ -142,7 +142,7 @@ fn resigned() -> World {
     world
 }
 
-fn withdrawn(id: &str, from: u64) -> Withdrawn {
+pub(crate) fn withdrawn(id: &str, from: u64) -> Withdrawn {
     Withdrawn { from, id: id.to_owned(), reason: "a theft".to_owned(), state: WithdrawnState::Compromised }
 }
 
@@ -179,7 +179,7 @@ fn a_folder_in_the_place_of_second_signatures_is_tampered() {
 }
 
 /// The files with entries, by the index of their first.
-fn segments(world: &World) -> Vec<(u64, PathBuf)> {
+pub(crate) fn segments(world: &World) -> Vec<(u64, PathBuf)> {
     let files = fs::read_dir(world.log_path().join("segments")).unwrap().map(|file| file.unwrap().path());
     let mut segments: Vec<_> = files
         .filter_map(|path| {
@@ -399,14 +399,14 @@ fn a_stranger_among_the_kept_checkpoints_stops_nothing() {
 }
 
 /// A key of nobody's, and what it signs.
-fn stranger(world: &World) -> (KeyRing, VerifyingKey) {
+pub(crate) fn stranger(world: &World) -> (KeyRing, VerifyingKey) {
     let ring = KeyRing::load_or_create(&world.dir.path().join("stranger")).unwrap();
     let key = ring.checkpoint_signer(ORIGIN).unwrap().verifying_key().clone();
     (ring, key)
 }
 
 /// Puts a line of a stranger's signature under a genuine note, whose text it does not change.
-fn cosign(path: &std::path::Path, ring: &KeyRing) {
+pub(crate) fn cosign(path: &std::path::Path, ring: &KeyRing) {
     let note = fs::read_to_string(path).unwrap();
     let parsed = Note::parse(note.as_bytes()).unwrap();
     let own = Note::sign(parsed.text().to_owned(), &[&ring.checkpoint_signer(ORIGIN).unwrap()]).unwrap().to_string();

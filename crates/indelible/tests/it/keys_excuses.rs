@@ -189,7 +189,8 @@ fn a_key_of_a_set_that_was_replaced_excuses_nothing() {
     files.append(files.excuse(gone), &thief);
     files.relabel(&thief);
     is_gap(&files.auditor());
-    is_gap(&files.world.verify());
+    // The head record is by a key that these lines say never came in.
+    check(&files.world.verify(), Verdict::Tampered, Some(Kind::Absent), None);
 }
 
 #[test]
@@ -268,6 +269,54 @@ fn a_record_that_no_checkpoint_covers_yet_excuses_nothing_yet() {
     log.close().unwrap();
     check(&files.world.verify(), Verdict::Intact, None, None);
     check(&files.auditor(), Verdict::Intact, None, None);
+}
+
+#[test]
+fn a_checkpoint_by_the_keys_that_are_left_shows_a_log_that_was_put_back() {
+    let files = Files::retired(Require::All);
+    let given = fs::read(files.world.log_path().join("checkpoint")).unwrap();
+    let with_it = |files: &Files| {
+        let request =
+            Request { checkpoint: Some(given.clone()), ..Request::new(files.ed.clone(), SystemClock::default().now()) };
+        files.world.try_verify(&files.world.log_path(), |edited| *edited = request).unwrap()
+    };
+    check(&with_it(&files), Verdict::Intact, None, None);
+    // The file with the retirement is lost: what was given tells of no other log.
+    let lost = Files::retired(Require::All);
+    let own = fs::read(lost.world.log_path().join("checkpoint")).unwrap();
+    lost.lose(lost.change);
+    let report = lost.world.try_verify(&lost.world.log_path(), |edited| {
+        *edited = Request { checkpoint: Some(own), ..Request::new(lost.ed.clone(), SystemClock::default().now()) };
+    });
+    is_gap(&report.unwrap());
+    // The log is put back to before it.
+    let kept = files.world.log_path().join("checkpoints");
+    let first = kept.join(format!("{:020}", 1));
+    let end = Checkpoint::parse(Note::parse(&fs::read(&first).unwrap()).unwrap().text()).unwrap().head.size.0;
+    assert!(end < files.change);
+    fs::copy(&first, files.world.log_path().join("checkpoint")).unwrap();
+    fs::read_dir(&kept)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| *path != first)
+        .for_each(|path| fs::remove_file(path).unwrap());
+    let mut left = end;
+    for (first, path) in segments(&files.world) {
+        if first >= end {
+            fs::remove_file(path).unwrap();
+        } else {
+            left = first;
+        }
+    }
+    let lines = &files.lines[usize::try_from(left).unwrap()..usize::try_from(end).unwrap()];
+    for (first, path) in segments(&files.world) {
+        if first == left {
+            fs::remove_file(path).unwrap();
+            fs::write(files.world.log_path().join(format!("segments/{left:020}.jsonl")), lines.concat()).unwrap();
+        }
+    }
+    fs::remove_file(files.world.log_path().join("durable")).unwrap();
+    check(&with_it(&files), Verdict::Tampered, Some(Kind::RolledBack), None);
 }
 
 /// What an auditor who verified before keeps, and goes on from.

@@ -27,6 +27,8 @@ mod keeper;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod keys_absent;
+#[cfg(test)]
 mod keys_attacked;
 #[cfg(test)]
 mod keys_excuses;
