@@ -757,9 +757,11 @@ fn head_of(
     }
 }
 
-/// What the first run says of the log: entry 0's content, the entry keys that it and the first two lines name, and these lines. Nothing
-/// derived is asked.
-fn first_words(store: &dyn Reader) -> Result<(Option<LogCreated>, Vec<String>, Vec<FirstLine>), VerifyError> {
+/// Entry 0's content, the entry keys that it and the first two lines name, and these lines.
+type FirstWords = (Option<LogCreated>, Vec<String>, Vec<FirstLine>);
+
+/// What the first run says of the log. Nothing derived is asked.
+fn first_words(store: &dyn Reader) -> Result<FirstWords, VerifyError> {
     let mut bytes = Vec::new();
     if let Some(run) = store.runs()?.first() {
         let first = store.pieces(run).map(|pieces| pieces.into_iter().next());
