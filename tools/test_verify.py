@@ -588,7 +588,10 @@ class Absent(LogTest):
         self.check(log, TAMPERED, kind="missing_unproven", index=10)
 
     def make_excused(self, first: int, last: int, seed: bytes = SEED) -> Log:
-        log = self.make(lambda log: log.authorise("pruned", first, last, seed))
+        def excuse(log: Log) -> None:
+            log.authorise("pruned", first, last, seed)
+            log.checkpoint()
+        log = self.make(excuse)
         log.segment(10).unlink()
         return log
 

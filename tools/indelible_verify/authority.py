@@ -44,11 +44,15 @@ class Authority:
         """A checkpoint of the last known set alone, behind absent entries: none of these introduced another set."""
         sets = self._scan.history.sets
         for note in notes:
-            named = {key.key_hash for item in sets for key in item.keys}
-            alone = all(name != note.origin or key_hash in named for name, key_hash, _ in note.signatures)
+            alone = not self._names_others(note)
             last = bool(sets) and sets[-1].first < note.size <= self._end
             if alone and last and sets[-1].fault(note.signatures_of(sets[-1].keys)) is None:
                 self._settled = max(self._settled, note.size)
+
+    def _names_others(self, note: Checkpoint) -> bool:
+        """Whether a line in the log's name is by a key that no record brings."""
+        named = {key.key_hash for key in self._scan.history.all_keys()}
+        return any(name == note.origin and key_hash not in named for name, key_hash, _ in note.signatures)
 
     def is_unsure(self, size: int) -> bool:
         """Whether absent entries may have told of another set for this size."""
@@ -64,9 +68,11 @@ class Authority:
         if sets and not faults and not (self.strange(note) and self._may_be_good(note.size, True)):
             return Judged(where, note, GOOD, "", bool(note.signatures_of(keys & self._callers).signers), number)
         why = faults[0] if faults else "nothing tells which keys are due"
-        ours = note.signatures_of(self._callers)
-        by_caller, wrong = bool(ours.signers), ours.wrong or note.signatures_of(keys).wrong
-        state = UNKNOWN if not wrong and self._may_be_good(note.size, by_caller) else BAD
+        ours, due_ones = note.signatures_of(self._callers), note.signatures_of(keys)
+        by_caller, wrong = bool(ours.signers), ours.wrong or due_ones.wrong
+        few = bool(due_ones.signers) and not self._names_others(note)
+        may_be = self._may_be_good(note.size, by_caller) or few and self._may_be_enough(note.size)
+        state = UNKNOWN if not wrong and may_be else BAD
         return Judged(where, note, state, why, by_caller, number)
 
     def _may_be_good(self, size: int, by_caller: bool) -> bool:
@@ -74,6 +80,25 @@ class Authority:
         if size > self._end:
             return by_caller
         return self.is_unsure(size)
+
+    def _may_be_enough(self, size: int) -> bool:
+        """Whether an absent entry may have brought a set, of known keys, that asks for fewer signatures.
+
+        That the last known set signed a later checkpoint alone says nothing of this: no other keys had to sign it.
+        """
+        return size <= self._end and any(first < size for first, _ in self._scan.absent)
+
+    def counts(self, item: Judged) -> bool:
+        """Whether one that is the log's shows the caller which records are in the tree by right.
+
+        A key of the caller's that is due has to have signed: another one of the set may be what was replaced. Where none of
+        the caller's is in the set, those that followed it vouch.
+        """
+        history = self._scan.history
+        due = self._callers.intersection(history.sets[history.set_number(item.size)].keys) if history.sets else set()
+        if item.state == GOOD:
+            return item.by_caller or not due
+        return item.state != BAD and bool(self.signed(item.note) & (due | (self._callers - history.all_keys())))
 
     def _due(self, size: int, kept: bool) -> List[int]:
         """The set in force, and the ones before it up to the first kept checkpoint over each change.

@@ -43,6 +43,8 @@ class Checkpoints:
         self.unjudged = 0  # the largest size of a checkpoint of which nothing tells whether it is the log's
         self.cannot: Optional[str] = None  # why nothing can be said, which counts where nothing is tampered with
         self.hides_keys = False  # whether a change of keys is among absent entries, and no record behind them tells of it
+        self.hidden_from = 0  # the first of these
+        self.excused = 0  # below which index records may excuse an absence
 
     @property
     def limit(self) -> int:
@@ -222,6 +224,7 @@ class Checkpoints:
         if not accepted and (judged or head):
             self.cannot = "wrong key: the log names the given key, and it signed no checkpoint that vouches for the log"
         self._judge_callers(authority)
+        self.excused = self._excused(head)
 
     def _covered(self, judged: List[Judged], head: Optional[Judged]) -> int:
         """For how many entries the caller's keys vouch.
@@ -234,6 +237,18 @@ class Checkpoints:
         every = judged + ([head] if head else [])
         return max((item.size for item in every if item.by_caller and item.state != BAD), default=0)
 
+    def _excused(self, head: Optional[Judged]) -> int:
+        """Below which index a record excuses an absence: a checkpoint that counts for the caller covers it.
+
+        The record that took the right to excuse from a key may be what is absent, and signature lines do not show it:
+        they lie outside of what is signed. With a ring it is the head record's checkpoint that counts. With a key it is
+        any that this key signed, or a set that followed it, where it is not one of that set.
+        """
+        if self.ring:
+            return head.size if head is not None and head.by_caller and head.state != BAD else 0
+        items = self.every + ([self.kept_by_caller] if self.kept_by_caller else [])
+        return max((item.size for item in items if self.authority.counts(item)), default=0)
+
     def _find_hidden_keys(self, scan: HistoryScan) -> None:
         """An absence that hides a change of keys is never excused: whoever has the replaced key could do it."""
         notes = [note for _, note in self._notes()] + ([self.callers] if self.callers else [])
@@ -241,12 +256,14 @@ class Checkpoints:
         if self.head is not None:
             notes.append(self.head.checkpoint)
             newest = self.head.keys
-        told = newest is None or newest <= scan.newest or not any(first <= newest < end for first, end in scan.absent)
-        self.hides_keys = not told or any(self.authority.shows_hidden_keys(note) for note in notes)
+        hidden = [] if newest is None else [first for first in [scan.hides(newest)] if first is not None]
+        told = not hidden
+        if any(self.authority.shows_hidden_keys(note) for note in notes):
+            hidden += [first for first, _ in scan.absent]
+        self.hides_keys, self.hidden_from = bool(hidden), min(hidden, default=0)
         if self.hides_keys:
-            first = min(first for first, _ in scan.absent)
-            self.report.add(UNVERIFIABLE, "key_missing", first, "a record that changes the keys is among the entries that are "
-                            "absent, %s, and none behind them tells of it: nothing excuses that they are absent" % (
+            self.report.add(UNVERIFIABLE, "key_missing", self.hidden_from, "a record that changes the keys is among the entries "
+                            "that are absent, %s, and none behind them tells of it: nothing excuses that they are absent" % (
                                 "as a signature by the given key shows" if told else "at %d by the head record" % (newest or 0)))
 
     def is_accepted(self, item: Judged) -> bool:

@@ -199,6 +199,7 @@ class HistoryScan:
         self.runs: List[Run] = []
         self.begun = False
         self.absent: List[Tuple[int, int]] = [(0, 1)]  # since the last record: first and end
+        self.ever_absent: List[Tuple[int, int]] = []  # since the beginning
 
     def begin(self, first_set: KeySet, entry_key: EntryKey) -> None:
         """Entry 0."""
@@ -208,6 +209,7 @@ class HistoryScan:
     def skip(self, first: int, end: int) -> None:
         """Entries first…end-1 are absent."""
         self.absent.append((first, end))
+        self.ever_absent.append((first, end))
         self.current = None
 
     def key_fault(self, index: int, key_id: str) -> Optional[str]:
@@ -266,6 +268,13 @@ class HistoryScan:
     def newest(self) -> int:
         """The index of the newest `keys` record; of entry 0, which says the first keys, where there is none."""
         return self.statements[-1].index if self.statements else 0
+
+    def hides(self, index: int) -> Optional[int]:
+        """Where the `keys` record at an index is absent: the first of the absent entries that it is among.
+
+        Another record in its stead tells nothing: a thief of the entry key and of a replaced checkpoint key writes one.
+        """
+        return next((first for first, end in self.ever_absent if first <= index < end), None)
 
     def trusted_sets(self, covered: int) -> int:
         """How many of the sets are the log's own, where checkpoints by the caller's keys vouch for so many entries.

@@ -648,9 +648,7 @@ class LogVerifier:
                     kept.size, kept.where))
 
     def _conclude_gaps(self, proven: bool) -> None:
-        hidden = min((first for first, _ in self.scan.absent), default=0) if self.marks.hides_keys else None
-        excuses = [excuse for excuse in self.excuses if (hidden is None or excuse.index < hidden)
-                   and self._leaf_root_fits(excuse)]
+        excuses = [excuse for excuse in self.excuses if self._may_excuse(excuse) and self._leaf_root_fits(excuse)]
         for first, end in self.absent:
             if not proven or end > self.limit:
                 verdict = UNVERIFIABLE if self.limit < end <= self.marks.unjudged else TAMPERED
@@ -670,6 +668,16 @@ class LogVerifier:
                 left = covered
             if left < end:
                 self._report_gap(left, end)
+
+    def _may_excuse(self, excuse: Excuse) -> bool:
+        """Under a checkpoint that counts for the caller, and before a change of keys that nothing tells of."""
+        if self.marks.hides_keys and excuse.index >= self.marks.hidden_from:
+            return False
+        if excuse.index >= self.marks.excused:
+            self.report.add(NOTE, excuse.kind, excuse.index, "it accounts for entries %d to %d, and no checkpoint that counts "
+                            "here covers it: it excuses nothing" % (excuse.first, excuse.last))
+            return False
+        return True
 
     def _report_gap(self, first: int, end: int) -> None:
         self.report.add(GAP, "segment_missing", first, "entries %d to %d are missing, and nothing accounts for it" % (

@@ -216,6 +216,15 @@ impl KeyHistory {
         Some(Self { origin: key.name().to_owned(), entry_keys: vec![first], sets, withdrawn: Vec::new(), newest: 0 })
     }
 
+    /// The history of one key and one entry key, where that one is known to be of another epoch than the first.
+    #[must_use]
+    pub fn in_epoch(mut self, epoch: u64) -> Self {
+        if let [only] = self.entry_keys.as_mut_slice() {
+            only.epoch = epoch;
+        }
+        self
+    }
+
     /// The history that a record at `index` says, whatever was before.
     ///
     /// # Errors

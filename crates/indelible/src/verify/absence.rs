@@ -1,7 +1,7 @@
 //! What absent entries may have said of the log's checkpoint keys, and what a checkpoint shows of that.
 //!
 //! An entry that is not there may have been a `keys` record, and may have brought another set of checkpoint keys. A checkpoint that covers it and that the known set
-//! alone signed shows that it brought none: from a change on the new set signs, at first beside the one before. INVARIANT(settled): a record by keys that are not in force is
+//! alone signed shows that it brought none: from a change on the new set signs, at first beside the one before. INVARIANT(concluded): a record by keys that are not in force is
 //! *tampered* where such checkpoints cover every absent entry before it, and *unverifiable* where they do not. Either no set came in and the record is forged, or one came in and
 //! the checkpoint is: an honest log has no such pair.
 //!
@@ -139,6 +139,11 @@ impl Settled {
     /// Whether absent entries may have brought the keys of a checkpoint of this size.
     pub(super) fn leaves_open(&self, merger: &Merger<'_>, size: u64) -> bool {
         size > self.end || merger.keyed.skipped.may_bring(size, self.any)
+    }
+
+    /// Whether they may have brought a set of known keys that asks for fewer signatures. A later checkpoint by the known set says nothing of that: no other keys had to sign it.
+    pub(super) fn leaves_fewer_open(&self, merger: &Merger<'_>, size: u64) -> bool {
+        size > self.end || merger.keyed.skipped.may_bring(size, 0)
     }
 
     /// The same for whoever believes no checkpoint but the head record's.

@@ -99,7 +99,7 @@ pub(super) struct Anchors<'a> {
 /// A note read as a checkpoint of this log.
 pub(super) enum Opened {
     Good(TreeHead),
-    /// Signed by other keys only.
+    /// Signed by other keys than those that are due, or by too few of these; no line of theirs is wrong.
     OtherKey(String),
     /// Not signed, wrongly signed, or no checkpoint.
     Bad(String),
@@ -109,9 +109,8 @@ pub(super) enum Opened {
 pub(super) fn open(note: &[u8], history: &KeyHistory) -> Opened {
     match history.open(note) {
         Ok(checkpoint) => Opened::Good(checkpoint.head),
-        Err(CheckpointError::Note(NoteError::TooFewSignatures { signed, missing, present, .. }))
-            if signed.is_empty() =>
-        {
+        // Signed by some that are due and not by others: a record that nobody has read yet may have retired those.
+        Err(CheckpointError::Note(NoteError::TooFewSignatures { missing, present, .. })) => {
             let list = |ids: Vec<indelible_core::note::KeyId>| {
                 ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
             };

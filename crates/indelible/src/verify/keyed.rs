@@ -73,6 +73,8 @@ pub(super) struct Keyed {
     resigned: Vec<(u64, Resigned)>,
     /// Index of the newest `keys` record that was accepted at its place.
     pub(super) accepted: Option<u64>,
+    /// Index of the `keys` record that the head record names, until that one was accepted. Another one in its stead tells nothing: who has an entry key and one that was replaced writes it.
+    pub(super) untold: Option<u64>,
     /// How many keys that record withdraws: a later one withdraws them as well.
     withdrawals: usize,
     /// Ids of withdrawn keys, with the index of the first accepted record that says so.
@@ -260,6 +262,7 @@ impl Merger<'_> {
             return;
         }
         self.keyed.accepted = Some(index);
+        self.keyed.untold = self.keyed.untold.filter(|named| *named != index);
         self.keyed.begun = true;
         self.keyed.skipped.clear();
         self.keyed.withdrawals = record.withdrawn.len();

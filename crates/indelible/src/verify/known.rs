@@ -49,7 +49,7 @@ pub(super) fn find(
     }
     // A checkpoint over a change is signed by those before as well: that they explain it does not mean that they are all.
     let explained = |history: &KeyHistory| {
-        notes.iter().all(|note| !matches!(open(note, history), Opened::OtherKey(_)) && !by_others(note, history))
+        notes.iter().all(|note| matches!(open(note, history), Opened::Good(_)) && !by_others(note, history))
     };
     let vouched = |said: &KeyHistory| vouched(store, said, notes, trusted);
     if explained(&history) {

@@ -92,6 +92,8 @@ pub(super) struct Merger<'a> {
     pub(super) absent: Vec<(u64, u64)>,
     missing: BTreeSet<u64>,
     excuses: Vec<(u64, &'static str, Excuse)>,
+    /// Index below which records excuse an absence: a checkpoint that counts covers them.
+    pub(super) excused: u64,
     /// Whether stored hashes of the tree were found wrong.
     pub(super) tree_damaged: bool,
     /// What has to do with the log's keys.
@@ -166,6 +168,7 @@ impl<'a> Merger<'a> {
             absent: Vec::new(),
             missing: BTreeSet::new(),
             excuses: Vec::new(),
+            excused: 0,
             tree_damaged: false,
             keyed,
             reported: BTreeSet::new(),
@@ -892,13 +895,24 @@ impl<'a> Merger<'a> {
                 );
                 self.add(Finding { last: Some(last), ..finding(Kind::KeyMissing, Some(next), detail) });
             } else if next <= last {
-                let detail = format!(
-                    "the bodies of entries {next} to {last} are absent; their hashes are there; no authorised record excuses it"
-                );
+                let why = self.unexcused(next);
+                let detail =
+                    format!("the bodies of entries {next} to {last} are absent; their hashes are there; {why}");
                 self.add(Finding { last: Some(last), ..finding(Kind::Absent, Some(next), detail) });
             }
         }
         Ok(())
+    }
+
+    /// Why nothing excuses that entry `next` is absent.
+    fn unexcused(&self, next: u64) -> String {
+        let about = |(_, _, excuse): &&(u64, _, Excuse)| (excuse.first..=excuse.last).contains(&next);
+        match self.excuses.iter().find(about) {
+            Some((at, kind, _)) if *at >= self.excused => {
+                format!("entry {at} says that they are {kind}, and no checkpoint that counts here covers that entry")
+            }
+            _ => "no authorised record excuses it".to_owned(),
+        }
     }
 
     /// A record that excuses the absence of entry `next`: how far, up to `last`, and what to say of it.
@@ -907,7 +921,8 @@ impl<'a> Merger<'a> {
             return Ok(None);
         }
         for (at, kind, excuse) in &self.excuses {
-            let covers = (excuse.first..=excuse.last).contains(&next) && excuse.last < self.tree_size;
+            let counts = *at < self.excused && excuse.last < self.tree_size;
+            let covers = counts && (excuse.first..=excuse.last).contains(&next);
             if covers && self.leaf_root(excuse.first, excuse.last)?.to_hex() == excuse.leaf_root {
                 let until = excuse.last.min(last);
                 let detail = format!("entries {next} to {until} are {kind} by entry {at}: {}", excuse.reason);

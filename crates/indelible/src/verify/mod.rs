@@ -14,12 +14,16 @@
 //! | `anchors` | checkpoints: which are known, which are kept, which are missing |
 //! | `known`, `trust` | what the log says of its keys, and how the keys that are trusted stand to that |
 //! | `absence` | what absent entries may have said of the checkpoint keys, and what checkpoints show of that |
+//! | `beginning` | what stands for the first keys where entry 0 cannot be read |
+//! | `excused` | which records may excuse that entries are absent |
 //! | `keyed` | key records, entries whose key cannot be checked, second signatures |
 //!
 //! What each verdict rests on is in `docs/verification.md`.
 
 mod absence;
 mod anchors;
+mod beginning;
+mod excused;
 mod keyed;
 mod known;
 mod loose;

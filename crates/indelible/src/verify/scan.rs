@@ -15,7 +15,7 @@ use indelible_core::{
     hex,
     history::{KeyHistory, KeysRecord},
     mac::LogId,
-    note::{Note, VerifyingKey},
+    note::{KeySet, Note, VerifyingKey},
     time::Micros,
     tree::{Frontier, Hash, LeafIndex, TreeHead, TreeSize, empty_root, leaf_hash},
 };
@@ -30,11 +30,13 @@ use thiserror::Error;
 use super::{
     absence::Settled,
     anchors::{self, Anchor, Anchors, Opened, Source, finding, kept, open, wrong_type},
+    beginning::{self, FirstLine},
+    excused::excused_below,
     keyed::Secrets,
     known,
     merge::{Durable, Merger, Met, Setup, absent},
     piece::{Expect, SeenPiece, look},
-    report::{Kind, Macs, Remark, Report, Verdict},
+    report::{Finding, Kind, Macs, Remark, Report, Verdict},
     trust::{Standing, Trust},
 };
 use crate::queue::lock;
@@ -204,7 +206,7 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
     };
     let origin = request.origin();
     let record = load_head(request, &origin)?;
-    let (zero, names) = first_words(store)?;
+    let (zero, names, lines) = first_words(store)?;
     let log_id =
         record.as_ref().map(|record| record.log_id).or(zero.as_ref().and_then(|zero| LogId::from_hex(&zero.log_id)));
     let log_id = log_id.unwrap_or(store.info().log_id);
@@ -224,9 +226,13 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
             KeyHistory::of_record(record, &origin, LeafIndex(*index)).map_err(|_| unusable())?
         }
         (None, First::Said(first)) => first,
-        (None, First::Guessed(first)) => known::find_without_beginning(store, first, log_id, &notes, below, &trusted)?,
+        (None, First::Guessed(first)) => {
+            let first = beginning::in_epoch_of(first, &lines, &secrets_of(request, log_id, &origin));
+            known::find_without_beginning(store, first, log_id, &notes, below, &trusted)?
+        }
     };
     let mut history = known::find(store, &history, log_id, (&hints, &notes), below, &trusted)?;
+    let (by_head, told_in) = (head_only.is_some(), record.as_ref().and_then(|record| record.keys));
     let strange = |receipt: &entry::WireReceipt| history.entry_key(&receipt.key).is_none();
     if history.reign_of_any(&request.keys).is_none() || request.receipts.iter().any(strange) {
         history = known::search(store, history, log_id, below)?.0;
@@ -310,13 +316,19 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
     let total = newest.map_or(0, |anchor| anchor.head.size.0);
     let mut merger = Merger::new(setup, &mut report, tree_size);
     merger.keyed.explained = (!unexplained.is_empty()).then_some(total);
+    merger.keyed.untold = told_in.map(|index| index.0).filter(|index| *index >= from);
     scan(store, request, &expect, total, &mut merger)?;
+    merger.excused = excused_below(store, request, &own, by_head, &merger)?;
     let settled = Settled::of(store, &own, newest_kept.map(|kept| kept.number), &merger)?;
-    let hidden = merger.keyed.ever_absent && hides_keys(store, &own, &settled, &merger)?;
+    let untold = merger.keyed.untold;
+    let hidden = merger.keyed.ever_absent && (untold.is_some() || hides_keys(store, &own, &settled, &merger)?);
     merger.judge_doubtful(&settled);
     if hidden {
         merger.excuse_nothing();
-        if unexplained.is_empty() {
+        if let Some(index) = untold {
+            let detail = "the head record names this entry as the newest about the log's keys, and it is absent: no record excuses that";
+            merger.add(finding(Kind::KeyMissing, Some(index), detail.to_owned()));
+        } else if unexplained.is_empty() {
             let detail = "the newest checkpoints are by keys that no entry here brings, and entries are absent that may have replaced the keys known here: no record excuses that";
             merger.add(finding(Kind::KeyMissing, None, detail.to_owned()));
         }
@@ -358,15 +370,19 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
         let kind = if *open { Kind::KeyMissing } else { Kind::Key };
         merger.add(finding(kind, None, detail));
     }
-    for Unexplained { what, detail, trusted, size } in &unexplained {
-        match absent && settled.leaves_open(&merger, *size) {
+    for Unexplained { what, detail, trusted, size, few } in &unexplained {
+        let open = settled.leaves_open(&merger, *size) || *few && settled.leaves_fewer_open(&merger, *size);
+        match absent && open {
             true => merger.add(anchors::unexplained(what, detail)),
             // What brought its key was cut off or changed, and that is told.
             false if *trusted && merger.report.status == Verdict::Tampered => {}
             false => merger.add(finding(Kind::CheckpointSignature, None, format!("{what}: {detail}"))),
         }
     }
+    let few = given_by_few(request, &settled, &merger).filter(|_| given.is_none());
     let unusable_input = given.map(|detail| VerifyError::WrongKey { detail }).or(unusable_input);
+    let unusable_input = unusable_input.filter(|_| few.is_none());
+    few.into_iter().for_each(|found| merger.add(found));
     if let Some(error) = unusable_input.filter(|_| report.status != Verdict::Tampered) {
         return Err(error);
     }
@@ -405,6 +421,25 @@ fn judge_again(before: &KeyHistory, own: &Own<'_>, given: Option<&[u8]>, merger:
         }
     }
     Some(format!("the checkpoint that was given: {}", wrong(given?)?))
+}
+
+/// What is to be said of a checkpoint that was given and is by some of the keys that are due, and too few: of a log that ends before it that it was rolled back, and where entries
+/// are absent that they may have retired the other keys. Else it is no evidence.
+fn given_by_few(request: &Request<'_>, settled: &Settled, merger: &Merger<'_>) -> Option<Finding> {
+    let history = &merger.setup.anchors.history;
+    let note = request.checkpoint.as_deref()?;
+    let Opened::OtherKey(detail) = open(note, history) else { return None };
+    let what = "the checkpoint that was given";
+    let Unexplained { size, few, .. } = Unexplained::of(what, String::new(), note, false, history);
+    by_trusted(request, history, note).filter(|_| few && settled.leaves_fewer_open(merger, size))?;
+    let end = merger.expected;
+    Some(match size > end {
+        true => {
+            let detail = format!("{what} covers {size} entries, the log has {end}");
+            Finding { last: Some(size - 1), ..finding(Kind::RolledBack, Some(end), detail) }
+        }
+        false => anchors::unexplained(what, &detail),
+    })
 }
 
 /// What the merge ended with.
@@ -477,8 +512,7 @@ fn trusted_history(
     if begun && newest.is_some_and(|note| signer_of(request, &[note]).is_some()) {
         return Ok(history);
     }
-    let key = signer_of(request, notes).and_then(|key| KeyHistory::of_one_key(key, &common_key(names)));
-    match key {
+    match beginning::of_signer(request, notes, &common_key(names)) {
         Some(history) => Ok(history),
         None if signed_kept(store, request)? => Ok(history),
         None => Err(strange(request, &history)),
@@ -585,11 +619,23 @@ fn signer_of<'a>(request: &'a Request<'_>, notes: &[&[u8]]) -> Option<&'a Verify
     request.keys.iter().find(|key| notes.iter().any(|note| note.verify(key).is_ok()))
 }
 
-/// The tree that a trusted key signed which the history does not know: an entry that brought it is absent, or was changed.
-fn by_trusted(request: &Request<'_>, history: &KeyHistory, note: &[u8]) -> Option<TreeHead> {
-    let key = signer_of(request, &[note]).filter(|key| history.reign_of(key).is_none())?;
-    let checkpoint = Checkpoint::parse(Note::parse(note).ok()?.text()).ok()?;
-    (checkpoint.origin == key.name()).then_some(checkpoint.head)
+/// The tree that a trusted key signed though the history does not explain who signed: it does not know that key, or says that others had to sign beside it. An entry that tells of it is absent, or was changed.
+pub(super) fn by_trusted(request: &Request<'_>, history: &KeyHistory, note: &[u8]) -> Option<TreeHead> {
+    let due = |key: &VerifyingKey, size| history.set_for(size).is_some_and(|set| set.keys().contains(key));
+    signed_by(request, note, &|key, size| history.reign_of(key).is_none() || due(key, size))
+}
+
+/// The same of a checkpoint that was given: one by too few of the keys that are due is no evidence.
+fn by_unknown(request: &Request<'_>, history: &KeyHistory, note: &[u8]) -> Option<TreeHead> {
+    signed_by(request, note, &|key, _| history.reign_of(key).is_none())
+}
+
+/// The tree that one of some trusted keys signed.
+fn signed_by(request: &Request<'_>, note: &[u8], counts: &dyn Fn(&VerifyingKey, TreeSize) -> bool) -> Option<TreeHead> {
+    let note = Note::parse(note).ok()?;
+    let checkpoint = Checkpoint::parse(note.text()).ok()?;
+    let of_log = |key: &&VerifyingKey| key.name() == checkpoint.origin && counts(key, checkpoint.head.size);
+    request.keys.iter().filter(of_log).any(|key| note.verify(key).is_ok()).then_some(checkpoint.head)
 }
 
 /// What is trusted. An earlier verification that this one goes on from has followed the keys to where it ended.
@@ -640,8 +686,7 @@ fn first_history(
         let detail = format!("`{given}` signed none of the newest checkpoints, and entry 0 does not name it");
         return Err(VerifyError::WrongKey { detail });
     }
-    let key = signer_of(request, notes).or(request.keys.first());
-    let history = key.and_then(|key| KeyHistory::of_one_key(key, &common_key(names)));
+    let history = beginning::of_any(request, notes, &common_key(names));
     history.map(First::Guessed).ok_or_else(|| {
         VerifyError::Input(
             "entry 0 cannot be read, and the public key that was given is no Ed25519 key: give the log's Ed25519 key"
@@ -681,19 +726,27 @@ fn head_of(
     history: &KeyHistory,
     unexplained: &mut Vec<Unexplained>,
 ) -> Result<Option<(HeadRecord, TreeHead)>, VerifyError> {
-    let trusted = by_trusted(request, history, record.checkpoint.as_bytes());
+    let trusted = match request.head_required {
+        // No thief of the log's files writes it: where a key of the ring's signed it, the log is what has to agree.
+        true => signed_by(request, record.checkpoint.as_bytes(), &|_, _| true),
+        false => by_trusted(request, history, record.checkpoint.as_bytes()),
+    };
     // By a key of the log's that is not in force there: no other log's head, and not one that the writer made.
     let own: Vec<VerifyingKey> = history.sets().iter().flat_map(|set| set.set.keys()).cloned().collect();
     let ended = known::is_signed_by(record.checkpoint.as_bytes(), &own);
-    match open(record.checkpoint.as_bytes(), history) {
+    let opened = open(record.checkpoint.as_bytes(), history);
+    let strange = matches!(opened, Opened::OtherKey(_));
+    match opened {
         Opened::Good(head) => Ok(Some((record, head))),
         // An auditor's: it was verified when it was stored, by keys that the log said then. A writer's: by a key of its ring.
-        Opened::OtherKey(detail) if !request.head_required || trusted.is_some() || ended => {
+        Opened::OtherKey(detail) | Opened::Bad(detail)
+            if trusted.is_some() || strange && (!request.head_required || ended) =>
+        {
             let what = match request.head_required {
                 true => "the newest head in the head store",
                 false => "the newest head that was verified before",
             };
-            unexplained.push(Unexplained::of(what, detail, record.checkpoint.as_bytes(), trusted.is_some()));
+            unexplained.push(Unexplained::of(what, detail, record.checkpoint.as_bytes(), trusted.is_some(), history));
             Ok(trusted.map(|head| (record, head)))
         }
         Opened::OtherKey(detail) | Opened::Bad(detail) => {
@@ -704,9 +757,11 @@ fn head_of(
     }
 }
 
-/// What the first run says of the log: entry 0's content, and the entry keys that it and the first two lines name. Nothing
-/// derived is asked.
-fn first_words(store: &dyn Reader) -> Result<(Option<LogCreated>, Vec<String>), VerifyError> {
+/// Entry 0's content, the entry keys that it and the first two lines name, and these lines.
+type FirstWords = (Option<LogCreated>, Vec<String>, Vec<FirstLine>);
+
+/// What the first run says of the log. Nothing derived is asked.
+fn first_words(store: &dyn Reader) -> Result<FirstWords, VerifyError> {
     let mut bytes = Vec::new();
     if let Some(run) = store.runs()?.first() {
         let first = store.pieces(run).map(|pieces| pieces.into_iter().next());
@@ -722,12 +777,10 @@ fn first_words(store: &dyn Reader) -> Result<(Option<LogCreated>, Vec<String>), 
         let Ok(Control::LogCreated(created)) = Control::parse(line.entry.body) else { return None };
         Some(created)
     });
-    let names: Vec<String> = zero
-        .iter()
-        .map(|zero| zero.entry_key.id.clone())
-        .chain(lines.iter().map(|line| line.entry.key.to_owned()))
-        .collect();
-    Ok((zero, names))
+    let lines: Vec<FirstLine> = lines.iter().map(FirstLine::of).collect();
+    let names = zero.iter().map(|zero| zero.entry_key.id.clone()).chain(lines.iter().map(|line| line.key.clone()));
+    let names = names.collect();
+    Ok((zero, names, lines))
 }
 
 /// The entry key's id where no ring tells it: what two of them agree on.
@@ -760,11 +813,16 @@ struct Unexplained {
     size: u64,
     /// Whether a trusted key signed it. Else it vouches for nothing.
     trusted: bool,
+    /// Whether some of the keys that are due signed it, too few of them, and no key that is not known.
+    few: bool,
 }
 
 impl Unexplained {
-    fn of(what: &'static str, detail: String, note: &[u8], trusted: bool) -> Self {
-        Self { what, detail, size: anchors::said_size(note).map_or(0, |size| size.0), trusted }
+    fn of(what: &'static str, detail: String, note: &[u8], trusted: bool, history: &KeyHistory) -> Self {
+        let size = anchors::said_size(note).unwrap_or(TreeSize(0));
+        let due = |set: &KeySet| known::is_signed_by(note, set.keys());
+        let few = history.set_for(size).is_some_and(due) && !known::by_others(note, history);
+        Self { what, detail, size: size.0, trusted, few }
     }
 }
 
@@ -804,7 +862,7 @@ fn known_heads(
         Some(Opened::OtherKey(detail)) => {
             let note = published.unwrap_or_default();
             let trusted = by_trusted(request, history, note);
-            unexplained.push(Unexplained::of("the published checkpoint", detail, note, trusted.is_some()));
+            unexplained.push(Unexplained::of("the published checkpoint", detail, note, trusted.is_some(), history));
             if let Some(tree) = trusted {
                 compare_heads(head.map(|(_, tree)| tree), &tree, held, request.head_required, report);
                 fixed.push(Anchor { head: tree, source: Source::Published });
@@ -834,7 +892,7 @@ fn given_anchor(request: &Request<'_>, history: &KeyHistory) -> Result<Option<An
     let anchor = |head| Some(Anchor { head, source: Source::Given });
     match open(note, history) {
         Opened::Good(head) => Ok(anchor(head)),
-        Opened::OtherKey(detail) => match by_trusted(request, history, note) {
+        Opened::OtherKey(detail) => match by_unknown(request, history, note) {
             Some(head) => Ok(anchor(head)),
             None => Err(VerifyError::WrongKey { detail: format!("the checkpoint that was given: {detail}") }),
         },
@@ -844,14 +902,11 @@ fn given_anchor(request: &Request<'_>, history: &KeyHistory) -> Result<Option<An
     }
 }
 
-/// Whether the newest checkpoints, or what the head record says, are by keys that no entry brings which is there: then an absent one may have replaced those that excuse its absence.
+/// Whether the newest checkpoints are by keys that no entry brings which is there: then an absent one may have replaced those that excuse its absence.
 /// Not where the head record beside the writer's keys is by the known set alone and covers what is absent: then a line of another key stands under what it did not sign.
 fn hides_keys(store: &dyn Reader, own: &Own<'_>, settled: &Settled, merger: &Merger<'_>) -> Result<bool, StoreError> {
     let history = &merger.setup.anchors.history;
     let head = own.head.map(|(record, _)| record);
-    if head.and_then(|record| record.keys).is_some_and(|newest| newest > history.newest()) {
-        return Ok(true);
-    }
     let hides = |note: &[u8]| {
         let open = || anchors::said_size(note).is_none_or(|size| settled.leaves_open_to_head(merger, size.0));
         known::by_later_ones(note, history) && open()

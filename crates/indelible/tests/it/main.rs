@@ -31,6 +31,8 @@ mod keys_absent;
 #[cfg(test)]
 mod keys_attacked;
 #[cfg(test)]
+mod keys_excuses;
+#[cfg(test)]
 mod keys_missing;
 #[cfg(test)]
 mod keys_retired;
