@@ -329,7 +329,7 @@ struct Line {
 #[serde(rename_all = "snake_case")]
 enum Told {
     Problem(Map<String, Value>),
-    Receipt(entry::Receipt),
+    Receipt(entry::WireReceipt),
 }
 
 /// What became of all of them.

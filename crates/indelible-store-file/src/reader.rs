@@ -293,7 +293,7 @@ impl FileReader {
 
     fn line_at(&self, index: u64, position: u64) -> Result<Vec<u8>, StoreError> {
         let (segment, offset) = self.locate(index, position)?;
-        let mut line = segment.read(offset, 4096)?;
+        let mut line = segment.read_in_frame(offset, 4096)?;
         if memchr::memchr(b'\n', &line).is_none() {
             line = segment.read(offset, MAX_LINE_BYTES)?;
         }

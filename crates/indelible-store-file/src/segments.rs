@@ -272,8 +272,7 @@ impl OpenSegment {
             return self.raw(offset, max);
         }
         let mut out = Vec::new();
-        let from = self.frames.partition_point(|f| f.offset + u64::from(f.bytes) <= offset);
-        for frame in self.frames.iter().skip(from) {
+        for frame in self.frames.iter().skip(self.frame_at(offset)) {
             let content = self.frame(frame)?;
             let rest = content.get(to_usize(offset.saturating_sub(frame.offset))..).unwrap_or_default();
             out.extend_from_slice(rest.get(..max - out.len()).unwrap_or(rest));
@@ -284,6 +283,21 @@ impl OpenSegment {
         Ok(out)
     }
 
+    /// Reads up to `max` bytes at an uncompressed offset; in a closed segment not beyond the frame there, which no line goes beyond either.
+    ///
+    /// # Errors
+    /// As for [`OpenSegment::read`].
+    pub fn read_in_frame(&self, offset: u64, max: usize) -> Result<Vec<u8>, StoreError> {
+        let end = self.frames.get(self.frame_at(offset)).map(|frame| frame.offset + u64::from(frame.bytes));
+        let rest = end.map_or(max, |end| to_usize(end.saturating_sub(offset)));
+        self.read(offset, max.min(rest))
+    }
+
+    /// The place of the frame with an uncompressed offset; none for a plain segment.
+    fn frame_at(&self, offset: u64) -> usize {
+        self.frames.partition_point(|frame| frame.offset + u64::from(frame.bytes) <= offset)
+    }
+
     /// A frame's content. Readers of other frames do not wait for it; two of the same one may both decompress it.
     fn frame(&self, frame: &Frame) -> Result<Arc<Vec<u8>>, StoreError> {
         let last = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -291,7 +305,10 @@ impl OpenSegment {
         if let Some(content) = known {
             return Ok(content);
         }
-        let mut content = Vec::new();
+        // Its room is used again, unless somebody still reads there: what is given back to the system has to be asked for anew.
+        let before = last().take().and_then(|(_, content)| Arc::try_unwrap(content).ok());
+        let mut content = before.unwrap_or_default();
+        content.clear();
         self.with_decoder(|decoder| self.decompress(decoder, frame, &mut Vec::new(), &mut content))?;
         let content = Arc::new(content);
         *last() = Some((frame.at, Arc::clone(&content)));

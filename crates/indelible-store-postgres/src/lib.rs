@@ -16,6 +16,7 @@ mod database;
 mod driver;
 mod expected;
 mod fault;
+mod moment;
 mod outbox;
 mod pruned;
 mod reader;

@@ -21,6 +21,7 @@ use crate::{
     call::{Call, Param, bigs, byteas},
     database::Database,
     fault::Fault,
+    moment::Moment,
     schema,
     search::{self, SearchCheck},
     turn::{END, end_of, signed, unsigned},
@@ -39,10 +40,7 @@ const RUN: &str = "select h.bytes, coalesce((select max(e.idx) from indelible.en
     (select coalesce(sum(pg_catalog.pg_relation_size(i.inhrelid)), 0)::int8 from pg_catalog.pg_inherits i
         where i.inhparent = 'indelible.entries'::pg_catalog.regclass)
     from indelible.heads h where h.log = $1";
-/// No time for what no entry can say, as `infinity`.
-const PIECE: &str = "select idx, batch, entry, mac,
-    case when recorded_at between timestamptz '0001-01-01 00:00:00+00' and timestamptz '9999-12-31 23:59:59.999999+00'
-        then (extract(epoch from recorded_at) * 1000000)::int8 end
+const PIECE: &str = "select idx, batch, entry, mac, recorded_at
     from indelible.entries where log = $1 and idx >= $2 and idx < $3 order by idx, recorded_at";
 const BOUNDARY: &str =
     "select idx from indelible.entries where log = $1 and idx >= $2 and idx < $3 order by idx offset $4 limit 1";
@@ -120,7 +118,7 @@ impl<'a> Stored<'a> {
 
     /// Whether the entry is one line, and the row's time that of its entry. An index that is not the entry's own shows by itself.
     fn fits(&self, recorded_us: i64) -> bool {
-        let one = !self.entry.contains(&b'\n');
+        let one = memchr::memchr(b'\n', self.entry).is_none();
         let time = EntryRef::parse(self.entry).ok().filter(|entry| signed(entry.index.0) == self.idx);
         let time = time.and_then(|entry| entry.recorded());
         one && time.is_none_or(|time| time.0 == recorded_us)
@@ -467,7 +465,7 @@ impl Reader for PostgresReader {
         let stored = stored.map_err(self.broken(step))?;
         let mut bytes = Vec::with_capacity(stored.iter().map(|row| row.entry.len() + AROUND).sum());
         for (stored, row) in stored.iter().zip(&rows) {
-            let recorded_us: Option<i64> = row.try_get(4).map_err(self.broken(step))?;
+            let Moment(recorded_us) = row.try_get(4).map_err(self.broken(step))?;
             if recorded_us.is_some_and(|us| stored.fits(us)) {
                 stored.push_line(&mut bytes);
             } else {

@@ -7,8 +7,8 @@ use indelible_core::{
     tile::level_len,
     tree::{TreeSize, leaf_hash},
 };
-use indelible_store::store::{DerivedFault, Fingerprint, Reader as _, Scanned, StoreError, add_ids, id_digest};
-use rusqlite::{Connection, params};
+use indelible_store::store::{DerivedFault, Fingerprint, Reader as _, Scanned, StoreError, Summed, add_ids, id_digest};
+use rusqlite::{Connection, Row, params};
 
 use crate::{
     file::is_corrupt,
@@ -22,22 +22,28 @@ const LEVELS: u8 = 8;
 /// Faults of SQLite's own check that are told.
 const MAX_BROKEN: usize = 20;
 
+/// All rows: every page of the table is read.
+const ROWS: &str = "SELECT count(*), min(idx), max(idx) FROM signed_audit_log WHERE log = ?1";
+/// The rows behind a scan, and the ends of all, which are found without reading what lies between.
+const ROWS_BEHIND: &str = "SELECT count(*), (SELECT min(idx) FROM signed_audit_log WHERE log = ?1), \
+    (SELECT max(idx) FROM signed_audit_log WHERE log = ?1) FROM signed_audit_log WHERE log = ?1 AND idx >= ?2";
 /// Around an entry, its batch number and its MAC in a line: `{"batch":`, `,"entry":`, `,"mac":"`, 64 digits, `"}` and a line feed.
-const LINE_BYTES: &str =
-    "SELECT sum(length(entry) + length(CAST(batch AS TEXT))) + count(*) * 93 FROM signed_audit_log WHERE log = ?1";
-const NAMING: &str = concat!(
-    "SELECT ",
-    entry_column!(),
-    " FROM signed_audit_log WHERE log = ?1 AND instr(",
-    entry_column!(),
-    ", CAST('\"head\":{\"number\":' AS BLOB)) > 0 ORDER BY idx DESC"
-);
+const LINE_BYTES: &str = "SELECT sum(length(entry) + length(CAST(batch AS TEXT))) + count(*) * 93 \
+    FROM signed_audit_log WHERE log = ?1 AND idx >= ?2";
+/// Parsed one by one from the end: SQLite would search each body for the name.
+const FROM_THE_END: &str =
+    concat!("SELECT ", entry_column!(), " FROM signed_audit_log WHERE log = ?1 AND idx >= ?2 ORDER BY idx DESC");
+
+/// How many rows, the first index and the last.
+type Range = (i64, Option<i64>, Option<i64>);
 
 struct Checker<'a> {
     reader: &'a SqliteReader,
     conn: &'a Connection,
     scanned: &'a Scanned<'a>,
     held: bool,
+    /// What the scan added up, while the rows are those that it read and perhaps more behind them.
+    summed: Option<Summed>,
     faults: Vec<DerivedFault>,
 }
 
@@ -45,7 +51,7 @@ pub(crate) fn check(reader: &SqliteReader, scanned: &Scanned<'_>) -> Result<Vec<
     // A writer that came since leaves its traces as well.
     let held = scanned.held || reader.has_writer()?;
     reader.file.snapshot("check what derives from the entries", |conn| {
-        let mut checker = Checker { reader, conn, scanned, held, faults: Vec::new() };
+        let mut checker = Checker { reader, conn, scanned, held, summed: scanned.summed, faults: Vec::new() };
         checker.check()?;
         Ok(checker.faults)
     })
@@ -104,11 +110,7 @@ impl Checker<'_> {
         if named.is_some_and(|(_, info)| &info != self.scanned.info) {
             self.fault("table `logs`", "its row names another log than entry 0");
         }
-        let (count, first, last) = or_nothing(self.conn.query_row(
-            "SELECT count(*), min(idx), max(idx) FROM signed_audit_log WHERE log = ?1",
-            [log],
-            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<i64>>(2)?)),
-        ))?;
+        let (count, first, last) = or_nothing(self.range())?;
         let head = Head::read(self.conn, log)
             .or_else(|error| if crate::file::is_missing(&error) { Ok(None) } else { Err(error) })?;
         let Some(head) = head else {
@@ -129,14 +131,35 @@ impl Checker<'_> {
         Ok(size)
     }
 
+    /// How many rows there are, the first and the last. Where the scan found every entry in its place, only the rows behind them are counted.
+    fn range(&mut self) -> rusqlite::Result<Range> {
+        let range = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        if self.summed.is_some() {
+            let end = signed(self.scanned.end.0);
+            let (behind, first, last): Range = self.conn.query_row(ROWS_BEHIND, [self.log(), end], range)?;
+            let count = end.saturating_add(behind);
+            if first == Some(0) && last == Some(count - 1) {
+                return Ok((count, first, last));
+            }
+            // Others than it read: all of them are counted, here and in the sums.
+            self.summed = None;
+        }
+        self.conn.query_row(ROWS, [self.log()], range)
+    }
+
     /// What the log's row counts besides.
     fn sums(&mut self, head: &Head) -> rusqlite::Result<()> {
-        let bytes: Option<i64> = self.conn.query_row(LINE_BYTES, [self.log()], |row| row.get(0))?;
-        if unsigned(bytes.unwrap_or(0)) != head.bytes {
-            let (bytes, said) = (bytes.unwrap_or(0), head.bytes);
+        let (from, seen) = match self.summed {
+            Some(seen) => (signed(self.scanned.end.0), seen),
+            None => (i64::MIN, Summed::default()),
+        };
+        let behind: Option<i64> = self.conn.query_row(LINE_BYTES, [self.log(), from], |row| row.get(0))?;
+        let bytes = seen.bytes.saturating_add(unsigned(behind.unwrap_or(0)));
+        if bytes != head.bytes {
+            let said = head.bytes;
             self.fault("table `logs`", format!("its row says {said} bytes, the lines of the entries have {bytes}"));
         }
-        let named = self.newest_named()?;
+        let named = self.newest_named(from)?.unwrap_or(seen.named);
         if named != head.named {
             let said = head.named;
             self.fault(
@@ -147,16 +170,16 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// The newest kept checkpoint that an entry names: few entries stand behind it.
-    fn newest_named(&self) -> rusqlite::Result<u64> {
-        let mut statement = self.conn.prepare_cached(NAMING)?;
-        let mut rows = statement.query([self.log()])?;
+    /// The newest kept checkpoint that an entry from an index on names.
+    fn newest_named(&self, from: i64) -> rusqlite::Result<Option<u64>> {
+        let mut statement = self.conn.prepare_cached(FROM_THE_END)?;
+        let mut rows = statement.query([self.log(), from])?;
         while let Some(row) = rows.next()? {
             if let Some(head) = EntryRef::parse(blob(row, 0)).ok().and_then(|entry| entry.head) {
-                return Ok(head.number);
+                return Ok(Some(head.number));
             }
         }
-        Ok(0)
+        Ok(None)
     }
 
     fn last(&mut self, head: &Head) -> rusqlite::Result<()> {

@@ -343,6 +343,17 @@ pub struct Scanned<'a> {
     pub strict: bool,
     /// Sum over the event ids of all entries (see [`id_digest`]); only in a strict scan, and only where no body is absent.
     pub ids: Option<[u64; 4]>,
+    /// What was added up over all entries on the way; only where the scan began with entry 0 and found nothing wrong.
+    pub summed: Option<Summed>,
+}
+
+/// What a scan adds up over entries that it has read anyway, so that no store has to read them again for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summed {
+    /// Length of their lines, line feeds included.
+    pub bytes: u64,
+    /// Number of the kept checkpoint that the last of them names which names one; 0 where none does.
+    pub named: u64,
 }
 
 /// A derived file that is wrong.

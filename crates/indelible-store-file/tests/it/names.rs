@@ -66,6 +66,7 @@ impl Log {
             kept: 0,
             strict: false,
             ids: None,
+            summed: None,
         };
         let faults = self.reader().check_derived(&scanned).unwrap();
         faults.into_iter().map(|fault| fault.place).collect()

@@ -3,7 +3,7 @@
 use indelible_core::tree::TreeSize;
 use indelible_store::{
     conformance::info,
-    store::{Scanned, StoreError},
+    store::{Scanned, StoreError, Summed},
 };
 use rusqlite::{Connection, types::Value};
 
@@ -166,6 +166,7 @@ fn faults(world: &World) -> Vec<String> {
         kept: 2,
         strict: false,
         ids: None,
+        summed: None,
     };
     let faults = reader.check_derived(&scanned).unwrap();
     faults.into_iter().map(|fault| format!("{}: {}", fault.place.split(", ").last().unwrap(), fault.detail)).collect()
@@ -224,17 +225,56 @@ fn rows_beside_the_log_are_told() {
         world.writer = None;
         world.raw().execute_batch(sql).unwrap();
         let info = info();
+        for summed in [None, Some(summed(&world, world.scribe.size()))] {
+            let scanned = Scanned {
+                anchored: world.head.size,
+                end: world.head.size,
+                held: false,
+                info: &info,
+                kept: 2,
+                strict: false,
+                ids: None,
+                summed,
+            };
+            let faults = reader.check_derived(&scanned).unwrap();
+            assert!(faults.iter().any(|fault| fault.detail.contains(told)), "{sql}: {faults:?}");
+        }
+    }
+}
+
+/// What a scan of the first entries adds up.
+fn summed(world: &World, end: u64) -> Summed {
+    let lines = world.scribe.lines.iter().take(usize::try_from(end).unwrap());
+    Summed { bytes: lines.map(|line| line.len() as u64).sum(), named: 0 }
+}
+
+#[test]
+fn rows_behind_what_a_scan_has_read_are_counted_with_them() {
+    let world = World::new();
+    let (reader, info) = (world.reader(), info());
+    let check = |end: u64, summed: Summed| -> Vec<String> {
         let scanned = Scanned {
-            anchored: world.head.size,
-            end: world.head.size,
-            held: false,
+            anchored: TreeSize(end),
+            end: TreeSize(end),
+            held: true,
             info: &info,
             kept: 2,
             strict: false,
             ids: None,
+            summed: Some(summed),
         };
-        let faults = reader.check_derived(&scanned).unwrap();
-        assert!(faults.iter().any(|fault| fault.detail.contains(told)), "{sql}: {faults:?}");
+        reader.check_derived(&scanned).unwrap().into_iter().map(|fault| fault.detail).collect()
+    };
+    let size = world.scribe.size();
+    for end in [1, 5, 300, size - 1, size] {
+        let right = summed(&world, end);
+        assert_eq!(check(end, right), Vec::<String>::new(), "{end}");
+        // What it read is believed: nothing below is read again.
+        let [told] = check(end, Summed { bytes: right.bytes + 1, ..right }).try_into().unwrap();
+        let whole = summed(&world, size).bytes;
+        assert!(told.contains(&format!("says {whole} bytes, the lines of the entries have {}", whole + 1)), "{told}");
+        let [told] = check(end, Summed { named: 2, ..right }).try_into().unwrap();
+        assert!(told.contains("checkpoint 0 was named last, the entries name 2"), "{told}");
     }
 }
 

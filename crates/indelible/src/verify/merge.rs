@@ -14,7 +14,7 @@ use indelible_core::{
     tile::level_len,
     tree::{Frontier, Hash, TreeSize},
 };
-use indelible_store::store::{BATCH_START, Reader, Run, StoreError};
+use indelible_store::store::{BATCH_START, Reader, Run, StoreError, Summed};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
     loose::{Doubts, Loose, Named, Torn},
     piece::{Expect, Notable, Seen, SeenEntry, SeenPiece},
     report::{Finding, Kind, Remark, Report, Verdict},
-    window::{WINDOW, Window},
+    window::{LEVEL_WINDOW, WINDOW, Window},
 };
 
 /// What the merge is made with.
@@ -76,6 +76,8 @@ pub(super) struct Merger<'a> {
     positions: Window<u64>,
     /// Hashes of levels 1 and up that the stored ones are compared with.
     levels: Vec<(u8, u64, Hash)>,
+    /// The stored ones, by their level.
+    stored_levels: BTreeMap<u8, Window<Hash>>,
     level_faults: BTreeSet<u8>,
     offsets_faulty: bool,
     loose: Loose,
@@ -103,6 +105,8 @@ pub(super) struct Merger<'a> {
     pub(super) ids: Option<[u64; 4]>,
     pub(super) last_time: Option<String>,
     pub(super) entries_seen: u64,
+    /// Over the entries that were found in their places.
+    summed: Summed,
     /// Whether the entry that an earlier verification ended with still stands.
     resumed: bool,
     /// Whether an entry from there on was met.
@@ -155,9 +159,10 @@ impl<'a> Merger<'a> {
             report,
             stored: None,
             tree_size,
-            leaves: Window::empty(),
-            positions: Window::empty(),
+            leaves: Window::of(WINDOW),
+            positions: Window::of(WINDOW),
             levels: Vec::new(),
+            stored_levels: BTreeMap::new(),
             level_faults: BTreeSet::new(),
             offsets_faulty: false,
             loose: Loose::default(),
@@ -175,6 +180,7 @@ impl<'a> Merger<'a> {
             ids: Some([0; 4]),
             last_time: None,
             entries_seen: 0,
+            summed: Summed::default(),
             resumed: false,
             begun: false,
             met: None,
@@ -479,6 +485,7 @@ impl<'a> Merger<'a> {
         self.last_stored = stored;
         self.expected += 1;
         self.entries_seen += u64::from(good);
+        self.summed.bytes += seen.len as u64;
         if let Some(notable) = &seen.notable {
             self.notable(index, good, notable)?;
         }
@@ -527,16 +534,16 @@ impl<'a> Merger<'a> {
     fn compare_levels(&mut self) -> Result<(), StoreError> {
         let split = self.stored.is_some() || self.broken || self.entries.size().0 != self.expected;
         for (level, number, hash) in std::mem::take(&mut self.levels) {
-            let there = number < level_len(TreeSize(self.tree_size), level);
-            if split || !there || self.level_faults.contains(&level) {
+            let (store, end) = (self.setup.store, level_len(TreeSize(self.tree_size), level));
+            if split || number >= end || self.level_faults.contains(&level) {
                 continue;
             }
-            let stored = match self.setup.store.hashes(level, number, 1) {
-                Ok(stored) => stored.first().copied(),
-                Err(StoreError::Damaged { .. }) => None,
-                Err(error) if wrong_type(&error).is_some() => None,
-                Err(error) => return Err(error),
-            };
+            let window = self.stored_levels.entry(level).or_insert_with(|| Window::of(LEVEL_WINDOW));
+            let stored = window.get(number, end, |first, count| match store.hashes(level, first, count) {
+                // What is wrong further on is not this one's fault.
+                Err(StoreError::Damaged { .. }) if count > 1 => store.hashes(level, first, 1),
+                read => read,
+            })?;
             if stored != Some(hash) {
                 self.level_faults.insert(level);
                 self.tree_damaged = true;
@@ -549,6 +556,7 @@ impl<'a> Merger<'a> {
 
     fn notable(&mut self, index: u64, good: bool, notable: &Notable) -> Result<(), StoreError> {
         if let Some(head) = notable.head.filter(|_| good) {
+            self.summed.named = head.number;
             let mut findings = Vec::new();
             self.setup.anchors.ask_again();
             self.setup.anchors.advance(self.expected, &mut findings)?;
@@ -948,6 +956,12 @@ impl<'a> Merger<'a> {
     /// What the next anchor decides on.
     pub(super) fn in_doubt(&self) -> impl Iterator<Item = &Finding> {
         self.differing.kept.iter().chain(&self.unlinked.kept)
+    }
+
+    /// What was added up, where every entry from 0 on was found in its place and nothing is wrong.
+    pub(super) fn summed(&self) -> Option<Summed> {
+        let all = self.setup.from == 0 && self.entries_seen == self.expected;
+        (all && self.report.findings.is_empty()).then_some(self.summed)
     }
 
     pub(super) fn kept(&self) -> (u64, u64) {

@@ -22,7 +22,7 @@ use indelible_core::{
 use indelible_keys::{KeyError, KeyRing};
 use indelible_store::{
     heads::{HeadStore, HeadStoreError},
-    store::{LogInfo, Piece, Reader, Run, Scanned, StoreError},
+    store::{LogInfo, Piece, Reader, Run, Scanned, StoreError, Summed},
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -359,6 +359,7 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
         met: merger.met.take(),
         kept: merger.kept(),
         ids: merger.ids,
+        summed: merger.summed(),
         time: merger.last_time.take(),
         seen: merger.entries_seen,
     };
@@ -449,6 +450,7 @@ struct End {
     met: Option<Met>,
     kept: (u64, u64),
     ids: Option<[u64; 4]>,
+    summed: Option<Summed>,
     time: Option<String>,
     seen: u64,
 }
@@ -1241,6 +1243,7 @@ fn conclude(
         kept: head.filter(|_| request.head_required).map_or(end.kept.1, |(record, _)| record.kept.number),
         strict: request.strict && request.from.is_none(),
         ids: end.ids.filter(|_| request.strict && request.from.is_none()),
+        summed: end.summed,
     };
     match store.check_derived(&scanned) {
         Ok(faults) => {
