@@ -49,6 +49,8 @@ pub struct FileReader {
     /// The writer's own figure, where this reader is part of a writer.
     pub(crate) live: Option<Arc<Live>>,
     open: Mutex<Vec<Arc<OpenSegment>>>,
+    /// Held by who walks a segment, which takes as long as its disk does. The other locks are not held while a disk is waited for, but where a file of the tree is opened for the first time.
+    walking: Mutex<()>,
     list: Mutex<Vec<Segment>>,
     /// Positions of entries that the offsets do not cover, found by walking.
     known: Mutex<BTreeMap<u64, u64>>,
@@ -90,6 +92,7 @@ impl FileReader {
             tree,
             live: None,
             open: Mutex::default(),
+            walking: Mutex::default(),
             list: Mutex::default(),
             known: Mutex::default(),
             seen: Mutex::default(),
@@ -197,12 +200,15 @@ impl FileReader {
         Ok(start + line.len() as u64)
     }
 
+    /// Nobody waits for another's listing. An older list may come to stand in the place of a newer one: what it lacks is looked for under a fresh one.
     fn segments(&self, refresh: bool) -> Result<Vec<Segment>, StoreError> {
-        let mut list = lock(&self.list);
-        if refresh || list.is_empty() {
-            *list = segments::list(&*self.disk, &self.layout)?;
+        let known = lock(&self.list).clone();
+        if !refresh && !known.is_empty() {
+            return Ok(known);
         }
-        Ok(list.clone())
+        let fresh = segments::list(&*self.disk, &self.layout)?;
+        lock(&self.list).clone_from(&fresh);
+        Ok(fresh)
     }
 
     /// Opens a segment of a list that may be old: a live writer may have compressed it since, and taken its plain form away.
@@ -244,17 +250,27 @@ impl FileReader {
         let segments = self.segments(refresh)?;
         let at = segments.partition_point(|s| s.first <= index);
         let segment = at.checked_sub(1).and_then(|at| segments.get(at)).ok_or(StoreError::Absent { index })?;
-        let mut open = lock(&self.open);
         let is_it = |o: &Segment| o == segment || (o.first == segment.first && o.form == Form::Closed);
-        if let Some(found) = open.iter().find(|o| is_it(&o.segment)) {
-            return Ok(Arc::clone(found));
+        let found = lock(&self.open).iter().find(|o| is_it(&o.segment)).cloned();
+        if let Some(found) = found {
+            return Ok(found);
         }
+        // Two that come at once open it twice, and none waits for the other's disk.
         let opened = Arc::new(self.open_segment(*segment, Trust::Table)?);
+        self.keep_open(&opened, |o| is_it(&o.segment));
+        Ok(opened)
+    }
+
+    /// Keeps a segment open for whoever reads in it next, if none that `is_it` is open.
+    fn keep_open(&self, opened: &Arc<OpenSegment>, is_it: impl Fn(&Arc<OpenSegment>) -> bool) {
+        let mut open = lock(&self.open);
+        if open.iter().any(is_it) {
+            return;
+        }
         if open.len() >= OPEN_SEGMENTS {
             open.remove(0);
         }
-        open.push(Arc::clone(&opened));
-        Ok(opened)
+        open.push(Arc::clone(opened));
     }
 
     /// Position of a segment's first byte.
@@ -587,24 +603,26 @@ impl FileReader {
     /// A segment with its frames walked, kept open over the pieces of a scan. One that was compressed since the scan began is read
     /// in its new form, by the offsets of the old.
     fn walked(&self, run: &Run) -> Result<Arc<OpenSegment>, StoreError> {
-        let mut open = lock(&self.open);
         // A segment that was opened by its seek table is not to be scanned by it.
-        let walked = |o: &&Arc<OpenSegment>| {
+        let is_it = |o: &Arc<OpenSegment>| {
             o.segment.first == run.first
                 && (o.segment.form == Form::Closed || o.place() == run.place)
                 && (o.trust == Trust::Walk || o.segment.form == Form::Plain)
         };
-        if let Some(found) = open.iter().find(walked) {
-            return Ok(Arc::clone(found));
+        let found = || lock(&self.open).iter().find(|o| is_it(o)).cloned();
+        if let Some(found) = found() {
+            return Ok(found);
         }
-        open.retain(|o| o.segment.first != run.first);
+        // The threads of a scan come here together: the first walks the segment, and the others take what it found.
+        let _walking = lock(&self.walking);
+        if let Some(found) = found() {
+            return Ok(found);
+        }
         let form = if run.place.ends_with(".zst") { Form::Closed } else { Form::Plain };
         let segment = Segment { first: run.first, form };
         let opened = Arc::new(self.open_segment(segment, Trust::Walk)?);
-        if open.len() >= OPEN_SEGMENTS {
-            open.remove(0);
-        }
-        open.push(Arc::clone(&opened));
+        lock(&self.open).retain(|o| o.segment.first != run.first);
+        self.keep_open(&opened, is_it);
         Ok(opened)
     }
 }

@@ -284,17 +284,17 @@ impl OpenSegment {
         Ok(out)
     }
 
+    /// A frame's content. Readers of other frames do not wait for it; two of the same one may both decompress it.
     fn frame(&self, frame: &Frame) -> Result<Arc<Vec<u8>>, StoreError> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, content)) = &*last
-            && *at == frame.at
-        {
-            return Ok(Arc::clone(content));
+        let last = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last().as_ref().filter(|(at, _)| *at == frame.at).map(|(_, content)| Arc::clone(content));
+        if let Some(content) = known {
+            return Ok(content);
         }
         let mut content = Vec::new();
         self.with_decoder(|decoder| self.decompress(decoder, frame, &mut Vec::new(), &mut content))?;
         let content = Arc::new(content);
-        *last = Some((frame.at, Arc::clone(&content)));
+        *last() = Some((frame.at, Arc::clone(&content)));
         Ok(content)
     }
 

@@ -1,31 +1,43 @@
-//! A large segment whose seek table is wrong is mended without being read whole.
+//! How segments are read: a large one whose seek table is wrong is mended without being read whole, and one whose disk hangs is in no other's way.
 
 use std::{
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
+    thread,
+    time::Duration,
 };
 
+use indelible_core::tree::LeafIndex;
 use indelible_store::{
+    conformance::{Scribe, info},
     disk::{Disk, DiskFile, Lease, Meta, Open, OsDisk, Protection, SharedDisk},
     fault::Random,
+    store::{Chunk, Reader as _, Writer as _},
 };
 use indelible_store_file::{
+    FileReader, FileWriter, Settings,
     layout::Layout,
     segments::{self, Form, OpenSegment, Segment, Trust},
+    writer::create,
 };
 
-/// Notes the longest read and write.
-struct Watched(Arc<AtomicUsize>);
+use crate::world::Own;
 
-struct WatchedFile(Box<dyn DiskFile>, Arc<AtomicUsize>);
+/// Hears of each read and write before it is done, with its length.
+type Ear = Arc<dyn Fn(&Path, usize) + Send + Sync>;
+
+struct Watched(Ear);
+
+struct WatchedFile(Box<dyn DiskFile>, PathBuf, Ear);
 
 impl Disk for Watched {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(WatchedFile(OsDisk.open(path, how)?, Arc::clone(&self.0))))
+        Ok(Box::new(WatchedFile(OsDisk.open(path, how)?, path.to_owned(), Arc::clone(&self.0))))
     }
     fn meta(&self, path: &Path) -> io::Result<Option<Meta>> {
         OsDisk.meta(path)
@@ -61,11 +73,11 @@ impl DiskFile for WatchedFile {
         self.0.len()
     }
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.1.fetch_max(buf.len(), Ordering::Relaxed);
+        (self.2)(&self.1, buf.len());
         self.0.read_at(buf, offset)
     }
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.1.fetch_max(bytes.len(), Ordering::Relaxed);
+        (self.2)(&self.1, bytes.len());
         self.0.write_at(bytes, offset)
     }
     fn sync(&self) -> io::Result<()> {
@@ -101,10 +113,57 @@ fn a_seek_table_is_written_anew_piece_by_piece() {
     wrong[at] ^= 1;
     fs::write(layout.closed(0), &wrong).unwrap();
     let longest = Arc::new(AtomicUsize::new(0));
-    let watched: SharedDisk = Arc::new(Watched(Arc::clone(&longest)));
+    let seen = Arc::clone(&longest);
+    let watched: SharedDisk = Arc::new(Watched(Arc::new(move |_, bytes| {
+        seen.fetch_max(bytes, Ordering::Relaxed);
+    })));
     segments::rewrite_table(&layout, &watched, Segment { first: 0, form: Form::Closed }).unwrap();
     assert!(fs::read(layout.closed(0)).unwrap() == whole);
     let longest = longest.load(Ordering::Relaxed);
     assert!(longest <= 1 << 20, "{longest} bytes were held at once");
     assert_eq!(fs::read_dir(layout.at("segments")).unwrap().count(), 1);
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_segment_whose_disk_hangs_keeps_no_other_from_being_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { segment_bytes: 4 << 10, immutable: false, ..Settings::default() };
+    create(&OsDisk::shared(), dir.path(), &info(), &settings).unwrap();
+    let mut scribe = Scribe::default();
+    let writer = FileWriter::open(OsDisk::shared(), dir.path(), &scribe.head(0), &Own).unwrap().0;
+    for _ in 0..8 {
+        writer.append(&scribe.batch(&[700; 5])).unwrap();
+    }
+    writer.extend_tree(&scribe.leaves, &Chunk { first: 0, bytes: scribe.lines.concat() }).unwrap();
+    writer.sync_tree().unwrap();
+    while writer.tend(scribe.head(scribe.size()).size).unwrap() {}
+    let held = Arc::new(Mutex::new(None::<(PathBuf, mpsc::SyncSender<()>, mpsc::Receiver<()>)>));
+    let at_gate = Arc::clone(&held);
+    let disk: SharedDisk = Arc::new(Watched(Arc::new(move |path: &Path, _| {
+        let mine = at_gate.lock().unwrap().take_if(|(hangs, ..)| hangs == path);
+        if let Some((_, begun, go)) = mine {
+            begun.send(()).unwrap();
+            go.recv_timeout(PATIENCE).unwrap();
+        }
+    })));
+    let reader = Arc::new(FileReader::open(disk, dir.path()).unwrap());
+    let runs = reader.runs().unwrap();
+    let [hanging, other] = [&runs[1], &runs[2]];
+    assert!(hanging.closed && other.closed, "{runs:?}");
+    let read = |first: u64| {
+        let (reader, (send, receive)) = (Arc::clone(&reader), mpsc::sync_channel(1));
+        thread::spawn(move || send.send(reader.read(LeafIndex(first), 0).map(|chunk| chunk.first)));
+        receive
+    };
+    let (begin, begun) = mpsc::sync_channel(1);
+    let (go, on) = mpsc::sync_channel(1);
+    *held.lock().unwrap() = Some((PathBuf::from(&hanging.place), begin, on));
+    let late = read(hanging.first);
+    begun.recv_timeout(PATIENCE).unwrap();
+    // The first is still held up.
+    assert_eq!(read(other.first).recv_timeout(PATIENCE / 2).unwrap().unwrap(), other.first);
+    go.send(()).unwrap();
+    assert_eq!(late.recv_timeout(PATIENCE).unwrap().unwrap(), hanging.first);
 }
