@@ -7,6 +7,8 @@ mod front;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod middleware;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod requests;
