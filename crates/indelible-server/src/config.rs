@@ -313,6 +313,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_limit_is_in_the_operators_table() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        let limits = toml::Table::try_from(Limits::default()).unwrap();
+        assert!(limits.len() > 20);
+        for name in limits.keys() {
+            let cell = format!("`{name}`");
+            let is_row = |row: &&str| row.split('|').nth(1).is_some_and(|first| first.contains(&cell));
+            assert!(rows.iter().any(is_row), "`limits.{name}` has no row");
+        }
+    }
+
+    #[test]
     fn a_configuration_says_all_of_itself() {
         let config = Config { open: vec![Pattern::all()], ..Config::default() };
         assert_eq!(toml::from_str::<Config>(&config.to_toml()).unwrap(), config);
