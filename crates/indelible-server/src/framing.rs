@@ -270,12 +270,19 @@ mod tests {
     }
 
     #[test]
-    fn lengths_beyond_all_bounds_do_no_harm() {
-        for length in ["99999999999999999999999999", "-1", "x", ""] {
+    fn lengths_beyond_all_bounds_and_those_that_are_none() {
+        const BOTH: &[u8] = b"POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n";
+        for (length, has_end) in [("99999999999999999999999999", false), ("-1", true), ("x", true), ("", true)] {
+            let mut watcher = Watcher::default();
             let text = format!("POST / HTTP/1.1\r\ncontent-length: {length}\r\n\r\nabc");
-            Watcher::default().see(text.as_bytes());
-            let text = format!("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n{length}f\r\nabc");
-            Watcher::default().see(text.as_bytes());
+            assert!(!watcher.see(text.as_bytes()), "{length}");
+            // What stands in a body without end is no head.
+            assert_eq!(watcher.see(BOTH), has_end, "{length}");
+        }
+        for size in ["99999999999999999999999999", "fffffffffffffffff"] {
+            let mut watcher = Watcher::default();
+            let text = format!("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n{size}\r\nabc");
+            assert!(!watcher.see(text.as_bytes()) && !watcher.see(BOTH), "{size}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How often: buckets for keys, and delays for addresses that do not know one.
 //!
-//! Nothing here is on disk. Both tables are bounded; what is forgotten is forgotten in favour of whoever comes next.
+//! Nothing here is on disk, and both tables are bounded. That of failures forgets the oldest for whoever comes next; that of rates is the middleware's ([`Buckets`]).
 
 use std::{
     collections::HashMap,

@@ -3,7 +3,6 @@
 //! | module | holds |
 //! |---|---|
 //! | [`server`] | starting, stopping |
-//! | `connections`, `flow`, `timed` | connections and their limits, HTTP/1.1 and HTTP/2 |
 //! | [`routes`] | the one table: what can be asked for, and by whom |
 //! | [`access`] | verbs, roles, names of logs |
 //! | [`identity`] | API keys, as the server's own log says that they are |
