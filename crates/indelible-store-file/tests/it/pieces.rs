@@ -129,10 +129,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[test]
 fn a_segment_whose_disk_hangs_keeps_no_other_from_being_read() {
     let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("log");
     let settings = Settings { segment_bytes: 4 << 10, immutable: false, ..Settings::default() };
-    create(&OsDisk::shared(), dir.path(), &info(), &settings).unwrap();
+    create(&OsDisk::shared(), &root, &info(), &settings).unwrap();
     let mut scribe = Scribe::default();
-    let writer = FileWriter::open(OsDisk::shared(), dir.path(), &scribe.head(0), &Own).unwrap().0;
+    let writer = FileWriter::open(OsDisk::shared(), &root, &scribe.head(0), &Own).unwrap().0;
     for _ in 0..8 {
         writer.append(&scribe.batch(&[700; 5])).unwrap();
     }
@@ -148,7 +149,7 @@ fn a_segment_whose_disk_hangs_keeps_no_other_from_being_read() {
             go.recv_timeout(PATIENCE).unwrap();
         }
     })));
-    let reader = Arc::new(FileReader::open(disk, dir.path()).unwrap());
+    let reader = Arc::new(FileReader::open(disk, &root).unwrap());
     let runs = reader.runs().unwrap();
     let [hanging, other] = [&runs[1], &runs[2]];
     assert!(hanging.closed && other.closed, "{runs:?}");
