@@ -125,4 +125,9 @@ impl ClientError {
             _ => false,
         }
     }
+
+    /// Whether the log has other content under the event's id.
+    pub(crate) fn is_id_conflict(&self) -> bool {
+        matches!(self, Self::Refused(problem) if problem.kind == "id-conflict")
+    }
 }

@@ -185,7 +185,10 @@ impl Recorder {
             self.went_well();
         }
         while let Some(gap) = self.spool.gap()? {
-            if let Err(error) = self.log.append_prepared(&gap) {
+            // Nobody else has its id: where the log has other content for it, the gap is on record, as it was said before (with another size of the spool).
+            if let Err(error) = self.log.append_prepared(&gap)
+                && !error.is_id_conflict()
+            {
                 self.failed(error.clone());
                 delivered.stopped = Some(error);
                 return Ok(delivered);

@@ -179,7 +179,7 @@ pub struct ApiKey {
     pub verbs: Vec<String>,
     /// The logs that it is for.
     pub logs: Vec<String>,
-    /// `active`, `expired` or `revoked`.
+    /// `active`, `expired`, `revoked`, or `maker_ended`: it ended with the one that made it.
     pub state: String,
     /// Since when it is.
     pub created_at: Option<String>,
@@ -187,6 +187,12 @@ pub struct ApiKey {
     pub expires_at: Option<String>,
     /// When it was ended.
     pub revoked_at: Option<String>,
+    /// With which key it was made; `None` for one of the operator's.
+    #[serde(default)]
+    pub made_by: Option<String>,
+    /// The first of those that followed one another by rotation, up to this one.
+    #[serde(default)]
+    pub first: Option<String>,
     /// Requests a minute; 0 for no limit.
     pub rate_per_minute: Option<u64>,
 }

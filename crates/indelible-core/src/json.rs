@@ -12,6 +12,7 @@ mod error;
 mod number;
 mod order;
 mod pointer;
+pub(crate) use pointer::short as short_pointer;
 mod scan;
 mod writer;
 

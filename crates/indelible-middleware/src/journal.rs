@@ -18,7 +18,7 @@ use indelible_core::{event::Event, time::Micros};
 use tokio::{
     runtime::Handle,
     sync::{
-        Semaphore,
+        OwnedSemaphorePermit, Semaphore,
         mpsc::{self, error::TrySendError},
         oneshot,
     },
@@ -36,6 +36,8 @@ pub const DEFAULT_WAITING: usize = 1024;
 const BESIDE: usize = 64;
 /// Requests that wait for their records at a time.
 const BEFORE: usize = 1024;
+/// Requests that are to be recorded before their answers, under way at a time, by default.
+pub const DEFAULT_UNDER_WAY: usize = 1024;
 /// How long a request waits for its record, by default.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a gap that could not be put on record is tried again.
@@ -67,6 +69,7 @@ struct Core {
     lost_ever: AtomicU64,
     beside: Arc<Semaphore>,
     before: Arc<Semaphore>,
+    under_way: Arc<Semaphore>,
 }
 
 /// How a [`Journal`] is made.
@@ -74,6 +77,7 @@ pub struct JournalBuilder {
     recorder: Arc<dyn Recorder>,
     report: Report,
     waiting: usize,
+    under_way: usize,
     patience: Duration,
 }
 
@@ -88,6 +92,12 @@ impl JournalBuilder {
     #[must_use]
     pub fn waiting(self, most: usize) -> Self {
         Self { waiting: most.clamp(1, Semaphore::MAX_PERMITS), ..self }
+    }
+
+    /// How many requests that are to be recorded before their answers may be under way, from their head to their record; at least one. The next is refused before it is handled.
+    #[must_use]
+    pub fn under_way(self, most: usize) -> Self {
+        Self { under_way: most.clamp(1, Semaphore::MAX_PERMITS), ..self }
     }
 
     /// How long a request waits for its record.
@@ -107,6 +117,7 @@ impl JournalBuilder {
             lost_ever: AtomicU64::default(),
             beside: Arc::new(Semaphore::new(BESIDE)),
             before: Arc::new(Semaphore::new(BEFORE)),
+            under_way: Arc::new(Semaphore::new(self.under_way)),
         };
         let receiver = Arc::new(Mutex::new(Some(receiver)));
         Journal { core: Arc::new(core), sender, receiver, patience: self.patience }
@@ -133,6 +144,7 @@ impl Journal {
             recorder: Arc::new(recorder),
             report: Arc::new(|_| ()),
             waiting: DEFAULT_WAITING,
+            under_way: DEFAULT_UNDER_WAY,
             patience: DEFAULT_PATIENCE,
         }
     }
@@ -169,14 +181,30 @@ impl Journal {
         self.start();
     }
 
+    /// Lets a request in that is to be recorded before its answer; what is given back is held until then.
+    ///
+    /// # Errors
+    /// Where there is no room, or all of it is waited for; it is counted.
+    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, RecordError> {
+        let room = Arc::clone(&self.core.under_way).try_acquire_owned().ok();
+        match room.filter(|_| self.core.before.available_permits() > 0) {
+            Some(room) => Ok(room),
+            None => Err(self.full()),
+        }
+    }
+
+    fn full(&self) -> RecordError {
+        self.lose("too many requests waited for their records");
+        RecordError::new("too many requests wait for their records")
+    }
+
     /// Records an event, and waits until it is. That goes on when the one who waits goes away.
     ///
     /// # Errors
     /// [`RecordError`]; it is counted.
     pub(crate) async fn now(&self, event: Event) -> Result<(), RecordError> {
         let Ok(permit) = Arc::clone(&self.core.before).try_acquire_owned() else {
-            self.lose("too many requests waited for their records");
-            return Err(RecordError::new("too many requests wait for their records"));
+            return Err(self.full());
         };
         let journal = self.clone();
         let recording = tokio::spawn(async move {

@@ -1,6 +1,6 @@
 //! What goes back: status, headers, body.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -10,9 +10,9 @@ use hyper::{
 };
 use indelible_middleware::SecurityHeaders;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
+    body::{Held, Room},
     encoding::{self, Encoding},
     etag,
     guard::Allowance,
@@ -31,10 +31,10 @@ pub(crate) struct Answer {
     body: Payload,
 }
 
-/// Bytes that count against the budget of bodies until they are sent.
+/// Bytes that count against the budget of bodies, and a share of it, until they are sent.
 struct Charged {
     bytes: Vec<u8>,
-    _permit: Option<OwnedSemaphorePermit>,
+    _held: Held,
 }
 
 impl AsRef<[u8]> for Charged {
@@ -66,12 +66,8 @@ impl Answer {
 
     /// A JSON document that may be large: it holds a part of the budget until it is sent.
     #[must_use]
-    pub(crate) fn json_charged(
-        status: StatusCode,
-        value: &impl Serialize,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Self {
-        let body = Bytes::from_owner(Charged { bytes: text_of(value), _permit: permit });
+    pub(crate) fn json_charged(status: StatusCode, value: &impl Serialize, held: Held) -> Self {
+        let body = Bytes::from_owner(Charged { bytes: text_of(value), _held: held });
         Self::new(status, "application/json", body)
     }
 
@@ -89,8 +85,8 @@ impl Answer {
 
     /// Bytes that hold a part of the budget until they are sent.
     #[must_use]
-    pub(crate) fn charged(media_type: &'static str, bytes: Vec<u8>, permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self::new(StatusCode::OK, media_type, Bytes::from_owner(Charged { bytes, _permit: permit }))
+    pub(crate) fn charged(media_type: &'static str, bytes: Vec<u8>, held: Held) -> Self {
+        Self::new(StatusCode::OK, media_type, Bytes::from_owner(Charged { bytes, _held: held }))
     }
 
     /// What is made while it is sent.
@@ -132,17 +128,17 @@ impl Answer {
     }
 
     /// The same compressed, where it is an answer as asked for, whole and long enough, and there is room.
-    pub(crate) async fn coded(self, encoding: Encoding, budget: &Arc<Semaphore>) -> Self {
+    pub(crate) async fn coded(self, encoding: Encoding, room: Room<'_>) -> Self {
         let Self { status, headers, body } = self;
         let Payload::Whole(body) = body else { return Self { status, headers, body } };
         let bytes = match body.collect().await {
             Ok(collected) => collected.to_bytes(),
             Err(never) => match never {},
         };
-        let coded = if status.is_success() { encoding::encode(encoding, bytes.clone(), budget).await } else { None };
+        let coded = if status.is_success() { encoding::encode(encoding, bytes.clone(), room).await } else { None };
         match coded {
-            Some((bytes, permit)) => {
-                let body = Bytes::from_owner(Charged { bytes, _permit: Some(permit) });
+            Some((bytes, held)) => {
+                let body = Bytes::from_owner(Charged { bytes, _held: held });
                 Self { status, headers, body: Payload::Whole(Full::new(body)) }.said_coded(encoding)
             }
             None => Self { status, headers, body: Payload::Whole(Full::new(bytes)) },

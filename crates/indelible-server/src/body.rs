@@ -23,15 +23,37 @@ use crate::{
 pub(crate) struct Body {
     /// The bytes.
     pub(crate) bytes: Vec<u8>,
-    permit: Option<OwnedSemaphorePermit>,
-    /// Its part of the sender's share.
+    held: Held,
+}
+
+/// Parts of the budget, and of one's share of it, which are given back when this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    budget: Option<OwnedSemaphorePermit>,
     share: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// Takes what is still missing for so many bytes in all.
+    ///
+    /// # Errors
+    /// [`Kind::TooMany`] where the share has no more, [`Kind::Busy`] where the budget has not.
+    pub(crate) fn up_to(&mut self, bytes: usize, room: Room<'_>) -> Result<(), Problem> {
+        if charge_up_to(room.share, &mut self.share, bytes).is_none() {
+            let text = "the key, and those of the same line, have as much under way as they may: send, or ask for, less at a time";
+            return Err(Problem::new(Kind::TooMany, text).after(1));
+        }
+        if charge_up_to(room.budget, &mut self.budget, bytes).is_none() {
+            return Err(Problem::new(Kind::Busy, "the server holds as much as it may").after(1));
+        }
+        Ok(())
+    }
 }
 
 impl Body {
     /// Bytes, and their part of the budget.
-    pub(crate) fn new(bytes: Vec<u8>, permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self { bytes, permit, share: None }
+    pub(crate) fn new(bytes: Vec<u8>, held: Held) -> Self {
+        Self { bytes, held }
     }
 
     /// Other bytes in their place, which are about as many.
@@ -106,7 +128,7 @@ fn too_large(most: usize) -> Problem {
 
 async fn gather(mut body: Incoming, limits: &Limits, room: Room<'_>) -> Result<Body, Problem> {
     let slow = Duration::from_millis(limits.body_slow_ms);
-    let (mut held, mut pace) = (Body::new(Vec::new(), None), Pace::new(slow, Instant::now()));
+    let (mut held, mut pace) = (Body::new(Vec::new(), Held::default()), Pace::new(slow, Instant::now()));
     loop {
         // What is there already is read before it is looked at the time.
         if let Ok(frame) = tokio::time::timeout(pace.patience(Instant::now()), body.frame()).await {
@@ -131,24 +153,12 @@ fn take(held: &mut Body, data: &[u8], limits: &Limits, room: Room<'_>) -> Result
     if bytes > limits.body_bytes {
         return Err(too_large(limits.body_bytes));
     }
-    if charge_up_to(room.share, &mut held.share, bytes).is_none() {
-        let text = "the key, and those of the same line, have as much under way as they may: send less at a time";
-        return Err(Problem::new(Kind::TooMany, text).after(1));
-    }
-    if charge_up_to(room.budget, &mut held.permit, bytes).is_none() {
-        return Err(Problem::new(Kind::Busy, "the server holds as much as it may").after(1));
-    }
+    held.held.up_to(bytes, room)?;
     held.bytes.extend_from_slice(data);
     Ok(())
 }
 
-/// Takes so many bytes from the budget, whose unit is a kibibyte.
-pub(crate) fn charge(budget: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
-    let units = u32::try_from(bytes.div_ceil(1024)).ok()?;
-    Arc::clone(budget).try_acquire_many_owned(units).ok()
-}
-
-/// Takes what is still missing for so many bytes in all.
+/// Takes what is still missing for so many bytes in all, in units of a kibibyte.
 fn charge_up_to(budget: &Arc<Semaphore>, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Option<()> {
     let units = bytes.div_ceil(1024).saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
     if units > 0 {
@@ -158,8 +168,7 @@ fn charge_up_to(budget: &Arc<Semaphore>, held: &mut Option<OwnedSemaphorePermit>
     Some(())
 }
 
-/// Adds a part of the budget to what is held.
-pub(crate) fn join(held: &mut Option<OwnedSemaphorePermit>, more: OwnedSemaphorePermit) {
+fn join(held: &mut Option<OwnedSemaphorePermit>, more: OwnedSemaphorePermit) {
     match held {
         Some(held) => held.merge(more),
         None => *held = Some(more),

@@ -1,20 +1,16 @@
 //! Compressed bodies: gzip and zstd, expanded within limits.
 //!
-//! A body counts by what it expands to: `limits.body_bytes` is the limit of both sizes, and what is expanded is charged to the budget piece by piece, so that no more is held than may be. Beyond
+//! A body counts by what it expands to: `limits.body_bytes` is the limit of both sizes, and what is expanded is charged to the budget, and its sender's share, piece by piece, so that no more is held than may be. Beyond
 //! [`FREE_BYTES`] it may not be more than [`MAX_RATIO`] times as large as what was sent: events that differ at all are not compressed like that, and what is costs us more than
 //! whoever sends it.
 
-use std::{
-    io::{ErrorKind, Read},
-    sync::Arc,
-};
+use std::io::{ErrorKind, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use hyper::{HeaderMap, header::CONTENT_ENCODING};
-use tokio::sync::Semaphore;
 
 use crate::{
-    body::{Body, charge, join},
+    body::{Body, Held, Room},
     problem::{Kind, Problem},
 };
 
@@ -58,27 +54,27 @@ pub(crate) fn coding(headers: &HeaderMap) -> Result<Coding, Problem> {
 /// The body as it was before it was compressed. Takes a while: not for threads that serve connections.
 ///
 /// # Errors
-/// [`Kind::TooLarge`], [`Kind::Busy`], [`Kind::BadRequest`].
-pub(crate) fn expand(coding: Coding, body: &Body, most: usize, budget: &Arc<Semaphore>) -> Result<Body, Problem> {
+/// [`Kind::TooLarge`], [`Kind::TooMany`], [`Kind::Busy`], [`Kind::BadRequest`].
+pub(crate) fn expand(coding: Coding, body: &Body, most: usize, room: Room<'_>) -> Result<Body, Problem> {
     let sent = body.bytes.as_slice();
     match coding {
-        Coding::Identity => take(sent, sent.len(), most, budget),
-        Coding::Gzip => take(MultiGzDecoder::new(sent), sent.len(), most, budget),
+        Coding::Identity => take(sent, sent.len(), most, room),
+        Coding::Gzip => take(MultiGzDecoder::new(sent), sent.len(), most, room),
         Coding::Zstd => {
             let mut decoder =
                 zstd::stream::read::Decoder::with_buffer(sent).map_err(|error| Problem::internal(&error))?;
             decoder.window_log_max(MAX_WINDOW_LOG).map_err(|error| Problem::internal(&error))?;
-            take(decoder, sent.len(), most, budget)
+            take(decoder, sent.len(), most, room)
         }
     }
 }
 
-fn take(mut from: impl Read, sent: usize, most: usize, budget: &Arc<Semaphore>) -> Result<Body, Problem> {
+fn take(mut from: impl Read, sent: usize, most: usize, room: Room<'_>) -> Result<Body, Problem> {
     let most_by_ratio = sent.saturating_mul(MAX_RATIO).max(FREE_BYTES);
-    let (mut bytes, mut permit, mut step) = (Vec::new(), None, vec![0; STEP]);
+    let (mut bytes, mut held, mut step) = (Vec::new(), Held::default(), vec![0; STEP]);
     loop {
         let read = match from.read(&mut step) {
-            Ok(0) => return Ok(Body::new(bytes, permit)),
+            Ok(0) => return Ok(Body::new(bytes, held)),
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(_) => return Err(Problem::bad("the body is not compressed as `Content-Encoding` says, or breaks off")),
@@ -91,17 +87,16 @@ fn take(mut from: impl Read, sent: usize, most: usize, budget: &Arc<Semaphore>) 
             let text = format!("a body expands to at most {MAX_RATIO} times its size here, beyond {FREE_BYTES} bytes");
             return Err(Problem::new(Kind::TooLarge, text));
         }
-        match charge(budget, read) {
-            Some(more) => join(&mut permit, more),
-            None => return Err(Problem::new(Kind::Busy, "the server holds as much as it may").after(1)),
-        }
+        held.up_to(size, room)?;
         bytes.extend_from_slice(step.get(..read).unwrap_or_default());
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::{io::Write as _, sync::Arc};
+
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -116,8 +111,11 @@ mod tests {
     }
 
     fn expanded(coding: Coding, sent: Vec<u8>, most: usize, budget: usize) -> Result<Vec<u8>, Kind> {
-        let budget = Arc::new(Semaphore::new(budget / 1024));
-        expand(coding, &Body::new(sent, None), most, &budget).map(|body| body.bytes).map_err(|problem| problem.kind())
+        let (budget, share) = (Arc::new(Semaphore::new(budget / 1024)), Arc::new(Semaphore::new(1 << 20)));
+        let room = Room { budget: &budget, share: &share };
+        expand(coding, &Body::new(sent, Held::default()), most, room)
+            .map(|body| body.bytes)
+            .map_err(|problem| problem.kind())
     }
 
     /// Bytes that no coding makes much smaller.
@@ -149,6 +147,21 @@ mod tests {
         let sent = zstd(&vec![0; 2 << 20]);
         assert_eq!(expanded(Coding::Zstd, sent, 8 << 20, 1 << 30), Err(Kind::TooLarge));
         assert!(expanded(Coding::Zstd, zstd(&vec![0; 1 << 20]), 8 << 20, 1 << 30).is_ok());
+    }
+
+    #[test]
+    fn what_is_expanded_is_of_the_senders_share() {
+        let (budget, share) = (Arc::new(Semaphore::new(1 << 10)), Arc::new(Semaphore::new(100)));
+        let room = Room { budget: &budget, share: &share };
+        let expand = |size: usize| {
+            let sent = Body::new(gzip(&noise(size)), Held::default());
+            expand(Coding::Gzip, &sent, 1 << 20, room).map_err(|problem| problem.kind())
+        };
+        let held = expand(60 << 10).unwrap();
+        assert_eq!((share.available_permits(), budget.available_permits()), (40, (1 << 10) - 60));
+        assert_eq!(expand(60 << 10).err(), Some(Kind::TooMany));
+        drop(held);
+        assert_eq!((share.available_permits(), budget.available_permits()), (100, 1 << 10));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use indelible_core::{event, json::canonicalise, tile::TilePath};
 use tokio::sync::Semaphore;
 
 use crate::{
-    body::{self, Body},
+    body::{self, Body, Held, Room},
     coding::{self, Coding},
     config::Config,
     encoding, etag, events,
@@ -189,12 +189,13 @@ pub fn compressed(bytes: &[u8]) {
     const MOST: usize = 2 << 20;
     const UNITS: usize = 4096;
     for coding in [Coding::Gzip, Coding::Zstd, Coding::Identity] {
-        let budget = Arc::new(Semaphore::new(UNITS));
-        if let Ok(body) = coding::expand(coding, &Body::new(bytes.to_vec(), None), MOST, &budget) {
+        let (budget, share) = (Arc::new(Semaphore::new(UNITS)), Arc::new(Semaphore::new(UNITS)));
+        let room = Room { budget: &budget, share: &share };
+        if let Ok(body) = coding::expand(coding, &Body::new(bytes.to_vec(), Held::default()), MOST, room) {
             assert!(body.bytes.len() <= MOST);
             assert!(coding != Coding::Identity || body.bytes == bytes);
         }
-        assert_eq!(budget.available_permits(), UNITS);
+        assert_eq!((budget.available_permits(), share.available_permits()), (UNITS, UNITS));
     }
 }
 

@@ -5,14 +5,16 @@
 //! - The coded bytes count against the budget like the others; where there is no room an answer goes as it is. A coder of a stream holds about a mebibyte, and there are at most `limits.streams` of them.
 //! - What has an `ETag` has another for each coding.
 
-use std::{io::Write, sync::Arc};
+use std::io::Write;
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use hyper::{HeaderMap, header::ACCEPT_ENCODING};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{body::charge, routes::Operation};
+use crate::{
+    body::{Held, Room},
+    routes::Operation,
+};
 
 /// Shorter answers are not worth it.
 pub(crate) const MIN_BYTES: usize = 1024;
@@ -163,23 +165,20 @@ impl Coder {
     }
 }
 
-/// Of such a request, the bytes compressed, and their part of the budget; `None` where they are to go as they are.
-pub(crate) async fn encode(
-    encoding: Encoding,
-    bytes: Bytes,
-    budget: &Arc<Semaphore>,
-) -> Option<(Vec<u8>, OwnedSemaphorePermit)> {
+/// Of such a request, the bytes compressed, and their part of the budget and of the asker's share; `None` where they are to go as they are.
+pub(crate) async fn encode(encoding: Encoding, bytes: Bytes, room: Room<'_>) -> Option<(Vec<u8>, Held)> {
     if bytes.len() < MIN_BYTES {
         return None;
     }
-    let permit = charge(budget, bytes.len())?;
+    let mut held = Held::default();
+    held.up_to(bytes.len(), room).ok()?;
     let length = bytes.len();
     let coded = if length <= MAX_INLINE_BYTES {
         whole(encoding, &bytes)
     } else {
         tokio::task::spawn_blocking(move || whole(encoding, &bytes)).await.ok()?
     };
-    coded.filter(|coded| coded.len() < length).map(|coded| (coded, permit))
+    coded.filter(|coded| coded.len() < length).map(|coded| (coded, held))
 }
 
 fn whole(encoding: Encoding, bytes: &[u8]) -> Option<Vec<u8>> {

@@ -29,7 +29,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     answer::Answer,
-    body::{self, Body, Form, charge},
+    body::{self, Body, Form, Held},
     logs::OpenLog,
     prefer::{self, Acknowledge, Trace},
     problem::{Kind, Problem},
@@ -38,7 +38,9 @@ use crate::{
 };
 
 /// Bytes that are said of a line, beside its id, which it brings itself: a receipt or a problem.
-const TOLD_BYTES: usize = 512;
+pub(crate) const TOLD_BYTES: usize = 512;
+/// The body of a shortcut that is longer is not read on a thread that serves connections.
+const MAX_INLINE_BYTES: usize = 16 << 10;
 /// An event that is longer than this gets no context: it might be too long with it.
 const ROOM_FOR_CONTEXT: usize = MAX_EVENT_BYTES - 4000;
 
@@ -55,9 +57,17 @@ pub(crate) async fn record(asked: Asked, shortcut: Shortcut, body: Option<Body>)
     body::form(&asked.headers, false)?;
     let given = given(&asked)?;
     let body = body.ok_or_else(|| Problem::bad("there is no body"))?;
-    let trace = given.trace.as_ref().filter(|_| given.id.is_none());
-    let event = shortcut.event(&body.bytes, trace)?;
-    append_as(asked, Form::One, body.rewritten(event), given).await
+    let trace = given.trace.clone().filter(|_| given.id.is_none());
+    let is_large = body.bytes.len() > MAX_INLINE_BYTES;
+    let write = move || {
+        let event = shortcut.event(&body.bytes, trace.as_ref())?;
+        Ok::<_, Problem>(body.rewritten(event))
+    };
+    let body = match is_large {
+        true => tokio::task::spawn_blocking(write).await.map_err(|_| Problem::lost())??,
+        false => write()?,
+    };
+    append_as(asked, Form::One, body, given).await
 }
 
 async fn append_as(asked: Asked, form: Form, body: Body, given: Given) -> Result<Answer, Problem> {
@@ -284,8 +294,7 @@ async fn lines(asked: &Asked, open: &Arc<OpenLog>, body: Body, given: Given) -> 
         return Err(Problem::bad("there is no event in the body"));
     }
     // Room for what will be said of each line, before any is recorded.
-    let room = charge(&asked.shared.budget, count.saturating_mul(TOLD_BYTES))
-        .ok_or_else(|| Problem::new(Kind::Busy, "the server holds as much as it may").after(1))?;
+    let room = asked.hold(count.saturating_mul(TOLD_BYTES))?;
     let anchor = prefer::acknowledge(&asked.headers) == Some(Acknowledge::Anchored);
     let done = Arc::clone(open).wait_for(move |open| {
         let (numbers, texts) = split(&body.bytes, &given);
@@ -349,7 +358,7 @@ fn tell(
     asked: &Asked,
     numbers: &[usize],
     results: Vec<Result<Receipt, AppendError>>,
-    (checkpoint, room): (Option<String>, OwnedSemaphorePermit),
+    (checkpoint, room): (Option<String>, Held),
 ) -> Result<Answer, Problem> {
     let metrics = &asked.shared.metrics;
     let (mut recorded, mut duplicates, mut refused, mut unclear) = (0, 0, 0, 0);
@@ -390,7 +399,7 @@ fn tell(
         (true, _) => first.map_or(StatusCode::UNPROCESSABLE_ENTITY, |problem| problem.kind().status()),
     };
     let counts = Counts { checkpoint, duplicates, recorded, refused, results: told, unclear };
-    Ok(Answer::json_charged(status, &counts, Some(room)))
+    Ok(Answer::json_charged(status, &counts, room))
 }
 
 #[cfg(test)]

@@ -36,6 +36,9 @@ fn first_version(target: &hyper::Uri, headers: &HeaderMap) -> Result<(), Problem
     if headers.get_all(HOST).iter().count() != 1 {
         return Err(Problem::bad("`Host` is sent once"));
     }
+    if headers.get(HOST).is_some_and(|host| host.as_bytes().contains(&b'@')) {
+        return Err(Problem::bad("`Host` is a host and perhaps a port"));
+    }
     if target.scheme().is_some() || target.authority().is_some() {
         return Err(Problem::bad("the target of a request is a path: this is no proxy"));
     }
@@ -65,6 +68,12 @@ fn one_length(headers: &HeaderMap) -> Result<(), Problem> {
     let is_number = headers.get(CONTENT_LENGTH).is_none_or(digits);
     if framed.1 > 1 || (framed.0 && framed.1 > 0) || !is_number {
         return Err(two_lengths());
+    }
+    // What is chunked twice is read as once by some.
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_some_and(|value| !chunked(value)) || codings.next().is_some() {
+        return Err(Problem::bad("`Transfer-Encoding` is `chunked`, once"));
     }
     Ok(())
 }

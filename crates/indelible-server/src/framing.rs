@@ -66,7 +66,7 @@ impl Default for Watcher {
 }
 
 impl Watcher {
-    /// Goes on over some bytes. `true` where a head in them has both framings.
+    /// Goes on over some bytes. `true` where a head in them has both framings, or trailers have a line that ends in two ways.
     pub(crate) fn see(&mut self, mut bytes: &[u8]) -> bool {
         let mut found = false;
         while let Some((first, rest)) = bytes.split_first() {
@@ -123,6 +123,11 @@ impl Watcher {
                 }
             }
             Place::Size => self.digit(byte, 16),
+            Place::Trailers => {
+                // Its last byte says how the line ends.
+                self.line.clear();
+                self.line.push(byte);
+            }
             _ => {}
         }
     }
@@ -137,7 +142,8 @@ impl Watcher {
         }
     }
 
-    /// `true` at the end of a head that has both.
+    /// `true` at the end of a head that has both, and where a line of trailers ends without a carriage return: the library goes on with such a line where another reader
+    /// sees the end of it, so that nothing behind it is to be trusted.
     fn end_line(&mut self) -> bool {
         let is_empty =
             self.line_bytes == 0 || (self.line_bytes == 1 && self.line.first().is_none_or(|byte| *byte == b'\r'));
@@ -158,6 +164,7 @@ impl Watcher {
             Place::Size => self.place = Place::Chunk(number),
             // The line end behind a chunk.
             Place::Chunk(_) => self.place = Place::Size,
+            Place::Trailers if self.line.last() != Some(&b'\r') => both = true,
             Place::Trailers if is_empty => self.place = Place::Head,
             Place::Trailers | Place::Body(_) => {}
         }
@@ -279,6 +286,25 @@ mod tests {
         check("GET / HTTP/1.1\r\nx-content-length: 5\r\ntransfer-encoding-x: y\r\n\r\n", false);
         check("GET /content-length: HTTP/1.1\r\nx: transfer-encoding: chunked\r\n\r\n", false);
         check("", false);
+    }
+
+    #[test]
+    fn trailers_end_where_the_library_ends_them() {
+        let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n";
+        let next = "GET / HTTP/1.1\r\nhost: t\r\n\r\n";
+        for (trailers, expected) in [
+            ("", false),
+            ("a: b\r\n", false),
+            ("a\r\nb: c\r\n", false),
+            ("a: b\n", true),
+            ("\n", true),
+            ("a: b\r\nc\n", true),
+        ] {
+            check(&format!("{chunked}{trailers}\r\n{next}"), expected);
+        }
+        // A line of one letter is not the end, nor is what stands behind a bare line feed another head.
+        check(&format!("{chunked}x\r\n\r\n{next}"), false);
+        check(&format!("{chunked}a: b\n\nPOST / HTTP/1.1\ncontent-length: 99999999999\n\nx\r\n\r\n{next}"), true);
     }
 
     #[test]

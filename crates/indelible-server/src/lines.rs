@@ -4,7 +4,8 @@
 //! places. Only keys that the operator made stand above that: their holders divide the server among others.
 //!
 //! Keys that follow one another by rotation are one: they have one bucket, one place and one line. So a rotation needs no room, and is refused for none; only of one key no more
-//! than [`OVERLAPPING`] are in force at a time. Memory: [`crate::identity::MAX_KEYS`] × [`OVERLAPPING`] keys of half a kilobyte, 20 MiB at most.
+//! than [`OVERLAPPING`] are in force at a time. Memory: [`crate::identity::MAX_KEYS`] × [`OVERLAPPING`] keys; one has half a kilobyte with a few names of logs, and some 15 KiB with as many as it may have (256, of
+//! 4 KiB together). Those that one tenant can make have 60 MiB at most in force; what is ended stays in memory, as it stays in the log.
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
@@ -109,10 +110,9 @@ pub(crate) fn draw(rates: &Rates, identities: &Identities, key: &ApiKey, now: In
 
 /// Forgets the bucket of a key that was revoked, where nobody draws on it any more.
 pub(crate) fn forget(rates: &Rates, identities: &Identities, key: &ApiKey) {
-    let (first, now) = (&key.line.first, identities.now());
-    let draws =
-        |other: &ApiKey| other.is_good(now) && (other.line.first == *first || other.line.makers.contains(first));
-    if !identities.all().iter().any(|other| draws(other)) {
+    let first = &key.line.first;
+    let draws = |other: &ApiKey| other.line.first == *first || other.line.makers.contains(first);
+    if !identities.in_force().iter().any(|other| draws(other)) {
         rates.forget(first);
     }
 }

@@ -106,8 +106,13 @@ impl Locks {
 
     fn unlock(&self, own: &Identities, by: &ApiKey, origin: &str, reason: &str) -> Result<(), Problem> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.of(origin).is_none() {
+        let Some(locked) = self.of(origin) else {
             return Err(Problem::new(Kind::Conflict, "the log is not locked"));
+        };
+        // Who locked it is known as long as its key is on record. A tenant does not lift what the operator locked.
+        if own.get(&locked.by).is_some_and(|locker| !by.grant.covers(&locker.grant)) {
+            let text = "the log was locked with a key that may do more than the one that asks: ask whoever locked it";
+            return Err(Problem::new(Kind::Forbidden, text));
         }
         own.record_signed_event(&event(UNLOCK, by, origin, reason))?;
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(origin);

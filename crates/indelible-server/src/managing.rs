@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use hyper::{HeaderMap, StatusCode, header::LOCATION};
-use indelible_core::{checkpoint::Origin, time::Micros};
+use indelible::error::chain;
+use indelible_core::{checkpoint::Origin, head::file_name, time::Micros};
 use indelible_service::registry::Registered;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use crate::{
     binding::Binding,
     body::{self, Body},
     events::encoded,
-    identity::{ApiKey, By, NewKey},
+    identity::{ApiKey, By, NewKey, actor},
     lines,
     logs::WAIT,
     problem::{Kind, Problem},
@@ -27,6 +28,12 @@ use crate::{
 const MAX_PAGE: u64 = 1000;
 /// A key has at most so many names of logs: what it grants has to go into one event.
 const MAX_PATTERNS: usize = 256;
+/// They have so many bytes together: keys are kept in memory.
+const MAX_PATTERN_BYTES: usize = 4096;
+/// The longest name of a log as files have it: they have 255 bytes, some of them for what stands behind it.
+const MAX_FILE_NAME_BYTES: usize = 200;
+/// A page of keys ends behind so many bytes.
+const PAGE_BYTES: usize = 256 << 10;
 /// The longest overlap of a rotation.
 const MAX_OVERLAP_SECONDS: u64 = 90 * 24 * 3600;
 
@@ -104,29 +111,74 @@ struct NewLog {
 pub(crate) async fn create_log(asked: Asked, body: Option<Body>) -> Result<Answer, Problem> {
     let NewLog { origin } = object(&asked.headers, body)?;
     Origin::try_from(origin.as_str()).map_err(|error| Problem::bad(error.to_string()))?;
+    if file_name(&origin).len() > MAX_FILE_NAME_BYTES {
+        let text = format!(
+            "`origin` has to make a file name of at most {MAX_FILE_NAME_BYTES} bytes, in which each `/`, `_`, `~`, `:` and `@` is three: name the log more shortly"
+        );
+        return Err(Problem::bad(text));
+    }
     if !asked.key()?.grant.reaches(&origin) {
         return Err(Problem::new(Kind::Forbidden, "the key is not for a log of this name"));
     }
     if asked.shared.logs.is_own(&origin) {
         return Err(Problem::new(Kind::Forbidden, "this name is the server's own"));
     }
-    let name = origin.clone();
-    let made = aside(&asked, move |shared| Ok(shared.logs.create(&name)?)).await?;
+    let (name, asker) = (origin.clone(), Arc::clone(asked.key()?));
+    let made = aside(&asked, move |shared| make_log(shared, &asker, &name)).await?;
     let place = format!("/v1/logs/{}/entries", encoded(&origin));
     Ok(Answer::json(StatusCode::CREATED, &log_json(&asked.shared, &made)).with(LOCATION, &place))
 }
 
+/// Makes a log that is not there, on record first: what an admin does is never without one. A try that came to nothing is on record as that too.
+fn make_log(shared: &Shared, asker: &ApiKey, origin: &str) -> Result<Registered, Problem> {
+    if shared.logs.registered(origin).is_ok() {
+        return Ok(shared.logs.create(origin)?);
+    }
+    let event = |outcome: &str| {
+        json!({
+            "action": "log.create",
+            "actor": actor(By::Key(asker)),
+            "kind": "admin",
+            "outcome": outcome,
+            "targets": [{ "id": origin, "type": "log" }],
+        })
+    };
+    shared.identities.record_event(&event("unknown"))?;
+    let made = shared.logs.create(origin);
+    let outcome = if made.is_ok() { "success" } else { "failure" };
+    if let Err(error) = shared.identities.record_event(&event(outcome)) {
+        (shared.reporter)(&format!("what became of a log that was asked for is not on record: {}", chain(&error)));
+    }
+    Ok(made?)
+}
+
 /// The keys that grant no more than the one that asks.
-pub(crate) fn api_keys(asked: &Asked) -> Result<Answer, Problem> {
-    let limit = asked.number("limit", 100, MAX_PAGE)?.max(1);
-    let after = asked.parameter("after").unwrap_or_default();
-    let (asker, now) = (asked.key()?, now(asked));
-    let all = asked.shared.identities.all().into_iter();
-    let seen = all.filter(|key| key.id.as_str() > after && asker.grant.covers(&key.grant));
-    let found: Vec<_> = seen.take(usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1)).collect();
-    let (page, next) = page(&found, limit, |key| &key.id);
-    let keys: Vec<Value> = page.iter().map(|key| key.to_json(now)).collect();
-    Ok(Answer::json(StatusCode::OK, &json!({ "api_keys": keys, "next": next })))
+pub(crate) async fn api_keys(asked: Asked) -> Result<Answer, Problem> {
+    let limit = usize::try_from(asked.number("limit", 100, MAX_PAGE)?.max(1)).unwrap_or(usize::MAX);
+    let after = asked.parameter("after").unwrap_or_default().to_owned();
+    let asker = Arc::clone(asked.key()?);
+    // The last key of a page may be a large one.
+    let held = asked.hold(PAGE_BYTES + 4 * MAX_PATTERN_BYTES)?;
+    let page = aside(&asked, move |shared| {
+        let (mut page, mut count, mut last) = (b"{\"api_keys\":[".to_vec(), 0, None);
+        let mut next = None;
+        let all = shared.identities.all().into_iter();
+        for key in all.filter(|key| key.id > after && asker.grant.covers(&key.grant)) {
+            if count == limit || page.len() >= PAGE_BYTES {
+                next = last;
+                break;
+            }
+            if count > 0 {
+                page.push(b',');
+            }
+            page.extend_from_slice(shared.identities.shown(&key).to_string().as_bytes());
+            count += 1;
+            last = Some(key.id.clone());
+        }
+        page.extend_from_slice(format!("],\"next\":{}}}", json!(next)).as_bytes());
+        Ok(page)
+    });
+    Ok(Answer::charged("application/json", page.await?, held))
 }
 
 fn now(asked: &Asked) -> Micros {
@@ -155,6 +207,9 @@ pub(crate) async fn create_api_key(asked: Asked, body: Option<Body>) -> Result<A
     }
     if logs.is_empty() || logs.len() > MAX_PATTERNS || verbs.len() > Verb::ALL.len() {
         return Err(Problem::bad(format!("`logs` has 1 to {MAX_PATTERNS} names, `verbs` each verb once")));
+    }
+    if logs.iter().map(|pattern| pattern.as_str().len()).sum::<usize>() > MAX_PATTERN_BYTES {
+        return Err(Problem::bad(format!("the names in `logs` have at most {MAX_PATTERN_BYTES} bytes together")));
     }
     let expires_at = expires_at.map(|text| time(&text, now(&asked))).transpose()?;
     let grant = Grant { role, verbs, logs };
@@ -201,7 +256,7 @@ fn takes_certificates(asked: &Asked, certificate: Option<&Binding>) -> Result<()
 }
 
 fn made_json(asked: &Asked, (key, token): &Made) -> Answer {
-    let mut value = key.to_json(now(asked));
+    let mut value = asked.shared.identities.shown(key);
     if let (Some(value), Some(token)) = (value.as_object_mut(), token) {
         value.insert("token".to_owned(), token.as_str().into());
     }
@@ -261,6 +316,12 @@ pub(crate) async fn revoke_api_key(asked: Asked) -> Result<Answer, Problem> {
         lines::forget(&shared.rates, &shared.identities, &key);
         Ok(revoked?)
     });
-    let revoked = revoked.await?;
-    Ok(Answer::json(StatusCode::OK, &revoked.to_json(now(&asked))))
+    let (revoked, beside) = revoked.await?;
+    let identities = &asked.shared.identities;
+    let mut value = identities.shown(&revoked);
+    if let Some(members) = value.as_object_mut() {
+        members.insert("also_revoked".to_owned(), beside.into());
+        members.insert("successors".to_owned(), identities.beside(&revoked).into());
+    }
+    Ok(Answer::json(StatusCode::OK, &value))
 }

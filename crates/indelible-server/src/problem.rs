@@ -211,6 +211,33 @@ pub fn text(name: &str) -> Option<String> {
     Some(format!("{} ({})\n\n{}\n", row.title, row.status, row.about))
 }
 
+/// The longest `detail` of an answer. What is said of a request holds parts of it, which its sender chooses.
+const MAX_DETAIL_BYTES: usize = 4096;
+/// The same of a line among many. With the other members a problem stays below [`crate::events::TOLD_BYTES`].
+const MAX_TOLD_DETAIL_BYTES: usize = 200;
+/// The longest `pointer` of a line among many.
+const MAX_TOLD_POINTER_BYTES: usize = 120;
+
+/// A text of at most so many bytes as JSON writes them: of one that is longer the beginning and the end, since there is what to do.
+fn short(text: &str, most: usize) -> String {
+    let written = |sign: char| match sign {
+        '"' | '\\' => 2,
+        sign if sign.is_control() => 6,
+        sign => sign.len_utf8(),
+    };
+    if text.chars().map(written).sum::<usize>() <= most {
+        return text.to_owned();
+    }
+    let part = most.saturating_sub('…'.len_utf8()) / 2;
+    let fits = |room: &mut usize, sign: char| {
+        *room = room.checked_sub(written(sign))?;
+        Some(sign)
+    };
+    let front: String = text.chars().scan(part, fits).collect();
+    let back: Vec<char> = text.chars().rev().scan(part, fits).collect();
+    front + "…" + &back.into_iter().rev().collect::<String>()
+}
+
 /// One problem.
 #[derive(Debug)]
 pub struct Problem {
@@ -306,17 +333,21 @@ impl Problem {
         self.allow.as_deref()
     }
 
-    /// The members of a problem document, without the request that it belongs to.
+    /// The members of a problem that is told of one line among many, in few bytes.
     #[must_use]
     pub fn members(&self) -> Map<String, Value> {
+        self.within(MAX_TOLD_DETAIL_BYTES, MAX_TOLD_POINTER_BYTES)
+    }
+
+    fn within(&self, detail: usize, pointer: usize) -> Map<String, Value> {
         let row = self.kind.row();
         let mut members = Map::new();
         members.insert("type".to_owned(), format!("/problems/{}", row.name).into());
         members.insert("title".to_owned(), row.title.into());
         members.insert("status".to_owned(), row.status.into());
-        members.insert("detail".to_owned(), self.detail.clone().into());
-        if let Some(pointer) = &self.pointer {
-            members.insert("pointer".to_owned(), pointer.clone().into());
+        members.insert("detail".to_owned(), short(&self.detail, detail).into());
+        if let Some(text) = &self.pointer {
+            members.insert("pointer".to_owned(), short(text, pointer).into());
         }
         members
     }
@@ -324,7 +355,7 @@ impl Problem {
     /// The document.
     #[must_use]
     pub fn document(&self, request_id: &str) -> Value {
-        let mut members = self.members();
+        let mut members = self.within(MAX_DETAIL_BYTES, MAX_DETAIL_BYTES);
         members.insert("request_id".to_owned(), json!(request_id));
         Value::Object(members)
     }
@@ -432,6 +463,33 @@ mod tests {
         assert!(!told.contains("secret") && !told.contains("broken"), "{told}");
         let known = problem.for_operator().unwrap();
         assert!(known.contains("/secret/place") && known.contains("broken"), "{known}");
+    }
+
+    #[test]
+    fn what_is_said_of_a_line_has_its_bounds_whatever_it_is_called() {
+        let actor = r#""action":"a","actor":{"id":"i","type":"t"}"#;
+        for name in ["/", "~", "\\\"", "\\\\", "\\u0001", "é", "€", "x"].map(|sign| sign.repeat(9000)) {
+            for event in [
+                format!("{{{actor},\"{name}\":1}}"),
+                format!("{{\"{name}\":1}}"),
+                format!("{{{actor},\"details\":{{\"{name}\":[1e400]}}}}"),
+                format!("{{{actor},\"details\":{{\"{name}\":1,\"{name}\":1}}}}"),
+                format!("{{{actor},\"kind\":\"{name}\"}}"),
+                format!("{{\"id\":\"{name}\",{actor}}}"),
+                name.clone(),
+            ] {
+                let error = indelible_core::event::parse(event.as_bytes(), String::new).err().unwrap();
+                let problem = Problem::from(AppendError::Event(error));
+                let line = json!({ "line": 10_000, "problem": problem.members() }).to_string();
+                assert!(line.len() <= crate::events::TOLD_BYTES, "{} {line}", line.len());
+                assert!(problem.document("r").to_string().len() <= 4096);
+            }
+        }
+        let long = Problem::bad(format!("`{}`: send another", "x".repeat(9000)));
+        let told = long.members()["detail"].as_str().unwrap().to_owned();
+        assert!(told.starts_with("`xx") && told.ends_with("x`: send another") && told.contains('…'), "{told}");
+        assert!(long.document("r").to_string().len() < 5000);
+        assert_eq!(Problem::bad("short").members()["detail"], "short");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use indelible_core::tree::LeafIndex;
 
 use crate::{
     answer::Answer,
-    body::{charge, join},
+    body::{Held, Room},
     etag,
     problem::{Kind, Problem},
     request::{Asked, parse_number},
@@ -73,19 +73,18 @@ pub(crate) async fn entries(asked: Asked) -> Result<Answer, Problem> {
     let from = asked.number("from", 0, u64::MAX)?;
     let limit = asked.number("limit", 100, MAX_PAGE)?.max(1);
     let bytes = asked.shared.config.limits.page_bytes;
-    let budget = Arc::clone(&asked.shared.budget);
+    let (budget, share) = (Arc::clone(&asked.shared.budget), asked.share()?);
     let page = asked.open().await?.wait_for(move |open| {
         let reader = open.reader();
         let size = reader.size()?.0;
-        let (mut out, mut permit, mut next) = (b"{\"entries\":[".to_vec(), None, from);
+        let (mut out, mut next) = (b"{\"entries\":[".to_vec(), from);
+        let (mut held, mut read) = (Held::default(), 0);
         let end = size.min(from.saturating_add(limit));
         while next < end && out.len() < bytes {
             let about = usize::try_from(end - next).unwrap_or(usize::MAX).saturating_mul(USUAL_BYTES);
             let chunk = reader.read(LeafIndex(next), about.min(bytes - out.len()))?;
-            let Some(part) = charge(&budget, chunk.bytes.len()) else {
-                return Err(Problem::new(Kind::Busy, "the server holds as much as it may").after(1));
-            };
-            join(&mut permit, part);
+            read += chunk.bytes.len();
+            held.up_to(read, Room { budget: &budget, share: &share })?;
             for line in chunk.lines().take(usize::try_from(end - next).unwrap_or(usize::MAX)) {
                 if out.last() == Some(&b'}') {
                     out.push(b',');
@@ -97,11 +96,11 @@ pub(crate) async fn entries(asked: Asked) -> Result<Answer, Problem> {
         }
         let cursor = if next < size { format!("\"{next}\"") } else { "null".to_owned() };
         out.extend_from_slice(format!("],\"next\":{cursor},\"size\":{size}}}").as_bytes());
-        Ok((out, permit, next))
+        Ok((out, held, next))
     });
-    let (bytes, permit, next) = page.await?;
+    let (bytes, held, next) = page.await?;
     asked.reads("listEntries", from, next.saturating_sub(from))?;
-    Ok(Answer::charged("application/json", bytes, permit))
+    Ok(Answer::charged("application/json", bytes, held))
 }
 
 /// A bundle that proves one entry.

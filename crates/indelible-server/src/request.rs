@@ -16,11 +16,12 @@ use hyper::{
     header::{AUTHORIZATION, CONNECTION, HeaderName},
 };
 use indelible_core::hex;
+use tokio::sync::Semaphore;
 
 use crate::{
     access::Verb,
     answer::Answer,
-    body::{self, Body},
+    body::{self, Body, Held, Room},
     browse,
     clients::Trust,
     coding::{self, Coding},
@@ -66,6 +67,22 @@ impl Asked {
     /// The log, open.
     pub(crate) async fn open(&self) -> Result<Arc<OpenLog>, Problem> {
         self.shared.logs.get(self.log()).await
+    }
+
+    /// Room for so many bytes of an answer, of the budget and of the asker's share.
+    ///
+    /// # Errors
+    /// [`Kind::TooMany`], [`Kind::Busy`].
+    pub(crate) fn hold(&self, bytes: usize) -> Result<Held, Problem> {
+        let mut held = Held::default();
+        let share = self.share()?;
+        held.up_to(bytes, Room { budget: &self.shared.budget, share: &share })?;
+        Ok(held)
+    }
+
+    /// What its line may hold.
+    pub(crate) fn share(&self) -> Result<Arc<Semaphore>, Problem> {
+        Ok(self.shared.shares.of(self.key()?.line.tenant()))
     }
 
     /// A parameter of the query.
@@ -197,10 +214,10 @@ async fn handle(
     let body = take_body(&asked, route, incoming, seen).await?;
     still_good(&asked)?;
     let work = Duration::from_millis(shared.config.limits.work_ms);
-    let wanted = encoding::wanted(route.operation, &asked.headers);
+    let wanted = encoding::wanted(route.operation, &asked.headers).zip(asked.share().ok());
     match tokio::time::timeout(work, operate(route.operation, asked, body)).await {
         Ok(Ok(answer)) => match wanted {
-            Some(encoding) => Ok(answer.coded(encoding, &shared.budget).await),
+            Some((encoding, share)) => Ok(answer.coded(encoding, Room { budget: &shared.budget, share: &share }).await),
             None => Ok(answer),
         },
         Ok(refused) => refused,
@@ -334,15 +351,18 @@ async fn take_body(asked: &Asked, route: &Route, incoming: Incoming, seen: &mut 
     let (shared, headers) = (&asked.shared, &asked.headers);
     let coding = coding::coding(headers)?;
     // Nobody sends a body without a key.
-    let share = shared.shares.of(asked.key()?.line.tenant());
-    let room = body::Room { budget: &shared.budget, share: &share };
+    let share = asked.share()?;
+    let room = Room { budget: &shared.budget, share: &share };
     let body = body::read(headers, incoming, &shared.config.limits, room).await?;
     seen.close = false;
     if coding == Coding::Identity {
         return Ok(Some(body));
     }
     let (budget, most) = (Arc::clone(&shared.budget), shared.config.limits.body_bytes);
-    let expanded = tokio::task::spawn_blocking(move || coding::expand(coding, &body, most, &budget));
+    let expanded = tokio::task::spawn_blocking(move || {
+        let room = Room { budget: &budget, share: &share };
+        coding::expand(coding, &body, most, room)
+    });
     expanded.await.map_err(|_| Problem::lost())?.map(Some)
 }
 
@@ -376,7 +396,7 @@ async fn operate(operation: Operation, asked: Asked, body: Option<Body>) -> Resu
         Operation::UnlockLog => locks::unlock(asked, body).await,
         Operation::Logs => managing::logs(asked).await,
         Operation::CreateLog => managing::create_log(asked, body).await,
-        Operation::ApiKeys => managing::api_keys(&asked),
+        Operation::ApiKeys => managing::api_keys(asked).await,
         Operation::CreateApiKey => managing::create_api_key(asked, body).await,
         Operation::RotateApiKey => managing::rotate_api_key(asked, body).await,
         Operation::RevokeApiKey => managing::revoke_api_key(asked).await,

@@ -461,8 +461,8 @@ pub const ROUTES: &[Route] = &[
         method: Method::Delete,
         path: "/v1/api-keys/{id}",
         needs: Needs::Key(Verb::Identity),
-        summary: "Ends an API key at once, for good",
-        gives: (&[200], Gives::Json("ApiKey")),
+        summary: "Ends an API key at once, for good, and what it made with it",
+        gives: (&[200], Gives::Json("ApiKeyEnded")),
         ..GET
     },
     Route {

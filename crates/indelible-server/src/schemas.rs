@@ -50,7 +50,7 @@ pub(crate) fn schemas() -> Value {
     let list = |items: Value| json!({ "type": "array", "items": items });
     let verbs = list(json!({ "enum": Verb::ALL.map(Verb::as_str) }));
     let role = json!({ "enum": Role::ALL.map(Role::as_str) });
-    let names = json!({ "type": "array", "items": { "type": "string", "pattern": r"^(\*|[A-Za-z0-9._~/:@-]{1,128}\*?)$" }, "minItems": 1, "maxItems": 256, "description": "Names of logs, or beginnings of names with `*` behind" });
+    let names = json!({ "type": "array", "items": { "type": "string", "pattern": r"^(\*|[A-Za-z0-9._~/:@-]{1,128}\*?)$" }, "minItems": 1, "maxItems": 256, "description": "Names of logs, or beginnings of names with `*` behind; at most 4,096 bytes together" });
     let certificate = json!({
         "type": ["object", "null"], "minProperties": 1, "maxProperties": 1, "additionalProperties": false,
         "description": "The certificate that a key is bound to: its SHA-256, or a name that the trusted authorities give",
@@ -58,16 +58,29 @@ pub(crate) fn schemas() -> Value {
     });
     let key = json!({
         "certificate": certificate,
-        "created_at": time, "expires_at": maybe_time, "id": text, "logs": names, "name": text, "rate_per_minute": number,
-        "revoked_at": maybe_time, "role": role, "state": { "enum": ["active", "expired", "revoked"] }, "verbs": verbs,
+        "created_at": time, "expires_at": maybe_time,
+        "first": { "type": "string", "description": "The first of those that followed one another by rotation, up to this one" },
+        "id": text, "logs": names,
+        "made_by": { "type": ["string", "null"], "description": "The key with which it was made; null for one of the operator's" },
+        "name": text, "rate_per_minute": number,
+        "revoked_at": maybe_time, "role": role, "state": { "enum": ["active", "expired", "revoked", "maker_ended"] }, "verbs": verbs,
     });
-    let key_members = ["created_at", "id", "logs", "name", "rate_per_minute", "role", "state", "verbs"];
+    let key_members =
+        ["created_at", "first", "id", "logs", "made_by", "name", "rate_per_minute", "role", "state", "verbs"];
     let mut key_with_token = key.clone();
     if let Some(members) = key_with_token.as_object_mut() {
         members.insert(
             "token".to_owned(),
             json!({ "type": "string", "description": "Shown once; a key that is bound to a certificate has none" }),
         );
+    }
+    let mut key_ended = key.clone();
+    if let Some(members) = key_ended.as_object_mut() {
+        let about =
+            "Successors that were rotated out with its token, or with one that came from it: they ended with it";
+        members.insert("also_revoked".to_owned(), json!({ "type": "array", "items": text, "description": about }));
+        let about = "Those that are the same key by rotation and are in force still";
+        members.insert("successors".to_owned(), json!({ "type": "array", "items": text, "description": about }));
     }
     let locked = json!({ "type": ["object", "null"], "properties": { "by": text, "reason": text, "since": time }, "required": ["by", "reason", "since"] });
     let checkpoint = object(
@@ -108,6 +121,7 @@ pub(crate) fn schemas() -> Value {
         "Lock": object("The lock of a log; `null` where there is none", json!({ "locked": locked, "log": text }), &["locked", "log"]),
         "ApiKey": object("An API key, without its token", key, &key_members),
         "ApiKeyWithToken": object("An API key that was just made", key_with_token, &key_members),
+        "ApiKeyEnded": object("An API key that was ended", key_ended, &key_members),
         "ApiKeys": object("A page of API keys", json!({ "api_keys": list(reference("ApiKey")), "next": maybe_text }), &["api_keys", "next"]),
         "NewApiKey": { "type": "object", "properties": { "certificate": certificate, "expires_at": maybe_time, "logs": names, "name": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": NO_CONTROLS }, "rate_per_minute": { "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX }, "role": role, "verbs": verbs }, "required": ["logs", "name", "role"], "additionalProperties": false },
         "Rotation": { "type": "object", "properties": { "certificate": certificate, "overlap_seconds": { "type": "integer", "minimum": 0, "maximum": 7_776_000 } }, "required": ["overlap_seconds"], "additionalProperties": false },

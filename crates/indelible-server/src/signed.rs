@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     answer::Answer,
-    body::{charge, join},
+    body::{Held, Room},
     problem::{Kind, Problem},
     reading::KEPT_BODY,
     request::Asked,
@@ -109,19 +109,17 @@ pub(crate) async fn tile(asked: Asked) -> Result<Answer, Problem> {
 /// An entry bundle: each entry behind its length in two bytes.
 pub(crate) async fn entry_bundle(asked: Asked) -> Result<Answer, Problem> {
     let tile = tile_of(&format!("tile/0/{}", asked.captured.get("rest")))?;
-    let budget = Arc::clone(&asked.shared.budget);
+    let (budget, share) = (Arc::clone(&asked.shared.budget), asked.share()?);
     let read = asked.open().await?.wait_for(move |open| {
         let (_, head) = open.head();
         let first = start(tile, head.size)?;
         let mut next = first;
         let end = next + u64::from(tile.width());
-        let (mut out, mut permit) = (Vec::new(), None);
+        let (mut out, mut held, mut read) = (Vec::new(), Held::default(), 0);
         while next < end {
             let chunk = open.reader().read(LeafIndex(next), STEP)?;
-            let Some(part) = charge(&budget, chunk.bytes.len()) else {
-                return Err(Problem::new(Kind::Busy, "the server holds as much as it may").after(1));
-            };
-            join(&mut permit, part);
+            read += chunk.bytes.len();
+            held.up_to(read, Room { budget: &budget, share: &share })?;
             for text in chunk.lines().take(usize::try_from(end - next).unwrap_or(usize::MAX)) {
                 let line = Line::parse(text).map_err(|source| StoreError::Line { index: next, source })?;
                 let length = u16::try_from(line.entry.bytes.len());
@@ -131,9 +129,9 @@ pub(crate) async fn entry_bundle(asked: Asked) -> Result<Answer, Problem> {
                 next += 1;
             }
         }
-        Ok((out, permit, first))
+        Ok((out, held, first))
     });
-    let (bytes, permit, first) = read.await?;
+    let (bytes, held, first) = read.await?;
     asked.reads("entryBundle", first, tile.width().into())?;
-    Ok(Answer::charged("application/octet-stream", bytes, permit).cached(KEPT_BODY))
+    Ok(Answer::charged("application/octet-stream", bytes, held).cached(KEPT_BODY))
 }

@@ -93,14 +93,16 @@ impl Body for Payload {
 pub(crate) struct Streams {
     all: Arc<Semaphore>,
     most: usize,
-    per_key: Mutex<HashMap<String, usize>>,
+    /// By key, and by tenant ([`crate::lines`]).
+    held: Mutex<(HashMap<String, usize>, HashMap<String, usize>)>,
     most_per_key: usize,
 }
 
-/// A stream's place among those of all and of its key.
+/// A stream's place among those of all, of its key and of its tenant.
 struct Held {
     shared: Arc<Shared>,
     key: String,
+    tenant: String,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -108,7 +110,12 @@ impl Streams {
     /// None, and so many at a time.
     #[must_use]
     pub(crate) fn new(most: usize, most_per_key: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(most)), most, per_key: Mutex::default(), most_per_key }
+        Self { all: Arc::new(Semaphore::new(most)), most, held: Mutex::default(), most_per_key }
+    }
+
+    /// The most of one tenant: half of all, so that whoever makes keys has not all of them, and what a key may have.
+    fn most_per_tenant(&self) -> usize {
+        (self.most / 2).max(self.most_per_key)
     }
 
     /// How many there are now.
@@ -123,25 +130,40 @@ impl Held {
         let streams = &shared.streams;
         let busy = |_| Problem::new(Kind::Busy, "the server has as many streams as it may").after(5);
         let permit = Arc::clone(&streams.all).try_acquire_owned().map_err(busy)?;
-        let mut per_key = streams.per_key.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = per_key.entry(key.id.clone()).or_default();
-        if *count >= streams.most_per_key {
+        let tenant = key.line.tenant();
+        let mut held = streams.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let (by_key, by_tenant) = &mut *held;
+        if by_key.get(&key.id).is_some_and(|count| *count >= streams.most_per_key) {
             let text = format!("a key has at most {} streams at a time here: end one", streams.most_per_key);
             return Err(Problem::new(Kind::TooMany, text).after(5));
         }
-        *count += 1;
-        Ok(Self { shared: Arc::clone(shared), key: key.id.clone(), _permit: permit })
+        if by_tenant.get(tenant).is_some_and(|count| *count >= streams.most_per_tenant()) {
+            let most = streams.most_per_tenant();
+            let text = format!("the keys of one line have at most {most} streams at a time here: end one");
+            return Err(Problem::new(Kind::TooMany, text).after(5));
+        }
+        *by_key.entry(key.id.clone()).or_default() += 1;
+        *by_tenant.entry(tenant.to_owned()).or_default() += 1;
+        drop(held);
+        Ok(Self { shared: Arc::clone(shared), key: key.id.clone(), tenant: tenant.to_owned(), _permit: permit })
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut per_key = self.shared.streams.per_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = per_key.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                per_key.remove(&self.key);
-            }
+        let mut held = self.shared.streams.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let (by_key, by_tenant) = &mut *held;
+        one_less(by_key, &self.key);
+        one_less(by_tenant, &self.tenant);
+    }
+}
+
+/// Whoever has none is forgotten.
+fn one_less(counts: &mut HashMap<String, usize>, of: &str) {
+    if let Some(count) = counts.get_mut(of) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(of);
         }
     }
 }

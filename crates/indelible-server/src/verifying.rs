@@ -1,6 +1,6 @@
 //! Verification: one log at a time, as a job that whoever asked may wait for or come back to.
 //!
-//! Jobs are kept in memory, the last [`MAX_JOBS`] of them; a server that starts again knows none. A second wish to have the same log verified joins the job that runs.
+//! Jobs are kept in memory, [`MAX_JOBS`] of them: where there are more, the oldest goes of the tenant that has the most, so that nobody pushes out another's report. A server that starts again knows none. A second wish to have the same log verified joins the job that runs.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -64,6 +64,8 @@ impl Last {
 }
 
 struct Job {
+    /// Whose it is.
+    tenant: String,
     id: String,
     log: String,
     read: AtomicU64,
@@ -94,7 +96,7 @@ impl Job {
 
 impl Verifications {
     /// The job that verifies the log, and whether it is a new one, which whoever asked has to run.
-    fn take(&self, log: &str) -> Result<(Arc<Job>, bool), Problem> {
+    fn take(&self, log: &str, tenant: &str) -> Result<(Arc<Job>, bool), Problem> {
         let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = jobs.iter().find(|job| job.log == log && job.is_running()) {
             return Ok((Arc::clone(running), false));
@@ -105,16 +107,17 @@ impl Verifications {
         let mut id = [0; 16];
         rand::fill(&mut id).map_err(|_| Problem::new(Kind::Internal, "this is not the fault of the request"))?;
         let job = Arc::new(Job {
+            tenant: tenant.to_owned(),
             id: hex::encode(&id),
             log: log.to_owned(),
             read: AtomicU64::new(0),
             expected: AtomicU64::new(0),
             outcome: watch::Sender::new(None),
         });
-        if jobs.len() >= MAX_JOBS {
-            jobs.pop_front();
-        }
         jobs.push_back(Arc::clone(&job));
+        if jobs.len() > MAX_JOBS {
+            forget_one(&mut jobs);
+        }
         Ok((job, true))
     }
 
@@ -141,6 +144,17 @@ impl Verifications {
     }
 }
 
+/// Forgets the oldest job of the tenant that has the most.
+fn forget_one(jobs: &mut VecDeque<Arc<Job>>) {
+    let mut counts = BTreeMap::<&str, usize>::new();
+    for job in jobs.iter() {
+        *counts.entry(&job.tenant).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(tenant, _)| tenant);
+    let oldest = jobs.iter().position(|job| Some(job.tenant.as_str()) == most);
+    oldest.and_then(|at| jobs.remove(at));
+}
+
 /// Has a log verified, and waits for a while.
 pub(crate) async fn begin(asked: Asked) -> Result<Answer, Problem> {
     let wait = Duration::from_secs(asked.number("wait", 10, 20)?);
@@ -148,7 +162,7 @@ pub(crate) async fn begin(asked: Asked) -> Result<Answer, Problem> {
     let name = log.clone();
     let known = tokio::task::spawn_blocking(move || logs.registered(&name));
     known.await.map_err(|_| Problem::lost())??;
-    let (job, new) = asked.shared.verifications.take(&log)?;
+    let (job, new) = asked.shared.verifications.take(&log, asked.key()?.line.tenant())?;
     let mut outcome = job.outcome.subscribe();
     if new {
         let (shared, job) = (Arc::clone(&asked.shared), Arc::clone(&job));
@@ -204,4 +218,26 @@ fn run(logs: &Logs, job: &Job) -> Result<Value, Box<dyn std::error::Error + Send
         ..trusted
     };
     Ok(serde_json::to_value(verify(&*reader, &request)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_who_has_much_verified_pushes_out_no_report_of_anothers() {
+        let jobs = Verifications::default();
+        let run = |log: &str, tenant: &str| {
+            let (job, is_new) = jobs.take(log, tenant).unwrap();
+            assert!(is_new);
+            job.outcome.send_replace(Some(json!({})));
+            job.id.clone()
+        };
+        let mine = run("a", "quiet");
+        let first = run("b", "busy");
+        let ids: Vec<_> = (0..2 * MAX_JOBS).map(|_| run("b", "busy")).collect();
+        assert!(jobs.find("a", &mine).is_some() && jobs.find("b", &first).is_none());
+        assert!(jobs.find("b", ids.last().unwrap()).is_some(), "the newest of one's own is there");
+        assert_eq!(jobs.0.lock().unwrap().len(), MAX_JOBS);
+    }
 }

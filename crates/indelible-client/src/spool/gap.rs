@@ -40,6 +40,9 @@ struct Gap {
     unkept: u64,
     from: String,
     to: String,
+    /// The size of the spool when it was sealed: the event of a gap says the same also where the spool is made larger meanwhile. `None` in one that is counted, or was sealed before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spool_bytes: Option<u64>,
 }
 
 const REASON: &str =
@@ -49,7 +52,7 @@ const REASON_UNKEPT: &str = "the spool was full: `dropped` events are lost, `ref
 
 impl Gap {
     fn details(&self, max_bytes: u64) -> serde_json::Value {
-        let mut details = json!({ "dropped": self.dropped, "from": self.from, "refused": self.refused, "spool_bytes": max_bytes, "to": self.to });
+        let mut details = json!({ "dropped": self.dropped, "from": self.from, "refused": self.refused, "spool_bytes": self.spool_bytes.unwrap_or(max_bytes), "to": self.to });
         if let Some(details) = details.as_object_mut().filter(|_| self.unkept > 0) {
             details.insert("unkept".to_owned(), self.unkept.into());
         }
@@ -94,6 +97,7 @@ impl Gaps {
             unkept: 0,
             from: time.clone(),
             to: time.clone(),
+            spool_bytes: None,
         });
         let counted = match what {
             Turned::Dropped => &mut open.dropped,
@@ -111,7 +115,8 @@ impl Gaps {
     /// The event that says it.
     pub(crate) fn event(&mut self, dir: &Path, max_bytes: u64) -> Result<Option<Prepared>, SpoolError> {
         if self.sealed.is_none() && self.open.is_some() {
-            let sealed = Self { sealed: self.open.clone(), open: None };
+            let gap = self.open.clone().map(|gap| Gap { spool_bytes: Some(max_bytes), ..gap });
+            let sealed = Self { sealed: gap, open: None };
             sealed.store(dir)?;
             *self = sealed;
         }

@@ -236,6 +236,22 @@ fn refused_events_that_find_no_room_are_counted_and_said() {
     assert!(gap["reason"].as_str().unwrap().contains("refused.jsonl"), "{gap}");
 }
 
+#[test]
+fn a_gap_says_the_same_when_its_spool_is_made_larger() {
+    let dir = tempfile::tempdir().unwrap();
+    let open =
+        |max_bytes| Spool::open(dir.path(), &origin(), Options { max_bytes, on_full: OnFull::DropNewest }).unwrap();
+    let mut spool = open(LEAST_MAX_BYTES);
+    let events = large(200);
+    assert!(spool.push(&events.iter().collect::<Vec<_>>()).unwrap().contains(&Pushed::Dropped));
+    let said = spool.gap().unwrap().unwrap();
+    drop(spool);
+    let mut spool = open(4 * LEAST_MAX_BYTES);
+    assert_eq!(spool.gap().unwrap().unwrap().bytes(), said.bytes());
+    spool.gap_recorded().unwrap();
+    assert!(spool.gap().unwrap().is_none());
+}
+
 fn only_file(dir: &Path) -> std::path::PathBuf {
     dir.join("00000001.spool")
 }

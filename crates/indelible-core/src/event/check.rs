@@ -1,6 +1,9 @@
 //! Whether canonical bytes are an event: one walk along the members and the tables of the schema.
 
-use crate::{json::CanonicalObject, time::Micros};
+use crate::{
+    json::{CanonicalObject, short_pointer},
+    time::Micros,
+};
 
 use super::{
     EventError, MAX_ID_BYTES, cursor,
@@ -39,13 +42,17 @@ impl<'p> Path<'p> {
     }
 
     fn pointer(&self) -> String {
+        short_pointer(self.whole())
+    }
+
+    fn whole(&self) -> String {
         match self {
             Self::Top => String::new(),
             Self::Member(parent, name) => {
                 let name = String::from_utf8_lossy(name).replace('~', "~0").replace('/', "~1");
-                format!("{}/{name}", parent.pointer())
+                format!("{}/{name}", parent.whole())
             }
-            Self::Element(parent, index) => format!("{}/{index}", parent.pointer()),
+            Self::Element(parent, index) => format!("{}/{index}", parent.whole()),
         }
     }
 }

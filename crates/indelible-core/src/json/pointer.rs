@@ -7,6 +7,18 @@ enum Level<'t> {
     Array(usize),
 }
 
+/// The longest pointer of an error. Whoever sends a text chooses its names: errors would be as long as they are, some thousands of them in one answer.
+const MAX_POINTER_BYTES: usize = 256;
+
+/// A pointer as errors have it: of one that is too long the beginning, and `…`.
+pub(crate) fn short(pointer: String) -> String {
+    if pointer.len() <= MAX_POINTER_BYTES {
+        return pointer;
+    }
+    let end = (0..=MAX_POINTER_BYTES).rev().find(|at| pointer.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}…", pointer.get(..end).unwrap_or_default())
+}
+
 /// The pointer to what stands at `offset`; `text` is well-formed up to there. Where the offset is that of a member name,
 /// the pointer is that member's.
 pub(super) fn pointer_to(text: &str, offset: usize) -> String {
@@ -37,7 +49,7 @@ pub(super) fn pointer_to(text: &str, offset: usize) -> String {
         }
         at += 1;
     }
-    levels.iter().map(token).collect()
+    short(levels.iter().map(token).collect())
 }
 
 /// The offset after the closing quote.
@@ -88,5 +100,15 @@ mod tests {
         check(r#"{"b":"x","y!":1}"#, "!", "");
         check(r#"{"a/b~\u0063\"":[[!"#, "!", "/a~1b~0c\"/0/0");
         check(r#"{"a":{"x":1,"dup":1}}"#, "\"dup", "/a/dup");
+    }
+
+    #[test]
+    fn a_long_way_is_cut_between_letters() {
+        let text = |name: &str| format!("{{\"{name}\":!");
+        let longest = "a".repeat(MAX_POINTER_BYTES - 1);
+        check(&text(&longest), "!", &format!("/{longest}"));
+        check(&text(&format!("{longest}b")), "!", &format!("/{longest}…"));
+        check(&text(&"é".repeat(60_000)), "!", &format!("/{}…", "é".repeat(127)));
+        check(&text(&"/".repeat(60_000)), "!", &format!("/{}~…", "~1".repeat(127)));
     }
 }

@@ -16,30 +16,30 @@ const MAX_BODY: usize = 28 << 10;
 /// How deep a body may be: it stands some levels down in its entry, where 64 are the most.
 const MAX_DEPTH: usize = 48;
 
-/// Names that are secret with hardly an exception.
-const USUAL: [&str; 16] = [
+/// What a name has in it that is secret with hardly an exception: `new_password`, `x-api-key`, `sessionToken`.
+const USUAL_PARTS: [&str; 12] = [
     "password",
     "passwd",
+    "pwd",
     "passphrase",
+    "passcode",
     "secret",
-    "client_secret",
     "token",
-    "access_token",
-    "refresh_token",
-    "id_token",
-    "api_key",
-    "authorization",
-    "cookie",
-    "private_key",
-    "pin",
-    "cvv",
-    "otp",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "credential",
+    "bearer",
 ];
+
+/// Names that are as secret, and stand in others that are not.
+const USUAL: [&str; 9] = ["authorization", "cookie", "setcookie", "pass", "pin", "cvv", "cvc", "otp", "totp"];
 
 /// What is taken out of bodies.
 #[derive(Clone, Debug)]
 pub struct Redaction {
     members: Vec<String>,
+    parts: Vec<String>,
     pointers: Vec<Vec<String>>,
     most: usize,
 }
@@ -50,23 +50,39 @@ pub struct Redaction {
 pub struct PointerError(String);
 
 impl Redaction {
-    /// The names that are secret with hardly an exception: passwords, tokens, keys.
+    /// The names that are secret with hardly an exception: passwords, tokens, keys, and whatever has one of these in its name. That takes out some that are none (`max_tokens`):
+    /// rather too much than too little.
     #[must_use]
     pub fn usual() -> Self {
-        USUAL.into_iter().fold(Self::nothing(), Self::member)
+        let whole = USUAL.into_iter().fold(Self::nothing(), Self::member);
+        USUAL_PARTS.into_iter().fold(whole, Self::member_with)
     }
 
     /// Nothing is taken out: for bodies that are known to hold no secret.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { members: Vec::new(), pointers: Vec::new(), most: DEFAULT_BODY }
+        Self { members: Vec::new(), parts: Vec::new(), pointers: Vec::new(), most: DEFAULT_BODY }
     }
 
-    /// Takes out members of this name wherever they stand, with all that is in them. Case, `-` and `_` make no difference.
+    /// Takes out members of this name wherever they stand, with all that is in them. Case, and signs that are no letters or digits, make no difference.
     #[must_use]
     pub fn member(mut self, name: &str) -> Self {
         self.members.push(plain(name));
         self
+    }
+
+    /// Takes out members that have this in their name, compared in the same way. What has no letter or digit is in no name.
+    #[must_use]
+    pub fn member_with(mut self, part: &str) -> Self {
+        self.parts.push(plain(part));
+        self.parts.retain(|part| !part.is_empty());
+        self
+    }
+
+    /// Whether what has this name is taken out.
+    fn names(&self, name: &str) -> bool {
+        let name = plain(name);
+        self.members.contains(&name) || self.parts.iter().any(|part| name.contains(part))
     }
 
     /// Takes out what stands at an RFC 6901 pointer, in which `*` is any member or element.
@@ -112,7 +128,7 @@ impl Redaction {
         match value {
             Value::Object(members) => {
                 for (name, member) in members {
-                    if self.members.contains(&plain(name)) {
+                    if self.names(name) {
                         *member = Value::from(REDACTED);
                     } else {
                         self.walk(member, &step(pointers, name));
@@ -138,9 +154,9 @@ fn step<'p>(pointers: &[&'p [String]], name: &str) -> Vec<&'p [String]> {
     pointers.iter().filter_map(lead).collect()
 }
 
-/// A name without what is often written otherwise.
+/// A name without what is often written otherwise: letters and digits.
 fn plain(name: &str) -> String {
-    name.chars().filter(|sign| !matches!(sign, '-' | '_')).flat_map(char::to_lowercase).collect()
+    name.chars().filter(|sign| sign.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 fn unescape(part: &str) -> Option<String> {
@@ -256,6 +272,39 @@ mod tests {
         }
         let all = Redaction::nothing().pointer("").unwrap();
         assert_eq!(told(&all, "application/json", b"[1]")["json"], REDACTED);
+    }
+
+    #[test]
+    fn a_secret_is_found_by_a_part_of_its_name_however_it_is_written() {
+        let secret = [
+            "new_password",
+            "currentPassword",
+            "passwordConfirmation",
+            "pwd",
+            "x-api-key",
+            "session_token",
+            "bearer",
+            "totp",
+            "secret_key",
+            "password ",
+            "pass.word",
+            "PASSWORD2",
+            "client-secret",
+            "AWS_ACCESS_KEY_ID",
+            "pass",
+        ];
+        for name in secret {
+            let body = json!({ "a": [{ name: { "x": "SECRET" } }], "text": "x" });
+            let expected = json!({ "a": [{ name: REDACTED }], "text": "x" });
+            assert_eq!(Redaction::usual().redact(body.to_string().as_bytes()), Some(expected), "{name}");
+        }
+        let plain = json!({ "passenger": 1, "spin": 2, "key": 3, "author": 4, "compass": 5, "": 6, "...": 7 });
+        assert_eq!(Redaction::usual().redact(plain.to_string().as_bytes()), Some(plain.clone()));
+        let none = Redaction::nothing().member_with("...");
+        assert_eq!(none.redact(plain.to_string().as_bytes()), Some(plain), "nothing is in every name");
+        let inside = json!({ "credentials": { "user": "u", "pass": "p" } });
+        let redacted = Redaction::usual().redact(inside.to_string().as_bytes());
+        assert_eq!(redacted, Some(json!({ "credentials": REDACTED })));
     }
 
     #[test]

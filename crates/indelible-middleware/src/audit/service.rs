@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Answered,
-    future::Caught,
+    future::{Caught, ready},
     problem::{AnswerBody, Answering, Problem, passed},
     request_id::{self, RequestId},
 };
@@ -61,6 +61,14 @@ where
             let answer = self.inner.call(Request::from_parts(parts, ObservedBody::new(body, None)));
             return Box::pin(async move { answer.await.map(passed) });
         }
+        // Before anything is done: what could not be recorded is not begun.
+        let room = match rules.when {
+            When::Beside => None,
+            When::Before => match self.layer.journal.admit() {
+                Ok(room) => Some(room),
+                Err(_told_to_the_operator) => return ready(Ok(named(not_begun(&id), &id))),
+            },
+        };
         let seen = draft::seen(&parts, rules, body.is_end_stream());
         let open = Open::new(Draft::new(&parts, rules, seen.clone()), &self.layer.journal);
         let request = Request::from_parts(parts, ObservedBody::new(body, seen));
@@ -74,6 +82,7 @@ where
             };
             let (event, answer) = end(open, ended, &layer, &id).await;
             let answer = record(event, answer, &layer, &id).await;
+            drop(room);
             answer.map(|response| named(response, &id))
         })
     }
@@ -120,6 +129,13 @@ async fn record<B, E>(event: Option<Event>, answer: Answer<B, E>, layer: &AuditL
             Ok(problem.after(1).answering_id(Some(id.to_owned())).response())
         }
     }
+}
+
+/// The answer to a request that finds no room.
+fn not_begun<B: Answering>(id: &str) -> Response<AnswerBody<B>> {
+    let text = "as many requests wait for their records as may: nothing was done";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-on-record", text);
+    problem.after(1).answering_id(Some(id.to_owned())).response()
 }
 
 /// Takes in an answer's body where it is to be recorded, is small, and says so.

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -13,7 +13,10 @@ use indelible::Log;
 use indelible_middleware::{AuditLayer, Event, Gap, Journal, RecordError, Recorder, Recording};
 use tokio::sync::Semaphore;
 
-use crate::{lab::Lab, world::World};
+use crate::{
+    lab::{Lab, reply},
+    world::World,
+};
 
 /// A log with a door in front of it.
 struct Door {
@@ -146,4 +149,34 @@ async fn a_log_that_was_closed_is_no_record() {
     world.log.close().unwrap();
     lab.get("/", &[]).await.problem(503, "not-on-record");
     assert_eq!(journal.flush().await, 1, "it is on no record that one is missing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_finds_no_room_for_its_record_is_not_begun() {
+    let world = World::new();
+    let let_in = Arc::new(Semaphore::new(0));
+    let slow = Slow { log: world.log.clone(), let_in: let_in.clone() };
+    let journal = Journal::builder(slow).under_way(2).build();
+    let done = Arc::new(AtomicU64::new(0));
+    let counted = done.clone();
+    let work = move || {
+        let done = counted.clone();
+        async move { format!("{}", done.fetch_add(1, Ordering::SeqCst)) }
+    };
+    let lab = Lab::new(Router::new().route("/", get(work)).layer(AuditLayer::before(&journal))).await;
+    const ASK: &str = "GET / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n";
+    let waiting = [lab.begin(ASK).await, lab.begin(ASK).await];
+    while done.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    let refused = lab.get("/", &[]).await;
+    refused.problem(503, "not-on-record");
+    assert!(refused.body.contains("nothing was done"), "{refused:?}");
+    assert_eq!((done.load(Ordering::SeqCst), journal.lost()), (2, 1));
+    let_in.add_permits(Semaphore::MAX_PERMITS);
+    for stream in waiting {
+        assert_eq!(reply(stream).await.status, 200);
+    }
+    assert_eq!(lab.get("/", &[]).await.body, "2", "there is room again");
+    assert_eq!((journal.flush().await, world.events().len(), world.gaps()), (0, 3, 1));
 }

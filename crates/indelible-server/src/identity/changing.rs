@@ -53,7 +53,7 @@ impl Identities {
     ) -> Result<(Arc<ApiKey>, Zeroizing<String>), IdentityError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.may_change(by)?;
-        let (old, new, until) = self.successor(id, until)?;
+        let (old, new, until) = self.successor(by, id, until)?;
         if old.certificate().is_some() {
             return Err(IdentityError::Certificate(id.to_owned()));
         }
@@ -69,46 +69,70 @@ impl Identities {
     pub fn rotate_to(&self, by: By<'_>, id: &str, until: Micros, to: Binding) -> Result<Arc<ApiKey>, IdentityError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.may_change(by)?;
-        let (old, new, until) = self.successor(id, until)?;
+        let (old, new, until) = self.successor(by, id, until)?;
         let made = self.make(by, new, (new_id()?, Shows::Certificate(to)), "api_key.rotate", Some((id, until)))?;
         self.put(ApiKey { expires_at: Some(until), ..(*old).clone() });
         Ok(made)
     }
 
-    /// Ends a key at once.
+    /// Ends a key at once, and the successors that were rotated out with its token or with one that came from it, unless a key of the same line asks: then it ends that one alone.
+    /// What it made ends with the last of its line. Gives the key, and those that ended beside it.
     ///
     /// # Errors
-    /// [`IdentityError::Append`] where it has ended and that is not recorded; [`IdentityError`].
-    pub fn revoke(&self, by: By<'_>, id: &str) -> Result<Arc<ApiKey>, IdentityError> {
+    /// [`IdentityError::Append`] where they have ended and that is not recorded; [`IdentityError`].
+    pub fn revoke(&self, by: By<'_>, id: &str) -> Result<(Arc<ApiKey>, Vec<String>), IdentityError> {
         let mut unrecorded = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.may_change(by)?;
-        let mut key = self.get(id).ok_or_else(|| IdentityError::Unknown(id.to_owned()))?;
-        if key.revoked_at.is_some() && !unrecorded.contains(id) {
-            return Ok(key);
+        let key = self.get(id).ok_or_else(|| IdentityError::Unknown(id.to_owned()))?;
+        let same = |by: By<'_>| matches!(by, By::Key(asker) if asker.line.first == key.line.first);
+        if let By::Key(asker) = by
+            && key.is_above(asker)
+        {
+            return Err(IdentityError::NotYours(id.to_owned()));
         }
-        if key.revoked_at.is_none() {
-            key = self.put(ApiKey { revoked_at: Some(self.clock.now().to_string()), ..(*key).clone() });
+        let mut ending = vec![Arc::clone(&key)];
+        if !same(by) {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            ending.extend(known.rotated_out(&key));
         }
-        unrecorded.insert(id.to_owned());
-        self.record_signed("api_key.revoke", by, Some(&key), &json!({}))?;
-        unrecorded.remove(id);
-        Ok(key)
+        let now = self.clock.now();
+        // All of them end before the first is recorded: nothing comes from one meanwhile.
+        let mut to_record = Vec::new();
+        for key in ending {
+            if key.revoked_at.is_none() && (key.id == id || key.is_good(now)) {
+                to_record.push(self.put(ApiKey { revoked_at: Some(now.to_string()), ..(*key).clone() }));
+            } else if unrecorded.contains(&key.id) {
+                to_record.push(key);
+            }
+        }
+        unrecorded.extend(to_record.iter().map(|key| key.id.clone()));
+        for key in &to_record {
+            self.record_signed("api_key.revoke", by, Some(key), &json!({}))?;
+            unrecorded.remove(&key.id);
+        }
+        let beside = to_record.iter().map(|key| key.id.clone()).filter(|other| other != id).collect();
+        Ok((self.get(id).unwrap_or(key), beside))
     }
 
     /// A key that asks may have ended since it was looked at: then it changes nothing any more.
     fn may_change(&self, by: By<'_>) -> Result<(), IdentityError> {
         match by {
             By::Operator => Ok(()),
-            By::Key(key) => match self.get(&key.id).filter(|known| known.is_good(self.clock.now())) {
-                Some(_) => Ok(()),
-                None => Err(IdentityError::Asker),
+            By::Key(key) => match self.is_in_force(key) {
+                true => Ok(()),
+                false => Err(IdentityError::Asker),
             },
         }
     }
 
-    fn successor(&self, id: &str, until: Micros) -> Result<(Arc<ApiKey>, NewKey, Micros), IdentityError> {
+    fn successor(&self, by: By<'_>, id: &str, until: Micros) -> Result<(Arc<ApiKey>, NewKey, Micros), IdentityError> {
         let old = self.get(id).ok_or_else(|| IdentityError::Unknown(id.to_owned()))?;
-        if !old.is_good(self.clock.now()) {
+        if let By::Key(asker) = by
+            && !asker.may_rotate(&old)
+        {
+            return Err(IdentityError::NotYours(id.to_owned()));
+        }
+        if !self.is_in_force(&old) {
             return Err(IdentityError::Ended(id.to_owned()));
         }
         let until = old.expires_at.map_or(until, |end| end.min(until));
@@ -146,12 +170,17 @@ impl Identities {
             return Err(IdentityError::Name);
         }
         let now = self.clock.now();
-        let line = self.place_for(by, &id, replaces.map(|(old, _)| old), now)?;
+        let line = self.place_for(by, &id, replaces.map(|(old, _)| old))?;
         if let By::Key(key) = by
             && key.rate_per_minute > 0
             && (new.rate_per_minute == 0 || new.rate_per_minute > key.rate_per_minute)
         {
             return Err(IdentityError::Rate);
+        }
+        if let (By::Key(key), Shows::Certificate(_)) = (by, &shows)
+            && !key.may_bind()
+        {
+            return Err(IdentityError::Binds);
         }
         if matches!(shows, Shows::Certificate(_)) && self.is_shared() {
             // Another server may have bound it a moment ago.
@@ -159,7 +188,7 @@ impl Identities {
         }
         // INVARIANT(one): a certificate is bound to one key that is in force. Of two servers that bind one at the same time the later in the log counts, for all.
         if let Shows::Certificate(binding) = &shows
-            && let Some(other) = self.bound_to(binding).filter(|key| key.is_good(now))
+            && let Some(other) = self.bound_to(binding).filter(|key| self.is_in_force(key))
         {
             return Err(IdentityError::Bound(other.id.clone()));
         }
@@ -170,7 +199,12 @@ impl Identities {
             By::Operator => expires_at,
         };
         let created_at = now.to_string();
-        let key = ApiKey { id, name, grant, rate_per_minute, created_at, expires_at, revoked_at: None, line, shows };
+        let made_by = match by {
+            By::Key(key) => Some(key.id.clone()),
+            By::Operator => None,
+        };
+        let key =
+            ApiKey { id, name, grant, rate_per_minute, created_at, expires_at, revoked_at: None, made_by, line, shows };
         let details = Made {
             certificate: key.certificate().cloned(),
             digest: match &key.shows {
@@ -191,8 +225,8 @@ impl Identities {
     }
 
     /// The line of a key that is to be made, where there is room for it. One that follows another by rotation has that one's.
-    fn place_for(&self, by: By<'_>, id: &str, replaces: Option<&str>, now: Micros) -> Result<Line, IdentityError> {
-        let good: Vec<_> = self.all().into_iter().filter(|key| key.is_good(now)).collect();
+    fn place_for(&self, by: By<'_>, id: &str, replaces: Option<&str>) -> Result<Line, IdentityError> {
+        let good = self.in_force();
         match replaces.and_then(|old| self.get(old)) {
             Some(old) => lines::overlap(&good, &old.line).map(|()| old.line.clone()),
             None => {
@@ -215,7 +249,7 @@ impl Identities {
 
     pub(super) fn put(&self, key: ApiKey) -> Arc<ApiKey> {
         let key = Arc::new(key);
-        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(key.id.clone(), Arc::clone(&key));
+        self.known.write().unwrap_or_else(PoisonError::into_inner).put(Arc::clone(&key));
         key
     }
 }

@@ -45,6 +45,14 @@ pub enum IdentityError {
     /// The key that asks has ended since.
     #[error("the key that asks is not in force any more")]
     Asker,
+    /// A key that is not of the asker's line is rotated, or one that it comes from ended.
+    #[error("the API key `{0}` does not come from the one that asks: ask with one that it comes from")]
+    NotYours(String),
+    /// A key that may not do everything binds a certificate.
+    #[error(
+        "certificates are bound with a key that may do everything: ask the operator of the server to bind this one"
+    )]
+    Binds,
     /// A certificate that another key has.
     #[error("the API key `{0}` is bound to this certificate and in force: a certificate has one key at a time")]
     Bound(String),
@@ -74,6 +82,7 @@ impl From<IdentityError> for crate::problem::Problem {
             | IdentityError::Overlapping(_)
             | IdentityError::Line => Self::new(Kind::Conflict, error.to_string()),
             IdentityError::Name | IdentityError::Rate | IdentityError::Certificate(_) => Self::bad(error.to_string()),
+            IdentityError::NotYours(_) | IdentityError::Binds => Self::new(Kind::Forbidden, error.to_string()),
             IdentityError::Asker => Self::new(Kind::Unauthorised, error.to_string()),
             IdentityError::Random => Self::internal(&error),
             IdentityError::Append(error) => error.into(),

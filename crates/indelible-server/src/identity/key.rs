@@ -29,6 +29,8 @@ pub struct ApiKey {
     pub expires_at: Option<Micros>,
     /// When it was revoked.
     pub revoked_at: Option<String>,
+    /// With which key it was made; `None` for one of the operator's.
+    pub(crate) made_by: Option<String>,
     /// Whose it is.
     pub(crate) line: Line,
     pub(super) shows: Shows,
@@ -53,26 +55,48 @@ impl ApiKey {
         }
     }
 
-    /// Whether it is good at a time.
+    /// Whether it binds certificates: only who may do everything says whose a client is.
+    pub(super) fn may_bind(&self) -> bool {
+        self.grant.covers(&Grant::admin())
+    }
+
+    /// Whether it is the operator's own.
+    pub(super) fn is_operators(&self) -> bool {
+        self.line.makers.is_empty()
+    }
+
+    /// Whether it is one of those from which the other comes.
+    pub(super) fn is_above(&self, other: &Self) -> bool {
+        other.line.makers.contains(&self.line.first)
+    }
+
+    /// Whether it may put another key in the place of that one: its own, one that comes from it, or, for the operator's own, any.
+    pub(super) fn may_rotate(&self, other: &Self) -> bool {
+        self.is_operators() || self.line.first == other.line.first || self.is_above(other)
+    }
+
+    /// Whether it is good at a time, by itself: it is in force where those that made it are so too.
     #[must_use]
     pub fn is_good(&self, now: Micros) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
     }
 
-    /// What may be shown of it.
-    #[must_use]
-    pub fn to_json(&self, now: Micros) -> Value {
-        let state = match (&self.revoked_at, self.is_good(now)) {
-            (Some(_), _) => "revoked",
-            (None, false) => "expired",
-            (None, true) => "active",
+    /// What may be shown of it, and whether it is in force.
+    pub(super) fn to_json(&self, now: Micros, in_force: bool) -> Value {
+        let state = match (&self.revoked_at, self.is_good(now), in_force) {
+            (Some(_), ..) => "revoked",
+            (None, false, _) => "expired",
+            (None, true, false) => "maker_ended",
+            (None, true, true) => "active",
         };
         json!({
             "certificate": self.certificate(),
             "created_at": self.created_at,
             "expires_at": self.expires_at.map(|end| end.to_string()),
+            "first": self.line.first,
             "id": self.id,
             "logs": self.grant.logs,
+            "made_by": self.made_by,
             "name": self.name,
             "rate_per_minute": self.rate_per_minute,
             "revoked_at": self.revoked_at,

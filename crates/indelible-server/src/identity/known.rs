@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use serde_json::Value;
 
 use super::{
     ApiKey, Identities,
@@ -14,7 +15,33 @@ impl Identities {
     /// Whether a key that was good is so still: for what goes on long after it was asked for.
     #[must_use]
     pub(crate) fn is_still_good(&self, key: &ApiKey) -> bool {
-        self.get(&key.id).is_some_and(|known| known.is_good(self.now()))
+        self.is_in_force(key)
+    }
+
+    /// Whether a key is known and good, and those that it comes from.
+    pub(super) fn is_in_force(&self, key: &ApiKey) -> bool {
+        let (known, now) = (self.known.read().unwrap_or_else(PoisonError::into_inner), self.clock.now());
+        known.get(&key.id).is_some_and(|key| known.is_in_force(key, now))
+    }
+
+    /// All that are in force, in the order of their ids.
+    pub(crate) fn in_force(&self) -> Vec<Arc<ApiKey>> {
+        let (known, now) = (self.known.read().unwrap_or_else(PoisonError::into_inner), self.clock.now());
+        known.all().filter(|key| known.is_in_force(key, now)).cloned().collect()
+    }
+
+    /// What may be shown of a key.
+    #[must_use]
+    pub fn shown(&self, key: &ApiKey) -> Value {
+        let (known, now) = (self.known.read().unwrap_or_else(PoisonError::into_inner), self.clock.now());
+        key.to_json(now, known.is_in_force(key, now))
+    }
+
+    /// The ids of those that are the same key by rotation, and in force beside it.
+    #[must_use]
+    pub fn beside(&self, key: &ApiKey) -> Vec<String> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.beside(key, self.clock.now()).iter().map(|other| other.id.clone()).collect()
     }
 
     /// The key whose token this is, if it is good now. Takes as long for a token that is wrong as for one whose id is unknown.
@@ -29,7 +56,7 @@ impl Identities {
             _ => ([0; 32], false),
         };
         let same = verify_slices_are_equal(&digest, &expected).is_ok() && has_token;
-        key.filter(|key| same && prefix == PREFIX && key.is_good(self.clock.now()))
+        key.filter(|key| same && prefix == PREFIX && self.is_in_force(key))
     }
 
     /// The key that a certificate is bound to, if it is good now. A certificate that a key names by its SHA-256 is that key's alone: where that has ended, no name in
@@ -38,14 +65,13 @@ impl Identities {
     /// # Errors
     /// Why it is nobody's, for its bearer to read.
     pub(crate) fn authenticate_certificate(&self, certificate: &ClientCertificate) -> Result<Arc<ApiKey>, String> {
-        let now = self.clock.now();
         if let Some(key) = self.bound_to(certificate.sha256()) {
             let ended = || format!("the API key `{}` of the client's certificate is not in force any more", key.id);
-            return if key.is_good(now) { Ok(key) } else { Err(ended()) };
+            return if self.is_in_force(&key) { Ok(key) } else { Err(ended()) };
         }
         let mut named: Vec<_> = certificate.names().iter().filter_map(|name| self.bound_to(name)).collect();
         let any = named.first().cloned();
-        named.retain(|key| key.is_good(now));
+        named.retain(|key| self.is_in_force(key));
         named.dedup_by(|one, other| one.id == other.id);
         match (named.as_slice(), any) {
             ([key], _) => Ok(Arc::clone(key)),
@@ -73,13 +99,12 @@ impl Identities {
     /// All keys, in the order of their ids.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<ApiKey>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.known.read().unwrap_or_else(PoisonError::into_inner).all().cloned().collect()
     }
 
     /// Whether there is a key that may make others.
     #[must_use]
     pub fn has_admin(&self) -> bool {
-        let now = self.clock.now();
-        self.all().iter().any(|key| key.is_good(now) && key.grant.covers(&Grant::admin()))
+        self.in_force().iter().any(|key| key.grant.covers(&Grant::admin()))
     }
 }

@@ -9,6 +9,7 @@
 //! - A key has a token, or is bound to a certificate: then there is nothing secret, and the event says which. At any time a certificate or a name is bound to one key that
 //!   is in force, so that it is never a question whose request it is.
 //! - A key is in force when its event is durable. One that is revoked ends at once, also where the event could not be recorded; the caller is told.
+//! - One that ends takes with it what it made ([`table`]).
 //! - A crash leaves the event or not.
 //! - Where several servers share a database, each takes up what the others recorded when a checkpoint covers it ([`Identities::follow`]).
 
@@ -18,6 +19,7 @@ mod key;
 mod known;
 mod recording;
 mod said;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +43,7 @@ pub use error::IdentityError;
 pub(crate) use key::actor;
 pub use key::{ApiKey, By, NewKey};
 use said::{fold, take};
+use table::Table;
 
 /// The most keys that a server has at a time, revoked and ended ones not counted, and those that follow one another by rotation counted as one. How they are divided among those that make
 /// them says [`crate::lines`].
@@ -60,7 +63,7 @@ pub struct Identities {
     open: Opener,
     origin: String,
     clock: Arc<dyn Clock>,
-    known: RwLock<BTreeMap<String, Arc<ApiKey>>>,
+    known: RwLock<Table>,
     /// The newest key that each certificate was bound to, in the order of the log.
     bound: RwLock<BTreeMap<Binding, String>>,
     /// The tree of all entries that were taken up, and what they said of locks.
@@ -79,7 +82,7 @@ impl Identities {
     /// [`ServerError::Identity`] where its entries are not those of its newest checkpoint; [`LogError`].
     pub fn load(open: Opener, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
         let log = open()?;
-        let (mut tree, mut known, mut bound) = (Frontier::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut tree, mut known, mut bound) = (Frontier::new(), Table::default(), BTreeMap::new());
         let mut said = Said::default();
         fold(&log, &mut tree, |entry| {
             bound.extend(take(entry, &mut known));

@@ -1,6 +1,6 @@
 //! What the entries of the own log say of keys, and whether they are to be believed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use indelible::Log;
 use indelible_core::{
@@ -13,7 +13,7 @@ use indelible_store::store::parse_line;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ApiKey, key::Shows};
+use super::{ApiKey, key::Shows, table::Table};
 use crate::{access::Grant, binding::Binding, error::ServerError, lines::Line};
 
 /// Read at a time.
@@ -60,7 +60,9 @@ pub(super) fn fold(log: &Log, tree: &mut Frontier, mut each: impl FnMut(&EntryRe
 }
 
 /// What an entry says of keys; others say nothing. Gives the certificate that is bound to a new key from then on.
-pub(super) fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, Arc<ApiKey>>) -> Option<(Binding, String)> {
+///
+/// INVARIANT(bound): a certificate is bound by the operator, or a key that may do everything. What others wrote (logs from before that was asked have it) binds nothing, and so shuts nobody out.
+pub(super) fn take(entry: &EntryRef<'_>, known: &mut Table) -> Option<(Binding, String)> {
     #[derive(Deserialize)]
     struct Event {
         action: String,
@@ -93,12 +95,14 @@ pub(super) fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, Arc<ApiKey
             };
             // An end that cannot be read is an end.
             let end = |text: &str| Micros::parse(text).unwrap_or(Micros(i64::MIN));
-            let maker = known.get(&event.actor.id).filter(|_| event.actor.r#type == "api_key");
-            let mut line = Line::of(&target.id, maker.map(|maker| &maker.line));
+            let is_key = event.actor.r#type == "api_key";
+            let maker = known.get(&event.actor.id).filter(|_| is_key).cloned();
+            let may_bind = !is_key || maker.as_ref().is_some_and(|maker| maker.may_bind());
+            let mut line = Line::of(&target.id, maker.as_ref().map(|maker| &maker.line));
             if let Some(replaces) = &made.replaces
                 && let Some(old) = known.get_mut(&replaces.id)
             {
-                let (old, until) = (Arc::make_mut(old), end(&replaces.until));
+                let until = end(&replaces.until);
                 old.expires_at = Some(old.expires_at.map_or(until, |end| end.min(until)));
                 line = old.line.clone();
             }
@@ -110,16 +114,20 @@ pub(super) fn take(entry: &EntryRef<'_>, known: &mut BTreeMap<String, Arc<ApiKey
                 created_at: entry.recorded_at.to_owned(),
                 expires_at: made.expires_at.as_deref().map(end),
                 revoked_at: None,
+                made_by: is_key.then_some(event.actor.id),
                 line,
                 shows,
             };
             // The first word counts: a later one cannot put another token in its place.
-            let key = known.entry(target.id).or_insert(Arc::new(key));
+            if known.get(&target.id).is_none() {
+                known.put(Arc::new(key));
+            }
+            let key = known.get(&target.id).filter(|_| may_bind)?;
             return key.certificate().cloned().map(|binding| (binding, key.id.clone()));
         }
         "api_key.revoke" => {
             if let Some(key) = known.get_mut(&target.id) {
-                Arc::make_mut(key).revoked_at.get_or_insert(entry.recorded_at.to_owned());
+                key.revoked_at.get_or_insert(entry.recorded_at.to_owned());
             }
         }
         _ => {}

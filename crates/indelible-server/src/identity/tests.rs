@@ -288,3 +288,107 @@ fn a_key_that_was_written_into_the_files_is_not_believed() {
     std::fs::write(&segment, text).unwrap();
     assert_eq!(world.again().unwrap().authenticate(&token).unwrap().id, key.id);
 }
+
+#[test]
+fn what_a_key_made_ends_with_it_and_stays_ended() {
+    let (world, keys) = World::new();
+    let make = |by: By<'_>, role| keys.create(by, new_key(role)).unwrap();
+    let (root, _) = make(By::Operator, Role::Admin);
+    let (stolen, first) = make(By::Key(&root), Role::Admin);
+    let (door, second) = make(By::Key(&stolen), Role::Admin);
+    let (_, third) = make(By::Key(&door), Role::Writer);
+    let (_, other) = make(By::Key(&root), Role::Writer);
+    let good = |keys: &Identities| [&first, &second, &third, &other].map(|token| keys.authenticate(token).is_some());
+    assert_eq!(good(&keys), [true; 4]);
+    keys.revoke(By::Key(&root), &stolen.id).unwrap();
+    assert_eq!(good(&keys), [false, false, false, true]);
+    assert!(!keys.is_still_good(&door), "nor is it for what goes on already");
+    let shown = keys.shown(&door);
+    assert_eq!((&shown["state"], &shown["made_by"]), (&"maker_ended".into(), &stolen.id.as_str().into()));
+    assert!(matches!(keys.create(By::Key(&door), new_key(Role::Writer)), Err(IdentityError::Asker)));
+    assert!(matches!(keys.rotate(By::Key(&root), &door.id, Micros(1)), Err(IdentityError::Ended(_))));
+    keys.log().unwrap().close().unwrap();
+    let again = world.again().unwrap();
+    assert_eq!(good(&again), [false, false, false, true]);
+    assert_eq!(again.get(&door.id).unwrap().made_by, Some(stolen.id.clone()));
+}
+
+#[test]
+fn a_maker_goes_on_in_its_successor_and_ends_with_the_last() {
+    let (_world, keys) = World::new();
+    let (root, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+    let (maker, _) = keys.create(By::Key(&root), new_key(Role::Admin)).unwrap();
+    let (_, made) = keys.create(By::Key(&maker), new_key(Role::Writer)).unwrap();
+    let (next, _) = keys.rotate(By::Key(&root), &maker.id, Micros(1)).unwrap();
+    assert!(keys.authenticate(&made).is_some(), "the maker is the same key by rotation");
+    // Replaced by whom it comes from: ending the old one leaves the new one.
+    let (_, beside) = keys.revoke(By::Key(&root), &maker.id).unwrap();
+    assert!(beside.is_empty() && keys.authenticate(&made).is_some());
+    assert_eq!(keys.beside(&maker), std::slice::from_ref(&next.id));
+    keys.revoke(By::Key(&root), &next.id).unwrap();
+    assert!(keys.authenticate(&made).is_none());
+}
+
+#[test]
+fn a_thief_rotates_nothing_out_of_reach() {
+    let (_world, keys) = World::new();
+    let far = Micros(i64::MAX / 2);
+    let (root, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+    let (spare, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+    let (stolen, _) = keys.create(By::Key(&root), new_key(Role::Admin)).unwrap();
+    let (door, _) = keys.create(By::Key(&stolen), new_key(Role::Admin)).unwrap();
+    // With the token itself, with the successor's, and with that of a key that it made.
+    let (first, one) = keys.rotate(By::Key(&stolen), &stolen.id, far).unwrap();
+    let (_, two) = keys.rotate(By::Key(&first), &first.id, far).unwrap();
+    let (_, three) = keys.rotate(By::Key(&door), &door.id, far).unwrap();
+    let (_, beside) = keys.revoke(By::Key(&root), &stolen.id).unwrap();
+    assert_eq!(beside.len(), 3, "two of its own line, and one of the key that it made");
+    for token in [&one, &two, &three] {
+        assert!(keys.authenticate(token).is_none());
+    }
+    // Of what is not its own it rotates nothing, and does not end those that it comes from.
+    let (theirs, _) = keys.create(By::Key(&root), new_key(Role::Writer)).unwrap();
+    let (other, _) = keys.create(By::Key(&root), new_key(Role::Admin)).unwrap();
+    for id in [&theirs.id, &root.id, &spare.id] {
+        assert!(matches!(keys.rotate(By::Key(&other), id, far), Err(IdentityError::NotYours(_))));
+    }
+    assert!(matches!(keys.revoke(By::Key(&other), &root.id), Err(IdentityError::NotYours(_))));
+    // The operator's own may replace one another, and what a stolen one of them rotated out ends with it too.
+    let (taken, token) = keys.rotate(By::Key(&root), &spare.id, far).unwrap();
+    assert_eq!(keys.revoke(By::Operator, &root.id).unwrap().1, [taken.id.clone()]);
+    assert!(keys.authenticate(&token).is_none());
+    // Whoever rotated its own key ends the old one alone.
+    let (next, token) = keys.rotate(By::Key(&spare), &spare.id, far).unwrap();
+    assert!(keys.revoke(By::Key(&next), &spare.id).unwrap().1.is_empty());
+    assert!(keys.authenticate(&token).is_some());
+}
+
+#[test]
+fn a_certificate_is_bound_by_who_may_do_everything_alone() {
+    let (world, keys) = World::new();
+    let victim = Binding::Sha256("ab".repeat(32));
+    let (root, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+    let mut narrow = new_key(Role::Admin);
+    narrow.grant.logs = vec![crate::access::Pattern::try_from("t/*".to_owned()).unwrap()];
+    let (tenant, _) = keys.create(By::Key(&root), narrow.clone()).unwrap();
+    let writer = NewKey { grant: Grant { role: Role::Writer, ..narrow.grant.clone() }, ..narrow };
+    let refused = keys.bind(By::Key(&tenant), writer.clone(), victim.clone());
+    assert!(matches!(refused, Err(IdentityError::Binds)));
+    let (own, _) = keys.create(By::Key(&tenant), writer).unwrap();
+    let refused = keys.rotate_to(By::Key(&tenant), &own.id, Micros(i64::MAX / 2), victim.clone());
+    assert!(matches!(refused, Err(IdentityError::Binds)));
+    // A log from before that was asked has such an event: it binds nothing.
+    let event = serde_json::json!({
+        "action": "api_key.create", "kind": "admin",
+        "actor": { "id": tenant.id, "name": "test", "type": "api_key" },
+        "details": { "certificate": victim, "expires_at": null, "grant": own.grant, "rate_per_minute": 7 },
+        "targets": [{ "id": "0123456789abcdef", "name": "taker", "type": "api_key" }],
+    });
+    keys.append(&event).unwrap();
+    keys.follow().unwrap();
+    assert!(keys.get("0123456789abcdef").is_some() && keys.bound_to(&victim).is_none());
+    let bound = keys.bind(By::Key(&root), new_key(Role::Writer), victim.clone()).unwrap();
+    keys.log().unwrap().close().unwrap();
+    let again = world.again().unwrap();
+    assert_eq!(again.bound_to(&victim).map(|key| key.id.clone()), Some(bound.id.clone()));
+}

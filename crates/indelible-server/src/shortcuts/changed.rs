@@ -41,21 +41,33 @@ impl Changed {
 
     fn objects(&mut self, pointer: &str, before: &Members<'_>, after: &Members<'_>, depth: usize) {
         for (name, was) in before {
-            let pointer = format!("{pointer}/{}", escaped(name));
             match after.get(name) {
-                Some(is) => self.compare(&pointer, was.get(), is.get(), depth - 1),
-                None => self.add(&pointer),
+                Some(is) if is.get() == was.get() => {}
+                Some(is) => self.compare(&self.below(pointer, name), was.get(), is.get(), depth - 1),
+                None => self.add(&self.below(pointer, name)),
             }
         }
         for name in after.keys().filter(|name| !before.contains_key(*name)) {
-            self.add(&format!("{pointer}/{}", escaped(name)));
+            self.add(&self.below(pointer, name));
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes > MAX_LISTED_BYTES
+    }
+
+    /// The pointer to a member; none is written once none is listed any more: the way to each of very many members is as long as its sender likes.
+    fn below(&self, pointer: &str, name: &str) -> String {
+        if self.is_full() { String::new() } else { format!("{pointer}/{}", escaped(name)) }
     }
 
     fn add(&mut self, pointer: &str) {
         self.count += 1;
+        if self.is_full() {
+            return;
+        }
         self.bytes += pointer.len() + 3;
-        if self.bytes <= MAX_LISTED_BYTES {
+        if !self.is_full() {
             self.pointers.push(pointer.to_owned());
         }
     }
@@ -94,6 +106,13 @@ mod tests {
         let found = changed(&many(1), &many(2));
         assert_eq!(found.count, 2000);
         assert!(found.pointers.len() > 400 && found.pointers.len() < 2000, "{}", found.pointers.len());
+        // Once it is full nothing is written any more, however long the way to it is.
+        let far = |value: u8| {
+            format!("{{\"{}\":{{\"a\":{value},\"b\":{value},\"c\":{value}}}}}", "x".repeat(MAX_LISTED_BYTES))
+        };
+        let found = changed(&far(1), &far(2));
+        assert_eq!((found.pointers.len(), found.count), (0, 3));
+        assert_eq!(found.bytes, MAX_LISTED_BYTES + 6, "what the first would have taken");
         // Depth is bounded, and what lies deeper is told by where it lies.
         let deep = |value: u8| format!("{}{value}{}", "{\"a\":".repeat(40), "}".repeat(40));
         assert_eq!(changed(&deep(1), &deep(2)).pointers, ["/a".repeat(MAX_DEPTH)]);

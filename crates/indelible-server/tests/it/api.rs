@@ -267,3 +267,15 @@ fn keys_that_were_rotated_are_taken_up_and_proofs_lead_from_the_old_to_the_new()
     let job = world.ask("POST", "/v1/logs/t.example%2Fa/verify?wait=20", None).status(200).json();
     assert_eq!(job["report"]["status"], "intact", "{job}");
 }
+
+#[test]
+fn a_name_that_makes_no_file_is_refused_and_the_longest_that_does_is_not() {
+    let world = World::new();
+    let make = |origin: String| world.ask("POST", "/v1/logs", Some(&json!({ "origin": origin })));
+    for sign in ["_", "/", "~", ":", "@"] {
+        let refused = make(format!("t{}", sign.repeat(67))).problem(400, "bad-request");
+        assert!(refused["detail"].as_str().unwrap().contains("200 bytes"), "{refused}");
+    }
+    make(format!("tt{}", "_".repeat(66))).status(201);
+    make("x".repeat(128)).status(201);
+}

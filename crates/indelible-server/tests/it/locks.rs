@@ -15,7 +15,8 @@ fn on_record(world: &World) -> Vec<(String, String, String)> {
     let page = world.ask("GET", &own, None).status(200).json();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let events = page["entries"].as_array().unwrap().iter().map(|entry| &entry["entry"]["event"]);
-    let locks = events.filter(|event| event["targets"][0]["type"] == "log" && event["action"] != "log.read");
+    let locks =
+        events.filter(|event| ["log.lock", "log.unlock"].contains(&event["action"].as_str().unwrap_or_default()));
     locks.map(|event| (text(&event["action"]), text(&event["reason"]), text(&event["actor"]["id"]))).collect()
 }
 
@@ -128,4 +129,21 @@ fn a_lock_comes_between_requests_and_never_into_one() {
         let size = world.ask("GET", &path("entries?limit=1"), None).json()["size"].clone();
         assert_eq!(size, 1 + 20 * accepted, "whole requests, and none behind the refusal");
     });
+}
+
+#[test]
+fn a_tenant_lifts_no_lock_of_the_operators() {
+    let world = World::with_log();
+    let (_, tenant) = world.key("admin", &["t.example/*"]);
+    let reason = json!({ "reason": "r" });
+    let by_tenant = |what: &str| world.client().ask("POST", &path(what), Some(&tenant), Some(&reason));
+    world.ask("POST", &path("lock"), Some(&reason)).status(200);
+    by_tenant("unlock").problem(403, "forbidden");
+    world.client().ask("POST", &events_of(LOG), Some(&tenant), Some(&event("x"))).problem(423, "locked");
+    world.ask("POST", &path("unlock"), Some(&reason)).status(200);
+    // Its own it lifts, and so does the operator.
+    for unlocked_by in [&tenant, &world.admin] {
+        by_tenant("lock").status(200);
+        world.client().ask("POST", &path("unlock"), Some(unlocked_by), Some(&reason)).status(200);
+    }
 }

@@ -261,3 +261,28 @@ fn openssl_shows_a_certificate() {
     let said = s_client(Some(&club.authority.issue(2, &["a.example"], ExtendedKeyUsagePurpose::ClientAuth, ended)));
     assert!(said.contains("certificate expired") && !said.contains("HTTP/1.1"), "{said}");
 }
+
+#[test]
+fn nobody_takes_over_anothers_certificate() {
+    let club = Club::new(Clients::Optional, false);
+    let victim = club.authority.client(1, &["billing.example.com"]);
+    club.bind("reader", &json!({ "dns": "billing.example.com" }), None).status(201);
+    let new = json!({ "logs": ["t.example/*"], "name": "tenant", "role": "admin" });
+    let tenant = club.admin(None, "POST", "/v1/api-keys", Some(&new)).status(201).json();
+    let as_tenant = |method: &str, path: &str, body: &Value| {
+        let mut client = Secure::connect(&club.world, None);
+        client.ask(method, path, Some(tenant["token"].as_str().unwrap()), Some(body))
+    };
+    let own = json!({ "logs": ["t.example/a"], "name": "w", "role": "writer" });
+    let own = as_tenant("POST", "/v1/api-keys", &own).status(201).json();
+    let rotate = format!("/v1/api-keys/{}/rotate", own["id"].as_str().unwrap());
+    // Neither that of somebody else, nor a name that nobody has yet.
+    for certificate in [json!({ "sha256": victim.sha256() }), json!({ "dns": "next.example.com" })] {
+        let new = json!({ "certificate": certificate, "logs": ["t.example/a"], "name": "w", "role": "writer" });
+        as_tenant("POST", "/v1/api-keys", &new).problem(403, "forbidden");
+        let rotation = json!({ "certificate": certificate, "overlap_seconds": 60 });
+        as_tenant("POST", &rotate, &rotation).problem(403, "forbidden");
+        assert_eq!(club.status(&victim), Some(200));
+    }
+    club.bind("reader", &json!({ "dns": "next.example.com" }), None).status(201);
+}

@@ -114,3 +114,25 @@ fn whoever_asks_for_nothing_makes_room_for_others() {
     let asked = metrics.lines().find_map(|line| line.strip_prefix("indelible_connections_asked_to_leave_total "));
     assert!(asked.unwrap().parse::<u64>().unwrap() >= 1, "{metrics}");
 }
+
+#[test]
+fn what_is_said_of_lines_is_of_the_senders_share() {
+    let mut small = config();
+    let limits = &mut small.limits;
+    (limits.body_bytes, limits.body_budget_per_key_bytes, limits.body_budget_bytes) = (64 << 10, 128 << 10, 256 << 10);
+    (limits.body_ms, limits.body_slow_ms) = (600_000, 600_000);
+    let world = World::with(small, Options::default());
+    world.create(LOG);
+    let (_, token) = world.key("writer", &[LOG]);
+    let (_, other) = world.key("writer", &[LOG]);
+    // 180 lines are told of in 90 KiB.
+    let lines = "{}\n".repeat(180);
+    let post = |token: &str| world.client().post_lines(&events_of(LOG), token, &lines, &[]);
+    let slow = begin(&world, &token, 60 << 10, 50 << 10);
+    until_held(&world, 50);
+    post(&token).problem(429, "too-many-requests");
+    post(&other).status(422);
+    drop(slow);
+    // The server hears of it when it reads.
+    assert!((0..100_000).any(|_| post(&token).status == 422));
+}

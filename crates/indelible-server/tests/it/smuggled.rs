@@ -174,3 +174,29 @@ fn shortcuts_take_no_bombs_and_nothing_that_is_too_large() {
     send("zstd", &zstd(good.as_bytes())).status(201);
     assert_eq!(size(&world), 2);
 }
+
+#[test]
+fn what_stands_behind_trailers_with_a_bare_line_feed_is_not_read() {
+    let world = World::with_log();
+    let head = post(&world);
+    let lines = |id: &str| {
+        let body = event(id).to_string();
+        format!("{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n", body.len())
+    };
+    let whole = |id: &str| format!("{}\r\n", lines(id));
+    assert_eq!(answers(&world, format!("{}a: b\r\n\r\n{}", lines("1"), whole("2")).as_bytes()), [201, 201, 200]);
+    // For a reader that ends lines at line feeds alone there is another request in these trailers.
+    let hidden = "a: b\n\nPOST / HTTP/1.1\ncontent-length: 99999999999\n\nx\r\n\r\n";
+    let got = answers(&world, format!("{}{hidden}{}", lines("3"), whole("4")).as_bytes());
+    assert!(got == [201, 400] || got == [400], "{got:?}");
+    world.ask("GET", &format!("{}/4", events_of(LOG)), None).status(404);
+    for framing in
+        ["transfer-encoding: chunked, chunked\r\n", "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n"]
+    {
+        let body = event("5").to_string();
+        let sent = format!("{head}{framing}\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        assert_eq!(answers(&world, sent.as_bytes()), [400], "{framing}");
+    }
+    let at = "GET /healthz HTTP/1.1\r\nhost: a@t\r\n\r\n";
+    assert_eq!(answers(&world, at.as_bytes())[0], 400);
+}

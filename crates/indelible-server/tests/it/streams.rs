@@ -365,3 +365,23 @@ fn an_export_of_what_was_changed_has_no_last_line() {
     let told = world.told.lock().unwrap().join("\n");
     assert!(told.contains("export") && told.contains("root"), "{told}");
 }
+
+#[test]
+fn a_tenant_has_half_of_the_streams_however_many_keys_it_makes() {
+    let mut few = config();
+    (few.limits.streams, few.limits.streams_per_key) = (8, 2);
+    let world = World::with(few, Options::default());
+    world.create(LOG);
+    let (_, tenant) = world.key("admin", &[LOG]);
+    let new = json!({ "logs": [LOG], "name": "r", "role": "reader" });
+    let reader = || {
+        let made = world.client().ask("POST", "/v1/api-keys", Some(&tenant), Some(&new)).status(201).json();
+        made["token"].as_str().unwrap().to_owned()
+    };
+    let open = |token: &str| Chunked::open(&world, &path("tail"), token, "");
+    let held: Vec<_> = [reader(), reader()].iter().flat_map(|token| [open(token), open(token)]).collect();
+    assert!(held.iter().all(Result::is_ok));
+    assert_eq!(open(&reader()).err(), Some(429), "with a key that has none yet");
+    let others: Vec<_> = (0..4).map(|_| world.key("reader", &[LOG]).1).map(|token| open(&token)).collect();
+    assert!(others.iter().all(Result::is_ok));
+}
