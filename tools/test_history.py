@@ -393,7 +393,7 @@ class Records(HistoryTest):
         deep: Any = {}
         for _ in range(900):
             deep = {"a": deep}
-        for record in (dict(reason="\ud800"), dict(overlay=deep)):
+        for record, kind in ((dict(reason="\ud800"), "control"), (dict(overlay=deep), "unauthorised_control")):
             log = self.log()
             log.checkpoint()
             value = dict({"type": "resigned", "first": 0, "last": 0, "old_key": "a", "new_key": "b", "reason": "test", "root": "",
@@ -405,7 +405,7 @@ class Records(HistoryTest):
             log.write()
             code, report = run(log.dir, "--public-key", K1.vkey())
             self.assertEqual((code, [item["kind"] for item in report["findings"] if item["verdict"] == "tampered"]),
-                             (TAMPERED, ["unauthorised_control"]))
+                             (TAMPERED, [kind]))
             with contextlib.redirect_stdout(io.StringIO()):
                 self.assertEqual(verify.main([str(log.dir), "--public-key", K1.vkey()]), TAMPERED)
 

@@ -107,6 +107,10 @@ class Checkpoints:
 
     def _sort_out(self, named: Set[int]) -> None:
         """What lies beyond the head record is none of the log's, but where an entry names it: then the record was put back."""
+        behind = max(named, default=0)
+        if self.ring and self.head is not None and behind > self.head.kept and not self.writer:
+            self.report.add(DAMAGED, "head", None, "an entry names kept checkpoint %d, the head record knows of %d: it was put "
+                            "back" % (behind, self.head.kept))
         for number, path in sorted(self.beyond.items()):
             if number in named:
                 self.kept[number] = self._parse_note(path, "checkpoints/" + path.name)
@@ -130,7 +134,17 @@ class Checkpoints:
     def sizes(self) -> Set[int]:
         """Of all of them, and of those that the caller brought."""
         brought = [note for note in (self.head.checkpoint if self.head else None, self.callers) if note is not None]
-        return {note.size for note in [note for _, note in self._notes()] + brought}
+        return {note.size for note in [note for _, note in self._notes()] + brought} | self._sizes_beyond()
+
+    def _sizes_beyond(self) -> Set[int]:
+        """Of those that the head record does not know of: an entry may name one."""
+        sizes = set()
+        for path in self.beyond.values():
+            try:
+                sizes.add(Checkpoint.parse(read_file(path, MAX_NOTE)).size)
+            except Malformed:
+                pass  # told when it is clear whether an entry names it
+        return sizes
 
     def limit_to_expect(self, first_keys: Iterable[VKey]) -> int:
         """The size up to which the log is probably signed: a wrong signature by a key that is known already is none."""
@@ -326,8 +340,15 @@ class Checkpoints:
         good = {item.where for item in self.every}
         for index, head in members:
             kept = self.kept.get(head.number)
+            if self._kept_since(head.number):
+                continue
             if head.number not in self.kept and not (self.head is not None and head.number <= self.head.kept):
                 self.report.add(TAMPERED, "head_member", index, "kept checkpoint %d is missing" % head.number)
             elif (kept is not None and "checkpoints/%020d" % head.number in good
                   and (kept.size, kept.root) != (head.size, head.root)):
                 self.report.add(TAMPERED, "head_member", index, "it contradicts kept checkpoint %d" % head.number)
+
+    def _kept_since(self, number: int) -> bool:
+        """By a live writer, while the entries were read."""
+        later = self.writer and number > max(self.kept, default=0) and number not in self.beyond
+        return later and os.path.lexists(self.log / "checkpoints" / ("%020d" % number))

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from .common import MAX_DEPTH, MAX_ENTRY, MAX_EVENT, Malformed
 from .hashes import ENTRY_ALGORITHMS, unhex
 from .history import EntryKey, KeySet
-from .jcs import LOOSE_DECODER, depth_of, parse_canonical, require_members
+from .jcs import CONTROL_DECODER, LOOSE_DECODER, depth_of, parse_canonical, refuse_surrogates, require_members
 from .notes import ORIGIN
 
 ENTRY_TAIL = re.compile(
@@ -69,11 +69,22 @@ def parse_entry(data: bytes, strict: bool) -> Entry:
         parse_canonical(data)
         if depth_of(body) > MAX_DEPTH:
             raise Malformed("nesting deeper than %d levels" % MAX_DEPTH)
+    control = checked_control(text[start:end]) if speaker == "control" else None
     head = None
     if tail["head_number"] is not None:
         head = Head(int(tail["head_number"]), bytes.fromhex(tail["head_root"]), int(tail["head_size"]))
     return Entry(data, int(tail["index"]), tail["key"], tail["log"], bytes.fromhex(tail["prev"]), head,
-                 body if speaker == "control" else None, attachments_of(body) if speaker == "event" else [])
+                 control, attachments_of(body) if speaker == "event" else [])
+
+
+def checked_control(text: str) -> Any:
+    """A control record; what section 1 refuses in JSON makes it one that no version knows."""
+    try:
+        record = CONTROL_DECODER.decode(text)
+        refuse_surrogates(record)
+    except (ValueError, RecursionError):
+        return {}
+    return record
 
 
 def attachments_of(event: Any) -> List[Tuple[str, int]]:
@@ -139,6 +150,10 @@ def check_control(record: Any) -> None:
     if kind == "clock_step" and isinstance(value.get("step_us"), int) and not isinstance(value["step_us"], bool):
         value["step_us"] = abs(value["step_us"])  # the one number that may be negative
     require_members(value, dict(members, type=str), CONTROL_OPTIONAL.get(kind, ()))
+    if any(item >= 1 << 64 for item in value.values() if isinstance(item, int)):
+        raise Malformed("a number beyond 64 bits")
+    if kind == "clock_step" and not -1 << 63 <= record["step_us"] < 1 << 63:
+        raise Malformed("a step beyond 64 bits")
 
 
 class LogCreated(NamedTuple):

@@ -125,9 +125,10 @@ class History(NamedTuple):
 
     def checkpoint_keys_of(self, key_id: str) -> List[VKey]:
         """The checkpoint keys that may have an id."""
-        match = re.fullmatch("cs[1-9][0-9]*-([0-9a-f]{16})", key_id)
-        return [key for keys in self.sets for key in keys.keys
-                if match and checkpoint_key_hash(key.public_key) == match.group(1)]
+        match = re.fullmatch("cs([1-9][0-9]{0,9})-([0-9a-f]{16})", key_id)
+        if not match or int(match.group(1)) >= 1 << 32:
+            return []
+        return [key for keys in self.sets for key in keys.keys if checkpoint_key_hash(key.public_key) == match.group(2)]
 
     def begins_with(self, before: "History") -> bool:
         """Whether each list begins with what it was before."""

@@ -92,6 +92,17 @@ STRICT_DECODER = json.JSONDecoder(object_pairs_hook=unique_members, parse_float=
 LOOSE_DECODER = json.JSONDecoder()
 
 
+def whole_number(text: str) -> int:
+    """An integer; minus nothing is no integer's canonical form."""
+    if text == "-0":
+        raise Malformed("a number that is not canonical")
+    return int(text)
+
+
+#: For control records, which the log alone writes: members once, and no minus nothing, whatever else is not canonical.
+CONTROL_DECODER = json.JSONDecoder(object_pairs_hook=unique_members, parse_int=whole_number)
+
+
 def parse_canonical(data: bytes) -> Any:
     """The value of canonical JSON; anything that is not its own canonical form is refused."""
     try:

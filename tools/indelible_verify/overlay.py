@@ -26,23 +26,22 @@ class Overlay(NamedTuple):
     index: int
     first: int
     last: int
-    leaf_root: bytes
+    leaf_root: Optional[bytes]  # none where it is no hash: that matters where the record counts
     old_key: str
     new_key: str
-    digest: str
+    digest: Optional[str]
     size: int
     tree_size: int
-    root: bytes
+    root: Optional[bytes]
 
     @classmethod
     def parse(cls, index: int, record: Dict[str, Any]) -> "Overlay":
         """From the record at an index."""
         blob = require_members(record["overlay"], {"digest": str, "size": int})
         match = re.fullmatch("sha256:([0-9a-f]{64})", blob["digest"])
-        if not match:
-            raise Malformed("the digest of its overlay is not one")
-        return cls(index, record["first"], record["last"], unhex(record["leaf_root"], 32), record["old_key"],
-                   record["new_key"], match.group(1), blob["size"], record["tree_size"], unhex(record["root"], 32))
+        return cls(index, record["first"], record["last"], digest_or_none(record["leaf_root"]), record["old_key"],
+                   record["new_key"], match.group(1) if match else None, blob["size"], record["tree_size"],
+                   digest_or_none(record["root"]))
 
     @property
     def entries(self) -> int:
@@ -106,7 +105,7 @@ class Overlays:
     def _check(self, item: Overlay, tree0: RecordFile, roots: Dict[int, bytes]) -> None:
         if not item.last < item.tree_size <= item.index or item.entries > MAX_ENTRIES:
             raise Malformed("its tree does not hold the entries, or they are too many")
-        if roots.get(item.tree_size) != item.root:
+        if item.root is None or roots.get(item.tree_size) != item.root:
             raise Malformed("the first %d entries do not have its root" % item.tree_size)
         leaves = [tree0.get(index) or b"" for index in range(item.first, item.last + 1)]
         frontier = Frontier()
@@ -126,6 +125,8 @@ class Overlays:
                 raise Malformed("the signature of entry %d is wrong" % (item.first + number))
 
     def _read(self, item: Overlay) -> bytes:
+        if item.digest is None:
+            raise Malformed("the digest of its overlay is not one")
         path = self._log / "attachments" / item.digest[:2] / item.digest
         if item.size != 32 * item.entries:
             raise Malformed("it does not have 32 bytes for each entry")
@@ -164,6 +165,14 @@ class Overlays:
             (max(one.first, first), min(one.last + 1, end)) for one in self._good if one.old_key == key.id))
         self._report.add(NOTE, "withdrawn", first, "entries %d to %d are signed by the key %s, which is withdrawn (%s: %s); %d of "
                          "them have second signatures" % (first, end - 1, key.id, item.state, item.reason, covered))
+
+
+def digest_or_none(text: str) -> Optional[bytes]:
+    """A hash, if it is one."""
+    try:
+        return unhex(text, 32)
+    except Malformed:
+        return None
 
 
 def roots_of(tree0: RecordFile, sizes: Iterable[int]) -> Dict[int, bytes]:

@@ -54,7 +54,7 @@ pub enum Control {
         /// Why, in the caller's words.
         reason: String,
         /// Since when, where known.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
         since: Option<String>,
     },
     /// Bodies are absent and that is accounted for.
@@ -124,7 +124,7 @@ pub struct LogCreated {
     /// What a checkpoint must carry.
     pub policy: SignaturePolicy,
     /// The log that this one goes on from, after a restore.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub predecessor: Option<Predecessor>,
 }
 
@@ -224,6 +224,11 @@ pub enum ControlError {
     /// The signature does not verify over this record at this place.
     #[error("the authorisation's signature does not fit this record, log and index")]
     BadSignature,
+}
+
+/// A member that may be left out, and is of its type where it is there: `null` is none of a record's.
+fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 impl Control {

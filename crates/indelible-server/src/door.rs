@@ -178,7 +178,7 @@ pub fn lines(bytes: &[u8]) {
     let all: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     for (number, line) in numbers.iter().zip(&texts) {
         let at = all.get(number - 1).copied().unwrap_or_default();
-        assert!(!line.is_empty() && line.as_slice() == at.trim_ascii());
+        assert!(!line.is_empty() && **line == *at.trim_ascii());
     }
     let held = all.iter().filter(|line| !line.trim_ascii().is_empty()).count();
     assert_eq!(held, texts.len());

@@ -418,7 +418,10 @@ impl From<LogError> for Problem {
                 let text = "the server's keys have signed a log of this name before: a name is used once";
                 Self::new(Kind::Conflict, text).known_as(chain(&error))
             }
-            LogError::Evidence { .. } | LogError::OtherLog { .. } | LogError::Proof(_) => evidence(chain(&error)),
+            LogError::Evidence { .. }
+            | LogError::OtherLog { .. }
+            | LogError::HeadPutBack { .. }
+            | LogError::Proof(_) => evidence(chain(&error)),
             LogError::Failed { .. } => unavailable(chain(&error)),
             error => Self::internal(&error),
         }

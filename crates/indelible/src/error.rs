@@ -185,6 +185,22 @@ pub enum LogError {
         /// Where the record is.
         place: String,
     },
+    /// The head record is older than a checkpoint that the log's own keys signed.
+    #[error(
+        "the head record of `{origin}` at `{place}` covers {known} entries, and {what} by the log's own keys covers {size} or more: the record was put back from a copy, and the log had gone on; nothing was written, for a writer that goes on from an old record contradicts what it signed; put the newest record back, or run `indelible log repair`, which verifies the log and then moves the record forward"
+    )]
+    HeadPutBack {
+        /// The log.
+        origin: String,
+        /// Where the record is.
+        place: String,
+        /// How many entries the record covers.
+        known: indelible_core::tree::TreeSize,
+        /// How many entries the other one covers, at least.
+        size: indelible_core::tree::TreeSize,
+        /// Which checkpoint that is.
+        what: String,
+    },
     /// The log is behind its newest head.
     #[error("entry {index}: {detail}; nothing was changed; run `indelible verify`")]
     Evidence {

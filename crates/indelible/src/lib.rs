@@ -58,6 +58,7 @@ pub(crate) mod keys;
 mod making;
 mod open;
 mod publisher;
+mod put_back;
 mod queue;
 mod sequencer;
 mod turn;

@@ -20,6 +20,7 @@ use crate::{
     keys::active_set,
     log::{Log, get},
     options::Options,
+    put_back,
     verify::{Kind, Request, Verdict, is_signed_by, verify},
 };
 
@@ -175,7 +176,8 @@ pub struct Repaired {
     pub keys: Option<LeafIndex>,
 }
 
-/// Rebuilds derived files of a log from its entries, after these were verified against the newest head. Says what was rebuilt.
+/// Rebuilds derived files of a log from its entries, after these were verified against the newest head. Says what was rebuilt. A head record that was put back is moved forward first, to
+/// the newest checkpoints of the log, if the log verifies under them.
 ///
 /// # Errors
 /// [`LogError::Refused`] where the entries do not verify: nothing is rebuilt from entries that may be wrong.
@@ -203,6 +205,7 @@ pub fn repair(place: &dyn Driver, keys: &KeyRing, options: &Options) -> Result<R
         .load(&origin)?
         .ok_or_else(|| LogError::HeadMissing { origin: origin.clone(), place: heads.place(&origin) })?;
     let history = report.history.as_ref().ok_or_else(|| LogError::Refused("its keys are not known".to_owned()))?;
+    let head = put_back::move_forward(&*reader, &*heads, (head, history), &request)?;
     let tree = history.open(head.checkpoint.as_bytes())?.head;
     place.rebuild(&*reader, &tree, head.kept.number)?;
     let wrong = report.findings.iter().filter(|f| f.kind == Kind::Derived).map(|f| f.detail.clone()).collect();

@@ -37,6 +37,7 @@ use crate::{
     making,
     options::Options,
     publisher::{Keep, Publisher},
+    put_back,
     queue::{Queue, lock},
     sequencer::{ClockWatch, Sequencer},
     unnamed::Unnamed,
@@ -93,7 +94,7 @@ impl Log {
         let history = Arc::new(KeyHistory::of_created(&created)?);
         let clock = Arc::clone(&options.clock);
         let log_keys = Arc::new(LogKeys::new(keys.clone(), info.log_id, (*history).clone(), clock));
-        let check = OwnLines(Mutex::new(KeyFollower::new(Arc::clone(&log_keys), history)));
+        let check = OwnLines::new(KeyFollower::new(Arc::clone(&log_keys), history));
         let empty = TreeHead { size: TreeSize(0), root: empty_root() };
         let (store, recovered) = leased.open(&empty, &check)?;
         let Recovered { size, last_leaf, last_recorded_at: last_time, .. } = recovered;
@@ -164,17 +165,23 @@ impl Log {
         let info = leased.reader().info().clone();
         let origin = info.origin.clone();
         let heads = options.heads_for(keys);
+        let shown = put_back::Shown::of(leased.reader())?;
         let head = load_head(&*heads, &info)?;
         if let Some(reason) = head.frozen {
             return Err(LogError::Frozen { origin, reason });
         }
         let (anchored_history, tree) = known_history(leased.reader(), &head, &info)?;
+        let own = put_back::own_keys(keys, &anchored_history, options.clock.now());
+        shown.refuse_older(leased.reader(), &head, tree.size, (&own, heads.place(&origin)))?;
         let clock = Arc::clone(&options.clock);
         let log_keys = Arc::new(LogKeys::new(keys.clone(), info.log_id, anchored_history.clone(), clock));
         let anchored_history = Arc::new(anchored_history);
-        let check = OwnLines(Mutex::new(KeyFollower::new(Arc::clone(&log_keys), Arc::clone(&anchored_history))));
+        let check = OwnLines::new(KeyFollower::new(Arc::clone(&log_keys), Arc::clone(&anchored_history)));
         let (store, recovered) = leased.open(&tree, &check)?;
-        let history = Arc::clone(lock(&check.0).history());
+        if !store.shared() {
+            put_back::refuse_unnamed(&head, *lock(&check.named), tree.size, &origin, heads.place(&origin))?;
+        }
+        let history = Arc::clone(lock(&check.follower).history());
         log_keys.know(&history);
         // Without the keys that are in force nothing could be told from what somebody else wrote: then there may be nothing behind the head.
         let signing = log_keys.signing_on(&history)?;
@@ -304,15 +311,30 @@ pub(crate) fn entry_zero(reader: &dyn Reader) -> Result<LogCreated, LogError> {
     }
 }
 
-struct OwnLines(Mutex<KeyFollower>);
+struct OwnLines {
+    follower: Mutex<KeyFollower>,
+    /// The highest number of a kept checkpoint that one of them names.
+    named: Mutex<u64>,
+}
+
+impl OwnLines {
+    fn new(follower: KeyFollower) -> Self {
+        Self { follower: Mutex::new(follower), named: Mutex::new(0) }
+    }
+}
 
 impl TailCheck for OwnLines {
     fn fault(&self, line: &Line<'_>, leaf: &Hash) -> Option<TailFault> {
-        lock(&self.0).take(line, leaf).err()
+        let fault = lock(&self.follower).take(line, leaf).err();
+        if let Some(head) = line.entry.head.filter(|_| fault.is_none()) {
+            let mut named = lock(&self.named);
+            *named = head.number.max(*named);
+        }
+        fault
     }
 
     fn unready(&self) -> Option<String> {
-        lock(&self.0).unready()
+        lock(&self.follower).unready()
     }
 }
 

@@ -113,7 +113,7 @@ impl Settled {
             against |= contradicts(note);
         }
         // The newest that says so says most; only a claim is held against each of them.
-        for number in store.kept_numbers()?.into_iter().rev() {
+        for number in own.kept.iter().rev().copied() {
             if newest_kept.is_some_and(|newest| number > newest) {
                 continue;
             }

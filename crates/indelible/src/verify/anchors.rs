@@ -78,6 +78,10 @@ pub(super) struct Anchors<'a> {
     next_kept: u64,
     /// The newest kept checkpoint, where the head store knows it.
     newest_kept: Option<KeptHead>,
+    /// The numbers of those that were there before the scan.
+    listed: Vec<u64>,
+    /// The highest number that an entry names above the head record's, and the index of that entry.
+    pub(super) beyond: Option<(u64, KeptHead)>,
     /// Whether the newest kept checkpoint is the head store's own, so that a crash before it was shown takes nothing away.
     in_head: bool,
     /// Whether a writer is at work, who may be about to show it.
@@ -149,7 +153,7 @@ impl<'a> Anchors<'a> {
         history: Arc<KeyHistory>,
         trust: Trust,
         fixed: Vec<Anchor>,
-        newest_kept: Option<KeptHead>,
+        (newest_kept, listed): (Option<KeptHead>, Vec<u64>),
         from: (u64, u64),
         held: bool,
     ) -> Self {
@@ -169,6 +173,8 @@ impl<'a> Anchors<'a> {
             due: fixed.into(),
             next_kept: kept + 1,
             newest_kept,
+            listed,
+            beyond: None,
             in_head,
             held,
             kept_waiting: false,
@@ -242,6 +248,11 @@ impl<'a> Anchors<'a> {
         while !self.kept_waiting {
             let number = self.next_kept;
             let known = self.newest_kept.is_some_and(|newest| number <= newest.number);
+            // By a live writer, since the scan began: it is none of those that this one goes by.
+            if !known && self.listed.last().is_none_or(|last| number > *last) {
+                self.asked = Some(size);
+                return Ok(());
+            }
             let read = match self.store.kept(number) {
                 Err(StoreError::Damaged { detail, .. }) if self.newest_kept.is_none() || known => {
                     self.next_kept = number.saturating_add(1);
@@ -298,9 +309,8 @@ impl<'a> Anchors<'a> {
         if !self.ended || self.newest_kept.is_some() {
             return Ok(false);
         }
-        let mut higher = self.store.kept_numbers()?;
-        higher.retain(|there| (number.saturating_add(1)..u64::MAX).contains(there));
-        higher.sort_unstable();
+        let from = self.listed.partition_point(|there| *there <= number);
+        let higher = self.listed.get(from..).unwrap_or_default().iter().copied().filter(|there| *there < u64::MAX);
         // What is no checkpoint says nothing of what should be there; a check of the folder tells of it.
         let is_own = |note: &[u8]| said_origin(note).is_some_and(|origin| origin == self.history.origin());
         let mut found = None;
@@ -317,6 +327,12 @@ impl<'a> Anchors<'a> {
             (self.next_kept, self.follows) = (higher, false);
         }
         Ok(true)
+    }
+
+    /// Whether all of these were kept since the scan began, by a live writer.
+    fn kept_since(&self, first: u64, last: u64) -> bool {
+        let there = |number| kept(self.store, number).is_ok_and(|note| note.is_some());
+        last - first < TOLD_MISSING && (first..=last).all(there)
     }
 
     fn read_kept(&mut self, number: u64, note: &[u8], size: u64, findings: &mut Vec<Finding>) {
@@ -391,9 +407,17 @@ impl<'a> Anchors<'a> {
             let detail = format!("it names kept checkpoint {}, the one before was {before}", head.number);
             findings.push(finding(Kind::CheckpointMismatch, Some(index), detail));
         }
-        // Not known from the head store: the entry itself says that they were kept.
+        if self.newest_kept.is_some_and(|newest| head.number > newest.number)
+            && self.beyond.is_none_or(|(_, before)| head.number > before.number)
+        {
+            self.beyond = Some((index, head));
+        }
+        // Not known from the head store: the entry itself says that they were kept. One may have been kept and named between the list and the scan.
         if self.newest_kept.is_none() && self.next_kept <= head.number {
-            findings.extend(all_missing(self.next_kept, head.number));
+            let since = self.listed.last().is_none_or(|last| self.next_kept > *last);
+            if !(since && self.kept_since(self.next_kept, head.number)) {
+                findings.extend(all_missing(self.next_kept, head.number));
+            }
         }
         if self.next_kept <= head.number {
             self.follows = false;

@@ -38,7 +38,7 @@ pub(super) fn excused_below(
     let notes = head.into_iter().chain(own.published).chain(request.checkpoint.as_deref());
     let mut below = notes.filter_map(counts).max().unwrap_or(0);
     // The sizes of kept ones grow: the newest that counts says most.
-    for number in store.kept_numbers()?.into_iter().rev() {
+    for number in own.kept.iter().copied().rev() {
         if let Some(size) = kept(store, number)?.and_then(|note| counts(&note)) {
             below = below.max(size);
             break;

@@ -112,8 +112,9 @@ impl Merger<'_> {
         {
             self.extend(LeafIndex(entry.index), record);
         }
-        let by_key = seen.fault.as_ref().is_some_and(|fault| fault.0 == Kind::Key);
-        let outdated = by_key && !Arc::ptr_eq(&piece.keys, &self.setup.expect.keys());
+        // INVARIANT(looked-again): one that looked right under the keys of before is looked at again as well: a replaced key may have signed it.
+        let keys = self.setup.expect.keys();
+        let outdated = !Arc::ptr_eq(&piece.keys, &keys) && !piece.keys.agrees(&keys, entry.index);
         outdated.then(|| piece.look_again(seen, self.setup.expect)).flatten()
     }
 

@@ -171,7 +171,7 @@ pub fn all_keys(store: &dyn Reader, head: Option<&HeadRecord>, own: &[VerifyingK
 
 /// Looks for `keys` records behind what is known: the history that they lead to, and what the last of them says, whether it has the right to or not. Records from index `below`
 /// on, and lines that stand elsewhere than they say, count for nothing.
-pub(super) fn search(
+pub(crate) fn search(
     store: &dyn Reader,
     mut history: KeyHistory,
     log_id: LogId,

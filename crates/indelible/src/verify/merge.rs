@@ -109,6 +109,10 @@ pub(super) struct Merger<'a> {
     summed: Summed,
     /// Whether the entry that an earlier verification ended with still stands.
     resumed: bool,
+    /// Receipts that say something else than the log, and what, until it is clear which keys were in force where.
+    pub(super) contradicting: Vec<(entry::WireReceipt, String)>,
+    /// What is to be said of the first receipt that a key signed which was not in force there.
+    pub(super) refused_receipt: Option<String>,
     /// Whether an entry from there on was met.
     begun: bool,
     /// The state at the last own checkpoint that was met.
@@ -132,6 +136,11 @@ const MAX_UNKNOWN: u32 = 10_000;
 const MAX_LEVELS: usize = 4096;
 /// Gaps for which a store of rows is asked once more: a pruning takes bodies away in pieces, and who deletes every other row may have us ask no more than this.
 const MAX_ASKED: u32 = 1_000;
+
+/// Whether a record of absence can be one: of entries before it, with a hash.
+fn is_over_entries_before(excuse: &Excuse, index: u64) -> bool {
+    excuse.first <= excuse.last && excuse.last < index && Hash::from_hex(excuse.leaf_root.as_bytes()).is_some()
+}
 
 /// What lies between runs by the word of a store of rows: first index, and the one behind the last.
 pub(super) fn absent(runs: &[Run]) -> Vec<(u64, u64)> {
@@ -182,6 +191,8 @@ impl<'a> Merger<'a> {
             entries_seen: 0,
             summed: Summed::default(),
             resumed: false,
+            contradicting: Vec::new(),
+            refused_receipt: None,
             begun: false,
             met: None,
         }
@@ -309,10 +320,13 @@ impl<'a> Merger<'a> {
         let (id, recorded_at) = piece.name(seen);
         // Behind what was synced, pages of one write may be lost in any order: lines of the same batch further on prove nothing.
         let torn = self.expected >= self.setup.settled && entry.batch <= self.expected;
+        // A later batch is written when the one before is synced, and so is a file: no torn write leaves such a line, whoever signed it.
+        let later = entry.index > self.expected && (entry.batch > self.expected || run.first > self.expected);
+        let left_by = if later { Torn::Never } else { Torn::Perhaps };
         if proven && torn && entry.index > self.expected {
             let detail = format!("entry {} of the same batch stands behind a hole", entry.index);
             let named = Named { id, recorded_at, kind: Kind::Changed, detail };
-            self.loose.push(named, Torn::Perhaps);
+            self.loose.push(named, left_by);
             return Ok(());
         }
         if !proven {
@@ -324,7 +338,7 @@ impl<'a> Merger<'a> {
                 Kind::Signature => Kind::Changed,
                 kind => *kind,
             });
-            self.loose.push(Named { id, recorded_at, kind, detail }, Torn::Perhaps);
+            self.loose.push(Named { id, recorded_at, kind, detail }, left_by);
             return Ok(());
         }
         if entry.index < self.expected {
@@ -608,6 +622,10 @@ impl<'a> Merger<'a> {
         let kind = if matches!(control, Control::Pruned(_)) { "pruned" } else { "explained" };
         let what = format!("it says that entries {} to {} are {kind}", excuse.first, excuse.last);
         match self.authority(index, control) {
+            Authority::Held if !is_over_entries_before(excuse, index) => {
+                let detail = format!("{what}: these do not lie before it, or its `leaf_root` is no hash");
+                self.add(finding(Kind::UnauthorisedControl, Some(index), detail));
+            }
             Authority::Held => self.excuses.push((index, kind, excuse.clone())),
             Authority::Unknown(error) => self.keyed.doubtful.record(index, what, error.to_string()),
             Authority::Lacking(error) => {
@@ -650,8 +668,7 @@ impl<'a> Merger<'a> {
                     receipt.leaf_hash.get(..16).unwrap_or_default(),
                     short(leaf)
                 );
-                let named = Finding { id: Some(receipt.id), ..finding(Kind::DivergedReceipt, Some(index), detail) };
-                self.add(named);
+                self.contradicting.push((receipt, detail));
             }
         }
     }
@@ -786,13 +803,7 @@ impl<'a> Merger<'a> {
                 self.add(Finding { last, ..finding(Kind::RolledBack, Some(self.expected), detail) });
             }
         }
-        for (index, receipts) in std::mem::take(&mut self.setup.receipts) {
-            if index >= self.setup.from {
-                let id = receipts.into_iter().next().map(|receipt| receipt.id);
-                let detail = format!("a receipt names entry {index}, the log has {}", self.expected);
-                self.add(Finding { id, ..finding(Kind::DivergedReceipt, Some(index), detail) });
-            }
-        }
+        self.judge_receipts();
         self.tell_unlinked();
         // Behind the last anchor no root decides: a signature did, where there is a key.
         for found in self.take_differing() {
@@ -903,10 +914,7 @@ impl<'a> Merger<'a> {
                 );
                 self.add(Finding { last: Some(last), ..finding(Kind::KeyMissing, Some(next), detail) });
             } else if next <= last {
-                let why = self.unexcused(next);
-                let detail =
-                    format!("the bodies of entries {next} to {last} are absent; their hashes are there; {why}");
-                self.add(Finding { last: Some(last), ..finding(Kind::Absent, Some(next), detail) });
+                self.tell_absent(next, last);
             }
         }
         Ok(())
@@ -920,6 +928,21 @@ impl<'a> Merger<'a> {
                 format!("entry {at} says that they are {kind}, and no checkpoint that counts here covers that entry")
             }
             _ => "no authorised record excuses it".to_owned(),
+        }
+    }
+
+    /// What is absent and has its hash below a checkpoint is a gap; where there is no hash, nothing says what was there.
+    fn tell_absent(&mut self, first: u64, last: u64) {
+        let end = self.tree_size.clamp(first, last + 1);
+        if first < end {
+            let (last, why) = (end - 1, self.unexcused(first));
+            let detail = format!("the bodies of entries {first} to {last} are absent; their hashes are there; {why}");
+            self.add(Finding { last: Some(last), ..finding(Kind::Absent, Some(first), detail) });
+        }
+        if end <= last {
+            let detail =
+                format!("entries {end} to {last} have no line, and no checkpoint covers a hash of what they were");
+            self.add(Finding { last: Some(last), ..finding(Kind::Missing, Some(end), detail) });
         }
     }
 

@@ -12,7 +12,9 @@
 //! | `loose`, `window` | what the merge keeps: lines of unknown place, stored hashes read ahead |
 //! | `scan` | reading in parallel; what is gathered before and concluded behind |
 //! | `anchors` | checkpoints: which are known, which are kept, which are missing |
+//! | `listed` | which kept checkpoints a verification goes by, beside a writer and behind a head record that was put back |
 //! | `known`, `trust` | what the log says of its keys, and how the keys that are trusted stand to that |
+//! | `receipts` | receipts that contradict the log |
 //! | `absence` | what absent entries may have said of the checkpoint keys, and what checkpoints show of that |
 //! | `beginning` | what stands for the first keys where entry 0 cannot be read |
 //! | `excused` | which records may excuse that entries are absent |
@@ -26,9 +28,11 @@ mod beginning;
 mod excused;
 mod keyed;
 mod known;
+mod listed;
 mod loose;
 mod merge;
 mod piece;
+mod receipts;
 pub mod report;
 mod scan;
 mod trust;
@@ -38,4 +42,5 @@ pub use report::{Finding, Kind, Macs, Report, Unchecked, Verdict};
 pub use scan::{Request, Verified, VerifyError, verify};
 
 pub(crate) use anchors::kept;
+pub(crate) use known::search;
 pub use known::{all_keys, is_signed_by, known_keys};

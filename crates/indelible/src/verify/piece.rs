@@ -38,6 +38,12 @@ impl InForce {
         self.epochs.iter().rev().find(|(first, ..)| *first <= index)
     }
 
+    /// Whether the key in force at an index is the same in both.
+    pub(super) fn agrees(&self, other: &Self, index: u64) -> bool {
+        let id = |keys: &Self| keys.at(index).map(|(_, id, _)| id.clone());
+        id(self) == id(other)
+    }
+
     /// The secret of an epoch by its key's id.
     pub(super) fn key(&self, id: &str) -> Option<&EntryKey> {
         self.epochs.iter().find(|(_, known, _)| known == id).and_then(|(.., key)| key.as_ref())

@@ -10,7 +10,7 @@ use std::{
 use indelible_core::{
     checkpoint::Checkpoint,
     control::{Control, LogCreated},
-    entry::{self, Line},
+    entry::{self, KeptHead, Line},
     head::HeadRecord,
     hex,
     history::{KeyHistory, KeysRecord},
@@ -34,6 +34,7 @@ use super::{
     excused::excused_below,
     keyed::Secrets,
     known,
+    listed::{self, Listed},
     merge::{Durable, Merger, Met, Setup, absent},
     piece::{Expect, SeenPiece, look},
     report::{Finding, Kind, Macs, Remark, Report, Verdict},
@@ -175,14 +176,14 @@ pub enum VerifyError {
 pub fn verify(store: &dyn Reader, request: &Request<'_>) -> Result<Report, VerifyError> {
     for _ in 1..MAX_TRIES {
         let before = pruned(store);
-        let report = verify_once(store, request, None)?;
+        let report = verify_once(store, request, None, None)?;
         // What was pruned behind a record that came after the scan had begun is on a record that this scan did not read.
         let absent = report.findings.iter().any(|finding| finding.kind == Kind::Absent);
         if !absent || pruned(store) == before {
             return Ok(report);
         }
     }
-    verify_once(store, request, None)
+    verify_once(store, request, None, None)
 }
 
 /// How often a scan is made beside somebody who prunes.
@@ -195,8 +196,14 @@ fn pruned(store: &dyn Reader) -> Vec<(u64, u64)> {
     runs.map(|runs| absent(&runs)).unwrap_or_default()
 }
 
-/// `below`: records about keys from that index on count for nothing.
-fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) -> Result<Report, VerifyError> {
+/// `below`: records about keys from that index on count for nothing. `named`: the kept checkpoint that an entry names, and the index of that, where the head record was put back and knows
+/// of fewer.
+fn verify_once(
+    store: &dyn Reader,
+    request: &Request<'_>,
+    below: Option<u64>,
+    named: Option<(u64, KeptHead)>,
+) -> Result<Report, VerifyError> {
     let begun = Instant::now();
     let held = store.has_writer()?;
     // The published checkpoint first: a live writer swaps the head before it publishes.
@@ -205,6 +212,7 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
         published => (published?, None),
     };
     let origin = request.origin();
+    let listed = Listed::of(store)?;
     let record = load_head(request, &origin)?;
     let (zero, names, lines) = first_words(store)?;
     let log_id =
@@ -256,7 +264,17 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
     if let Some(detail) = &unread {
         report.add(finding(Kind::CheckpointSignature, None, format!("the published checkpoint: {detail}")));
     }
-    let own = Own { head: head.as_ref(), published: published.as_deref(), held };
+    let newest_kept = head.as_ref().filter(|_| request.head_required).map(|(record, _)| record.kept);
+    if let (Some(known), Some((index, named))) = (newest_kept, named) {
+        let (number, known) = (named.number, known.number);
+        let detail = format!(
+            "entry {index} names kept checkpoint {number}, the head record knows of {known}: it was put back; {MOVE_FORWARD}"
+        );
+        report.add(finding(Kind::Derived, None, detail));
+    }
+    let newest_kept = newest_kept.map(|known| named.map_or(known, |(_, named)| named));
+    let kept_here = listed.up_to(newest_kept.map(|newest| newest.number));
+    let own = Own { head: head.as_ref(), published: published.as_deref(), held, kept: &kept_here };
     let mut fixed = known_heads(store, request, &history, &own, &mut unexplained, &mut report)?;
     // What cannot be used of what was given is told when it is clear that the log is not what is wrong.
     let mut unusable_input = None;
@@ -282,7 +300,6 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
     let (frontier, last_leaf) = resume(request, log_id)?;
     let from = frontier.size().0;
     let kept_before = request.from.as_ref().map_or(0, |from| from.kept);
-    let newest_kept = head.as_ref().filter(|_| request.head_required).map(|(record, _)| record.kept);
     // Before the scan: a writer that comes later makes more durable than the scan has seen.
     let durable = durable(store, held)?;
     if let (Some(newest), Some(durable)) = (newest, durable)
@@ -295,7 +312,15 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
     let vouched = fixed.iter().map(|anchor| anchor.head.size.0).max().unwrap_or(0).max(said);
     let setup = Setup {
         store,
-        anchors: Anchors::new(store, Arc::new(history.clone()), trust, fixed, newest_kept, (from, kept_before), held),
+        anchors: Anchors::new(
+            store,
+            Arc::new(history.clone()),
+            trust,
+            fixed,
+            (newest_kept, listed::numbers(store)?),
+            (from, kept_before),
+            held,
+        ),
         expect: &expect,
         secrets,
         origin: origin.clone(),
@@ -318,6 +343,11 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
     merger.keyed.explained = (!unexplained.is_empty()).then_some(total);
     merger.keyed.untold = told_in.map(|index| index.0).filter(|index| *index >= from);
     scan(store, request, &expect, total, &mut merger)?;
+    if let Some((index, kept)) =
+        merger.setup.anchors.beyond.filter(|(index, kept)| named.is_none() && listed.knew(*index, *kept))
+    {
+        return verify_once(store, request, below, Some((index, kept)));
+    }
     merger.excused = excused_below(store, request, &own, by_head, &merger)?;
     let settled = Settled::of(store, &own, newest_kept.map(|kept| kept.number), &merger)?;
     let untold = merger.keyed.untold;
@@ -345,11 +375,12 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
         if said >= merger.expected && below.is_none() {
             // It is behind the end: a write that was torn.
             let end = merger.expected;
-            return verify_once(store, request, Some(end));
+            return verify_once(store, request, Some(end), named);
         }
         let detail = "what says here what the log's keys are does not stand in its place among the entries".to_owned();
         merger.add(finding(Kind::UnauthorisedControl, Some(said), detail));
     }
+    unusable_input = unusable_input.or(merger.refused_receipt.take().map(VerifyError::Input));
     let given = judge_again(&history, &own, request.checkpoint.as_deref(), &mut merger);
     let anchors = &merger.setup.anchors;
     let standing = anchors.trust.standing(&anchors.history, vouched, anchors.last_kept());
@@ -358,6 +389,7 @@ fn verify_once(store: &dyn Reader, request: &Request<'_>, below: Option<u64>) ->
         size: merger.expected,
         met: merger.met.take(),
         kept: merger.kept(),
+        newest_kept,
         ids: merger.ids,
         summed: merger.summed(),
         time: merger.last_time.take(),
@@ -449,6 +481,7 @@ struct End {
     size: u64,
     met: Option<Met>,
     kept: (u64, u64),
+    newest_kept: Option<KeptHead>,
     ids: Option<[u64; 4]>,
     summed: Option<Summed>,
     time: Option<String>,
@@ -582,7 +615,7 @@ fn early_signature(
         None => early(note),
     };
     let mut found = head.into_iter().chain(own.published).fold(None, graver);
-    for number in store.kept_numbers()? {
+    for number in own.kept.iter().copied() {
         if certain(&found) {
             break;
         }
@@ -833,6 +866,8 @@ pub(super) struct Own<'a> {
     pub(super) head: Option<&'a (HeadRecord, TreeHead)>,
     pub(super) published: Option<&'a [u8]>,
     held: bool,
+    /// The numbers of the kept ones that count.
+    pub(super) kept: &'a [u64],
 }
 
 /// The heads that the tree must meet, besides the kept ones.
@@ -840,7 +875,7 @@ fn known_heads(
     store: &dyn Reader,
     request: &Request<'_>,
     history: &KeyHistory,
-    &Own { head, published, held }: &Own<'_>,
+    &Own { head, published, held, kept }: &Own<'_>,
     unexplained: &mut Vec<Unexplained>,
     report: &mut Report,
 ) -> Result<Vec<Anchor>, VerifyError> {
@@ -851,7 +886,7 @@ fn known_heads(
     // Who has no head of the writer's has the newest kept checkpoint: `checkpoint` alone could be an old one put back.
     let mut newest_kept = None;
     if !request.head_required {
-        let explained = newest_explained(store, request, history)?;
+        let explained = newest_explained(store, request, history, kept)?;
         newest_kept = explained.map(|(number, _)| number);
         fixed.extend(explained.map(|(number, head)| Anchor { head, source: Source::NewestKept(number) }));
     }
@@ -917,7 +952,7 @@ fn hides_keys(store: &dyn Reader, own: &Own<'_>, settled: &Settled, merger: &Mer
     if notes.iter().any(|note| hides(note)) {
         return Ok(true);
     }
-    for number in store.kept_numbers()? {
+    for number in own.kept.iter().copied() {
         if kept(store, number)?.is_some_and(|note| hides(&note)) {
             return Ok(true);
         }
@@ -934,8 +969,9 @@ fn newest_explained(
     store: &dyn Reader,
     request: &Request<'_>,
     history: &KeyHistory,
+    numbers: &[u64],
 ) -> Result<Option<(u64, TreeHead)>, StoreError> {
-    for number in store.kept_numbers()?.into_iter().rev() {
+    for number in numbers.iter().rev().copied() {
         let Some(note) = kept(store, number)? else { return Ok(None) };
         match open(&note, history) {
             Opened::Good(head) => return Ok(Some((number, head))),
@@ -950,6 +986,9 @@ fn newest_explained(
     Ok(None)
 }
 
+/// What to do about a head record that was put back.
+const MOVE_FORWARD: &str = "`indelible log repair` moves it forward";
+
 fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, writers: bool, report: &mut Report) {
     let Some(known) = known else { return };
     if published.size == known.size && published.root != known.root {
@@ -963,7 +1002,7 @@ fn compare_heads(known: Option<&TreeHead>, published: &TreeHead, held: bool, wri
         report.add(finding(Kind::Derived, None, detail));
     } else if published.size > known.size && writers {
         let detail = format!(
-            "the head store is behind the published checkpoint ({} and {} entries): it was put back",
+            "the head store is behind the published checkpoint ({} and {} entries): it was put back; {MOVE_FORWARD}",
             known.size, published.size
         );
         report.add(finding(Kind::Derived, None, detail));
@@ -1240,7 +1279,7 @@ fn conclude(
         held: end.held,
         info: &info,
         // An auditor's head may be older than what the log has kept since.
-        kept: head.filter(|_| request.head_required).map_or(end.kept.1, |(record, _)| record.kept.number),
+        kept: end.newest_kept.map_or(end.kept.1, |newest| newest.number),
         strict: request.strict && request.from.is_none(),
         ids: end.ids.filter(|_| request.strict && request.from.is_none()),
         summed: end.summed,

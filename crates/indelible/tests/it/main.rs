@@ -43,11 +43,17 @@ mod model;
 #[cfg(test)]
 mod panics;
 #[cfg(test)]
+mod put_back;
+#[cfg(test)]
 mod repair;
+#[cfg(test)]
+mod replaced_entry_key;
 #[cfg(test)]
 mod sqlite;
 #[cfg(test)]
 mod sqlite_kill;
+#[cfg(test)]
+mod strays;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
