@@ -200,15 +200,24 @@ fn many_logs_of_one_file_are_written_at_once() {
     }
 }
 
+/// Moves what stands in the write-ahead log into the file: closing leaves that to whoever closes last.
+fn all_in_the_file(world: &World) {
+    let conn = Connection::open(file(world)).unwrap();
+    let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+    assert_eq!(busy, 0);
+}
+
 #[test]
 fn a_file_that_was_put_back_is_told() {
     let world = closed();
+    all_in_the_file(&world);
     let old = fs::read(file(&world)).unwrap();
     let log = open(&world).unwrap();
     receipts(log.append_all(&events(300..320)));
     log.close().unwrap();
     drop(log);
     expect(&world, Verdict::Intact, None, None);
+    all_in_the_file(&world);
     fs::write(file(&world), old).unwrap();
     expect(&world, Verdict::Tampered, Some(Kind::RolledBack), None);
     let error = open(&world).err().map(|error| error.to_string()).unwrap_or_default();
@@ -312,6 +321,110 @@ fn what_derives_is_told_as_damaged_and_repaired() {
         log.close().unwrap();
         expect(&world, Verdict::Intact, None, None);
     }
+}
+
+/// What a scan adds up on its way replaces reading the rows again: it has to tell the same, to the number.
+#[test]
+fn what_the_row_of_a_log_says_is_compared_with_what_the_scan_has_read() {
+    let told = |world: &World, strict| {
+        let report = verify_log(world, ORIGIN, strict);
+        let details: Vec<String> = report.findings.into_iter().map(|found| found.detail).collect();
+        (report.status, details)
+    };
+    let ask = |world: &World, sql: &str| -> i64 {
+        Connection::open(file(world)).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    let world = closed();
+    let (bytes, named) = (ask(&world, "SELECT bytes FROM logs"), ask(&world, "SELECT named FROM logs"));
+    let (rows, last) =
+        (ask(&world, "SELECT count(*) FROM signed_audit_log"), ask(&world, "SELECT max(idx) FROM signed_audit_log"));
+    assert!(named > 1, "{named}");
+    for (sql, detail) in [
+        (
+            "UPDATE logs SET bytes = bytes + 7",
+            format!("its row says {} bytes, the lines of the entries have {bytes}", bytes + 7),
+        ),
+        (
+            "UPDATE logs SET named = named - 1",
+            format!("kept checkpoint {} was named last, the entries name {named}", named - 1),
+        ),
+        (
+            "UPDATE signed_audit_log SET idx = idx + 1000 WHERE idx > 290",
+            format!("it has {rows} rows from 0 to {}, the log has {rows} entries by its row", last + 1000),
+        ),
+        (
+            "PRAGMA ignore_check_constraints = ON; INSERT INTO signed_audit_log SELECT log, -4, batch, recorded_at, x'00', mac FROM signed_audit_log WHERE idx = 9",
+            format!("it has {} rows from -4 to {last}, the log has {rows} entries by its row", rows + 1),
+        ),
+    ] {
+        let world = closed();
+        assert_eq!(ask(&world, "SELECT bytes FROM logs"), bytes);
+        tamper(&world, sql);
+        for strict in [false, true] {
+            let (status, details) = told(&world, strict);
+            assert_ne!(status, Verdict::Intact, "{sql}");
+            assert!(
+                details.iter().any(|found| found.ends_with(&detail)),
+                "{sql}: `{detail}` is not among {details:#?}"
+            );
+        }
+    }
+    assert_eq!(told(&world, false), (Verdict::Intact, Vec::new()));
+}
+
+#[test]
+fn a_hash_above_the_leaves_that_is_gone_or_wrong_is_told_by_its_number() {
+    let world = World::new();
+    let log = create(&world, ORIGIN);
+    for part in 0..5 {
+        receipts(log.append_all(&events(part * 300..part * 300 + 300)));
+        // A run of its own each time.
+        log.checkpoint().unwrap();
+    }
+    log.close().unwrap();
+    let conn = Connection::open(file(&world)).unwrap();
+    let runs: Vec<Vec<u8>> = conn
+        .prepare("SELECT hashes FROM tree_hashes WHERE level = 1 ORDER BY first")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let whole = runs.concat();
+    assert_eq!(whole.len(), 5 * 32);
+    let put = |hashes: &[u8]| {
+        let sql = format!(
+            "DELETE FROM tree_hashes WHERE level = 1; INSERT INTO tree_hashes VALUES (1, 1, 0, x'{}')",
+            indelible_core::hex::encode(hashes)
+        );
+        tamper(&world, &sql);
+    };
+    let wrong_at = |at: usize| {
+        let mut hashes = whole.clone();
+        hashes[at * 32] ^= 1;
+        hashes
+    };
+    for (hashes, number) in [
+        (whole[..3 * 32].to_vec(), 3),
+        (whole[..4 * 32].to_vec(), 4),
+        (wrong_at(0), 0),
+        (wrong_at(2), 2),
+        (wrong_at(4), 4),
+    ] {
+        put(&hashes);
+        let report = verify_log(&world, ORIGIN, false);
+        let want = format!("`tree/1`: hash {number} is not that of the 256 below it");
+        let told: Vec<&str> = report
+            .findings
+            .iter()
+            .map(|found| found.detail.as_str())
+            .filter(|told| told.contains("`tree/1`"))
+            .collect();
+        assert_eq!(told, [want]);
+        assert_eq!(report.status, Verdict::Damaged);
+    }
+    put(&whole);
+    assert_eq!(verify_log(&world, ORIGIN, true).status, Verdict::Intact);
 }
 
 #[test]
