@@ -10,7 +10,8 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const COULD_NOT: u8 = 1;
 /// The command line was not understood.
 pub(crate) const USAGE: u8 = 2;
-/// Some input was rejected; everything else was recorded.
+/// Some input was rejected, or is not what it should be (a row that changed since, an old signature that is wrong); everything else was recorded. For `import --reconcile`, and behind an import from a
+/// table: the table and the log differ.
 pub(crate) const REJECTED: u8 = 3;
 /// Keys are due for rotation: `keys check`.
 pub(crate) const DUE: u8 = 4;
@@ -43,7 +44,7 @@ Exit codes:
    0  done; verified intact
    1  could not (says nothing about the log's integrity)
    2  wrong usage
-   3  some input was rejected, the rest was recorded
+   3  some input was rejected, the rest was recorded; of a table: it differs from the log
    4  keys are due for rotation (`indelible keys check`)
   10  tampered: changed, inserted, reordered, missing, truncated, rolled back or wrongly signed
   11  gap: entries are absent and no authorised record excuses it

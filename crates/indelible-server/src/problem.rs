@@ -183,6 +183,12 @@ const ROWS: &[Row] = &[
     ),
 ];
 
+/// The statuses that problems have.
+#[cfg(test)]
+pub(crate) fn statuses() -> impl Iterator<Item = u16> {
+    ROWS.iter().map(|row| row.status)
+}
+
 impl Kind {
     fn row(self) -> &'static Row {
         // Every kind has a row: a test holds that.

@@ -134,9 +134,14 @@ mod tests {
 
     #[test]
     fn every_refusal_that_is_named_is_one_of_the_problems() {
+        let problems: Vec<u16> = crate::problem::statuses().collect();
         for route in ROUTES {
             let responses = responses(route);
             let statuses: Vec<_> = responses.as_object().unwrap().keys().cloned().collect();
+            for status in refusals(route) {
+                assert!(problems.contains(&status), "{}: no problem has the status {status}", route.id);
+                assert!(statuses.contains(&status.to_string()), "{}: {status}", route.id);
+            }
             assert!(statuses.contains(&"default".to_owned()) && statuses.contains(&"400".to_owned()), "{}", route.id);
             assert_eq!(statuses.contains(&"401".to_owned()), route.needs != Needs::Nothing, "{}", route.id);
         }

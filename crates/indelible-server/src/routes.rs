@@ -569,6 +569,8 @@ fn split(path: &str) -> (&str, Option<&str>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     fn id(method: &str, path: &str) -> String {
@@ -625,5 +627,54 @@ mod tests {
             let on_log = matches!(route.needs, Needs::OnLog(_) | Needs::OnLogUnlessOpen(_));
             assert_eq!(on_log, route.path.contains("{log}"), "{}: a path with a log has a rule for that log", route.id);
         }
+    }
+
+    /// The operations in the table of the page: method and path, and what it says that each needs.
+    fn told(page: &str) -> BTreeMap<(String, String), String> {
+        let table = page.split("\n## ").find(|section| section.starts_with("Operations\n")).unwrap();
+        let mut told = BTreeMap::new();
+        for row in table.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let mut method = "";
+            // What stands in code marks: a method with a path, more paths of that method, the form of a body.
+            for code in cells[1].split('`').skip(1).step_by(2) {
+                let path = code.split_once(' ').map_or(code, |(first, path)| {
+                    method = first;
+                    path
+                });
+                if path.starts_with('/') {
+                    let path = path.split('?').next().unwrap_or_default();
+                    let before = told.insert((method.to_owned(), path.to_owned()), cells[2].to_owned());
+                    assert_eq!(before, None, "{row}");
+                }
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn each_route_has_its_row_in_the_page_of_the_interface() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let told = told(&page);
+        let mut met = BTreeSet::new();
+        for route in ROUTES {
+            let mut path = route.path.to_owned();
+            if matches!(route.operation, Operation::Record(_)) {
+                let (before, kind) = route.path.rsplit_once('/').unwrap();
+                assert!(page.contains(&format!("\n| `{kind}` |")), "{}: the shortcut has no row", route.id);
+                path = format!("{before}/{{kind}}");
+            }
+            let needs = match route.needs {
+                Needs::Nothing => "–".to_owned(),
+                Needs::Key(verb) | Needs::OnLog(verb) => format!("`{}`", verb.as_str()),
+                Needs::OnLogUnlessOpen(verb) => format!("`{}`; nothing if the log is `open`", verb.as_str()),
+            };
+            let place = (route.method.as_str().to_owned(), path);
+            assert_eq!(told.get(&place), Some(&needs), "{place:?}");
+            met.insert(place);
+        }
+        let unmet: Vec<_> = told.keys().filter(|place| !met.contains(*place)).collect();
+        assert!(unmet.is_empty(), "rows of no route: {unmet:?}");
     }
 }

@@ -46,7 +46,7 @@ pub enum StoreError {
     /// There is no log here.
     #[error("`{place}` is no log: {detail}")]
     NotALog {
-        /// Directory.
+        /// Directory or database.
         place: String,
         /// What is missing, and what to do.
         detail: String,
@@ -54,13 +54,13 @@ pub enum StoreError {
     /// A log, or something else, is here already.
     #[error("`{place}` exists already: nothing was changed; choose a path that does not exist yet")]
     Exists {
-        /// Directory.
+        /// Directory, or database with the log in it.
         place: String,
     },
     /// Written by a newer program.
     #[error("the log at `{place}` has format {found}, this program reads up to format {known}: use a newer program")]
     NewerFormat {
-        /// Directory.
+        /// Directory, or database with the log in it.
         place: String,
         /// Its format.
         found: u64,
@@ -72,21 +72,21 @@ pub enum StoreError {
         "the log at `{place}` has a writer already: stop it, or read beside it (verify, show, tail and export need no lease)"
     )]
     InUse {
-        /// Directory.
+        /// Directory, or file of a database.
         place: String,
     },
-    /// The directory is on a network file system.
+    /// The directory, or the file of a database, is on a network file system.
     #[error(
         "`{place}` is on a network file system, where locks and syncs are not to be relied on: use a local disk, or say that you accept it"
     )]
     NetworkFileSystem {
-        /// Directory.
+        /// Directory, or file of a database.
         place: String,
     },
     /// One of our own derived files is wrong. It can be rebuilt.
     #[error("`{place}` is damaged: {detail}; `indelible log repair` rebuilds it from verified entries")]
     Damaged {
-        /// File.
+        /// File, or part of a database.
         place: String,
         /// How.
         detail: String,
@@ -356,10 +356,10 @@ pub struct Summed {
     pub named: u64,
 }
 
-/// A derived file that is wrong.
+/// A derived file, or part of a database, that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DerivedFault {
-    /// File.
+    /// File, or part of a database.
     pub place: String,
     /// What is wrong.
     pub detail: String,
@@ -428,57 +428,117 @@ pub struct End {
 }
 
 /// Reading, beside a live writer or without one. Every method may be called from many threads.
+///
+/// Each fails where the place of the log cannot be read, which its `# Errors` call *the place's*: [`StoreError::Io`] of files; of a database [`StoreError::Database`],
+/// [`StoreError::TryAgain`], [`StoreError::Unfit`], [`StoreError::Contradiction`] where it contradicts itself, or [`StoreError::NotALog`] where the log is not in it any more.
 pub trait Reader: Send + Sync {
     /// What log this is, by the store's own word.
     fn info(&self) -> &LogInfo;
     /// How many entries are durable. Never falls while the handle lives.
+    ///
+    /// # Errors
+    /// The place's; [`StoreError::Damaged`] where the record of the end is gone.
     fn size(&self) -> Result<TreeSize, StoreError>;
     /// Where the log ends by a record that moves in one transaction with its entries: beside any writers, no entry below it may be missing. `None` in a store
     /// that keeps no such record.
+    ///
+    /// # Errors
+    /// As [`Reader::size`].
     fn end(&self) -> Result<Option<End>, StoreError> {
         Ok(None)
     }
     /// Whole lines from entry `from` on: at least one, then as many as fit into `max_bytes`. Never past [`Reader::size`]. Where there is none it is an error that says why, and never an empty chunk:
     /// who reads a log to its end would not come to it.
+    ///
+    /// # Errors
+    /// [`StoreError::NoEntry`] beyond the end, [`StoreError::Absent`] where only the hash is left, [`StoreError::Evidence`] where an entry should be and none can be read; the place's.
     fn read(&self, from: LeafIndex, max_bytes: usize) -> Result<Chunk, StoreError>;
     /// The stored runs of lines, in order of their names, for a scan that trusts nothing derived.
+    ///
+    /// # Errors
+    /// The place's. A run that cannot be read is listed: [`Reader::read_piece`] says so.
     fn runs(&self) -> Result<Vec<Run>, StoreError>;
     /// A run cut into pieces of about a mebibyte, each of which can be read by itself.
+    ///
+    /// # Errors
+    /// The place's; [`StoreError::Evidence`] where the run cannot be followed.
     fn pieces(&self, run: &Run) -> Result<Vec<Piece>, StoreError>;
     /// The bytes of a piece: whole lines where the store is whole, whatever stands there otherwise.
+    ///
+    /// # Errors
+    /// The place's; [`StoreError::Evidence`] where nothing can be read there.
     fn read_piece(&self, run: &Run, piece: &Piece) -> Result<Vec<u8>, StoreError>;
     /// How many leaf hashes the stored tree covers: at least the published checkpoint's size.
+    ///
+    /// # Errors
+    /// The place's.
     fn tree_size(&self) -> Result<TreeSize, StoreError>;
     /// Hashes `first .. first + count` of a level of the stored tree ([`indelible_core::tile`]).
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where one of them is not there; the place's.
     fn hashes(&self, level: u8, first: u64, count: usize) -> Result<Vec<Hash>, StoreError>;
     /// The published checkpoint.
+    ///
+    /// # Errors
+    /// The place's; [`StoreError::Damaged`] for a file that can be no note by its type or length.
     fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError>;
     /// A kept checkpoint.
+    ///
+    /// # Errors
+    /// As [`Reader::checkpoint`].
     fn kept(&self, number: u64) -> Result<Option<Vec<u8>>, StoreError>;
     /// The numbers under which something is kept, in their order: those of checkpoints, and whatever somebody else put there.
+    ///
+    /// # Errors
+    /// The place's.
     fn kept_numbers(&self) -> Result<Vec<u64>, StoreError>;
     /// The highest of them.
+    ///
+    /// # Errors
+    /// The place's.
     fn newest_kept(&self) -> Result<Option<u64>, StoreError> {
         Ok(self.kept_numbers()?.pop())
     }
     /// Indices that an id may stand at: exact ones among them, strangers possible, none missing below [`Reader::size`].
+    ///
+    /// # Errors
+    /// The place's; [`StoreError::Damaged`] where the index is wrong.
     fn lookup(&self, id: Fingerprint) -> Result<Vec<LeafIndex>, StoreError>;
     /// Stored positions of entries `first .. first + count` with [`BATCH_START`] where a line begins a batch; `None` for a store that keeps none.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where one of them is not there; the place's.
     fn positions(&self, first: u64, count: usize) -> Result<Option<Vec<u64>>, StoreError> {
         let _ = (first, count);
         Ok(None)
     }
-    /// Compares the derived files with what a scan of the entries says. Each difference is a line of text: file, what, where.
+    /// Compares the derived files with what a scan of the entries says. Each difference names its place, and says what is wrong there.
+    ///
+    /// # Errors
+    /// The place's: then nothing is known of what is derived.
     fn check_derived(&self, scanned: &Scanned<'_>) -> Result<Vec<DerivedFault>, StoreError>;
     /// Whether a writer holds the lease now.
+    ///
+    /// # Errors
+    /// The place's.
     fn has_writer(&self) -> Result<bool, StoreError>;
     /// Whether this is a copy that another server feeds, and that may be behind it.
+    ///
+    /// # Errors
+    /// The place's.
     fn may_lag(&self) -> Result<bool, StoreError> {
         Ok(false)
     }
     /// An attachment by its SHA-256; not verified here.
+    ///
+    /// # Errors
+    /// The place's; [`StoreError::Io`] too where it is longer than [`MAX_ATTACHMENT_BYTES`].
     fn attachment(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError>;
     /// How many bytes an attachment has; `None` where it is not stored. Its content is not looked at.
+    ///
+    /// # Errors
+    /// The place's.
     fn attachment_size(&self, digest: &[u8; 32]) -> Result<Option<u64>, StoreError> {
         Ok(self.attachment(digest)?.map(|content| content.len() as u64))
     }
@@ -489,6 +549,9 @@ pub trait ReadsThrough: Send + Sync {
     /// Where reads go.
     fn reader(&self) -> &dyn Reader;
     /// [`Reader::tree_size`], with what is written and not yet seen by readers.
+    ///
+    /// # Errors
+    /// As [`Reader::tree_size`].
     fn writers_tree_size(&self) -> Result<TreeSize, StoreError> {
         self.reader().tree_size()
     }
@@ -612,6 +675,8 @@ impl From<StoreError> for TurnError {
 }
 
 /// Writing. Where the store is not [`Writer::shared`], one process holds this at a time.
+///
+/// What `# Errors` call *the place's* is as in [`Reader`]. Behind a failure that leaves open what is durable, appends are [`StoreError::Poisoned`], and in files other writes too.
 pub trait Writer: Reader + Any {
     /// Whether other processes append to the same log. Then every append needs a turn.
     fn shared(&self) -> bool {
@@ -624,13 +689,17 @@ pub trait Writer: Reader + Any {
     /// Takes the turns of this log and of `others` in a shared store, in one transaction. Heads are locked in the store's own order of logs, so that two who want the same
     /// logs never wait for each other. Waits within limits ([`StoreError::TryAgain`]).
     ///
-    /// [`StoreError::Apart`] for logs that are not in one database by one handle, or are in a store that is not shared: there the caller's memory is right, and no turn is needed.
+    /// # Errors
+    /// [`StoreError::TryAgain`] where the turn cannot be had; [`StoreError::Poisoned`]; the place's. [`StoreError::Apart`] for logs that are not in one database by one handle, or are in a store that is not shared: there the caller's memory is right, and no turn is needed.
     fn take_turn<'a>(&'a self, others: &[&'a (dyn Writer + 'static)]) -> Result<Box<dyn Turn + 'a>, TurnError> {
         let _ = others;
         Err(StoreError::Apart { origin: self.info().origin.clone() }.into())
     }
     /// Appends a batch, in a shared store in a turn of its own. At return it is durable. After [`StoreError::TryAgain`] it is surely not there; after any other error the
     /// handle is poisoned and the batch may be there or not; opening again tells.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`] for a batch above [`MAX_BATCH_BYTES`], [`StoreError::Evidence`] for one that does not go on where the log ends; [`StoreError::Poisoned`]; the place's.
     fn append(&self, batch: &Batch) -> Result<Appended, StoreError>;
     /// Makes ids findable from now on, before their entries are durable. Called in the order of the entries; `end` is the index behind the last. A shared store
     /// has nothing to do: there ids are looked up within the turn, when all that others recorded is durable.
@@ -642,37 +711,65 @@ pub trait Writer: Reader + Any {
         0
     }
     /// Like [`Reader::lookup`] for ids claimed since an earlier lookup that was made under `token`: cheap where the token still holds.
+    ///
+    /// # Errors
+    /// As [`Reader::lookup`].
     fn lookup_recent(&self, id: Fingerprint, token: u64) -> Result<Vec<LeafIndex>, StoreError> {
         let _ = token;
         self.lookup(id)
     }
     /// Extends the stored tree by the leaf hashes of `lines` (already verified, starting at [`Reader::tree_size`]), with its derived
-    /// offsets. Not yet durable. [`StoreError::TryAgain`] where another process extended it meanwhile.
+    /// offsets. Not yet durable.
+    ///
+    /// # Errors
+    /// [`StoreError::TryAgain`] where another process extended it meanwhile; [`StoreError::Poisoned`]; the place's.
     fn extend_tree(&self, leaves: &[Hash], lines: &Chunk) -> Result<(), StoreError>;
     /// Makes the stored tree durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Poisoned`]; the place's.
     fn sync_tree(&self) -> Result<(), StoreError>;
     /// Replaces the published checkpoint; with a number, keeps it as well. Durable at return. A shared store never replaces a checkpoint by one of a
     /// smaller tree, and remembers a kept one as not named until a batch names it ([`Batch::names`]).
+    ///
+    /// # Errors
+    /// [`StoreError::Contradiction`] in a shared store that keeps another one under that number, or ends before it; [`StoreError::Poisoned`]; the place's.
     fn publish(&self, checkpoint: &[u8], keep: Option<u64>) -> Result<(), StoreError>;
     /// Stores an attachment durably under the SHA-256 of its content, which is returned.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`] above [`MAX_ATTACHMENT_BYTES`]; [`StoreError::Unfit`] where a database holds something else under that digest; [`StoreError::Poisoned`]; the place's.
     fn put_attachment(&self, content: &[u8]) -> Result<[u8; 32], StoreError>;
     /// Whether [`Writer::prune`] can do anything here.
+    ///
+    /// # Errors
+    /// The place's.
     fn pruning(&self) -> Result<Pruning, StoreError> {
         Ok(Pruning::Never)
     }
     /// Takes the bodies of a range away, durably, where an entry below the published checkpoint says just that they were pruned; their hashes and ids stay, and so do control
     /// records. Says how many; `told` hears how many so far. After a failure a part is gone, and the rest goes when this is called again.
     ///
-    /// [`StoreError::NotPruned`] where it is on no record, or never can be.
+    /// # Errors
+    /// [`StoreError::NotPruned`] where it is on no record, or never can be; the place's.
     fn prune(&self, range: &PrunedRange, told: &mut dyn FnMut(u64)) -> Result<u64, StoreError> {
         let _ = (range, told);
         Err(never_pruned(self.info().origin.clone()))
     }
     /// Says that bounded acknowledgements may be open (until [`Writer::close`]). Durable at return.
+    ///
+    /// # Errors
+    /// The place's: then nothing may be acknowledged so.
     fn mark_bounded(&self) -> Result<(), StoreError>;
     /// Work that can wait: compresses closed segments below `anchored`, merges id files. Returns whether there is more.
+    ///
+    /// # Errors
+    /// [`StoreError::Poisoned`]; the place's. No entry is lost by it, and it is tried again.
     fn tend(&self, anchored: TreeSize) -> Result<bool, StoreError>;
     /// A clean end: everything was appended, checkpointed and published.
+    ///
+    /// # Errors
+    /// [`StoreError::Poisoned`]; the place's. No entry is lost by it: the log is recovered when it is opened.
     fn close(&self) -> Result<(), StoreError>;
 }
 

@@ -27,7 +27,8 @@ const PLACES: &str = "  DIR                              a directory
   sqlcipher:FILE#ORIGIN            the same, encrypted at rest
   postgres://USER@HOST/DB#ORIGIN   a log in a PostgreSQL database
   https://HOST:PORT/logs/ORIGIN    a log on a server: append, show, tail,
-                                   verify, checkpoint, prove, consistency
+                                   verify, checkpoint, prove, consistency,
+                                   export, log info
   Where a file or database holds one log, #ORIGIN may be left out.";
 
 const ENVIRONMENT: &str = "  INDELIBLE_LOG              the log, where --log does not name it

@@ -97,7 +97,7 @@ pub enum Kind {
     UnauthorisedControl,
     /// An attachment is missing or changed.
     Attachment,
-    /// An entry's form is not canonical (`--strict`).
+    /// A control record is none that this version knows; or, with `--strict`, an entry's form is not canonical.
     Form,
     /// Bodies are absent without an excuse.
     Absent,
@@ -150,8 +150,8 @@ pub struct Finding {
 /// Something on record that is no failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Remark {
-    /// `explained`, `pruned`, `torn_tail`, `recovered`, `bounded_gap`, `gap`, `clock_step`, `no_head`, `keys_changed`, `key_withdrawn`, `resigned`,
-    /// `macs_not_checked`.
+    /// `explained`, `pruned`, `torn_tail`, `recovered`, `bounded_gap`, `gap`, `clock_step`, `no_head`, `keys_changed`, `key_withdrawn`, `receipt_withdrawn`, `resigned`,
+    /// `macs_not_checked`, `input_unusable`. `docs/verification.md` says what each means.
     pub kind: &'static str,
     /// First index concerned.
     pub index: Option<u64>,
