@@ -73,6 +73,9 @@ pub(crate) fn has_libcrypto() -> bool {
 pub(crate) const NO_LIBCRYPTO: &str =
     "no OpenSSL to build SQLCipher with (`apt-get install libssl-dev pkg-config` on Debian)";
 
+/// The features of a build that has SQLCipher in the place of SQLite.
+pub(crate) const SQLCIPHER: &str = "indelible-cli/sqlcipher,indelible-store-sqlite/sqlcipher";
+
 /// The root of the workspace.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

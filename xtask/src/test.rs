@@ -7,7 +7,7 @@ use std::env;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::shell::{NO_LIBCRYPTO, Skips, cargo, has_libcrypto, program, run_watched, target_dir, works};
+use crate::shell::{NO_LIBCRYPTO, SQLCIPHER, Skips, cargo, has_libcrypto, program, run_watched, target_dir, works};
 
 /// The oldest Python that `tools/` is written for.
 const PYTHON: (u32, u32) = (3, 9);
@@ -53,9 +53,18 @@ fn run_sqlcipher(skips: &Skips) -> Result<()> {
         return Ok(());
     }
     // One build for both: what is selected together is compiled once.
-    let features = "indelible-cli/sqlcipher,indelible-store-sqlite/sqlcipher";
     let mut tests = cargo();
-    tests.args(["test", "-p", "indelible-store-sqlite", "-p", "indelible-cli", "--features", features, "--test", "it"]);
+    tests.args([
+        "test",
+        "-p",
+        "indelible-store-sqlite",
+        "-p",
+        "indelible-cli",
+        "--features",
+        SQLCIPHER,
+        "--test",
+        "it",
+    ]);
     tests.args(["--", "--show-output"]).args(ABOUT_SQLITE);
     run_watched(&mut tests, skips).context("the tests of encrypted SQLite files")?;
     Ok(())

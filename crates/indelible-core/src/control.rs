@@ -18,7 +18,6 @@ use crate::{
 /// A control record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-#[non_exhaustive]
 pub enum Control {
     /// Entry 0.
     LogCreated(LogCreated),
@@ -181,6 +180,17 @@ pub struct Excuse {
     pub reason: String,
 }
 
+/// Whose word a control record needs, of the checkpoint keys in force where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// None: it excuses nothing and changes nothing.
+    Nobody,
+    /// One of them.
+    OneKey,
+    /// As many as their policy requires.
+    Policy,
+}
+
 /// Who authorised a control record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -258,18 +268,33 @@ impl Control {
         }
     }
 
-    fn authorisation(&self) -> Option<Option<&Authorisation>> {
+    /// Who has to authorise a record. Exhaustive: whoever adds a record has to say.
+    #[must_use]
+    pub const fn authority(&self) -> Authority {
         match self {
-            Self::Explained(excuse) | Self::Pruned(excuse) => Some(excuse.authorisation.as_ref()),
-            Self::Resigned(resigned) => Some(resigned.authorisation.as_ref()),
+            Self::LogCreated(_)
+            | Self::ClockStep { .. }
+            | Self::Recovered { .. }
+            | Self::BoundedGap { .. }
+            | Self::Gap { .. } => Authority::Nobody,
+            Self::Explained(_) | Self::Pruned(_) | Self::Resigned(_) => Authority::OneKey,
+            Self::Keys(_) => Authority::Policy,
+        }
+    }
+
+    /// What authorises a record of [`Authority::OneKey`].
+    fn authorisation(&self) -> Option<&Authorisation> {
+        match self {
+            Self::Explained(excuse) | Self::Pruned(excuse) => excuse.authorisation.as_ref(),
+            Self::Resigned(resigned) => resigned.authorisation.as_ref(),
             _ => None,
         }
     }
 
-    fn authorisations(&self) -> Option<Vec<&Authorisation>> {
+    fn authorisations(&self) -> Vec<&Authorisation> {
         match self {
-            Self::Keys(record) => Some(record.authorisations.iter().collect()),
-            control => control.authorisation().map(|one| one.into_iter().collect()),
+            Self::Keys(record) => record.authorisations.iter().collect(),
+            control => control.authorisation().into_iter().collect(),
         }
     }
 
@@ -307,7 +332,7 @@ impl Control {
         index: LeafIndex,
         signers: &[&dyn NoteSigner],
     ) -> Result<Self, ControlError> {
-        if self.authorisations().is_none() {
+        if self.authority() == Authority::Nobody {
             return Ok(self);
         }
         let message = self.authorised_message(log_id, origin, index)?;
@@ -332,7 +357,12 @@ impl Control {
         index: LeafIndex,
         set: &KeySet,
     ) -> Result<(), ControlError> {
-        let Some(authorisations) = self.authorisations() else { return Ok(()) };
+        let required = match self.authority() {
+            Authority::Nobody => return Ok(()),
+            Authority::OneKey => 1,
+            Authority::Policy => set.needed(),
+        };
+        let authorisations = self.authorisations();
         if authorisations.is_empty() {
             return Err(ControlError::Unauthorised);
         }
@@ -355,7 +385,6 @@ impl Control {
             }
             by.push(&authorisation.key);
         }
-        let required = if matches!(self, Self::Keys(_)) { set.needed() } else { 1 };
         if by.len() < required {
             return Err(ControlError::TooFew { found: by.len(), required });
         }

@@ -28,8 +28,8 @@ use serde_json::Value;
 
 use crate::json::{self, CanonicalObject};
 
-/// How many bytes the canonical form of an event may have.
-pub const MAX_EVENT_BYTES: usize = 64_000;
+/// How many bytes the canonical form of an event may have: what fits in an entry.
+pub use crate::entry::MAX_EVENT_BYTES;
 
 /// How many bytes an id may have.
 pub const MAX_ID_BYTES: usize = 256;

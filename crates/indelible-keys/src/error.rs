@@ -128,7 +128,9 @@ pub enum KeyError {
         algorithm: Algorithm,
     },
     /// The log was written with another entry key.
-    #[error("the log is signed with entry key `{wanted}`, the ring holds `{held}`: these are the keys of another log")]
+    #[error(
+        "the log is signed with entry key `{wanted}`, which the ring does not have; it holds `{held}`: these are the keys of another log, or a copy of the ring from before that key was made; take the ring that has it"
+    )]
     NotThisLog {
         /// Key id that the log names.
         wanted: String,

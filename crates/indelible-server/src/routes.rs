@@ -150,35 +150,40 @@ pub struct Route {
     pub gives: (&'static [u16], Gives),
 }
 
-const GET: Route = Route {
-    operation: Operation::Alive,
-    id: "",
-    method: Method::Get,
-    path: "",
-    needs: Needs::Nothing,
-    summary: "",
-    query: &[],
-    carries: Carries::Nothing,
-    gives: (&[200], Gives::Json("")),
-};
-const POST: Route = Route { method: Method::Post, ..GET };
+/// A row to begin from. There is none without a rule.
+const fn get(needs: Needs) -> Route {
+    Route {
+        operation: Operation::Alive,
+        id: "",
+        method: Method::Get,
+        path: "",
+        needs,
+        summary: "",
+        query: &[],
+        carries: Carries::Nothing,
+        gives: (&[200], Gives::Json("")),
+    }
+}
+
+const fn post(needs: Needs) -> Route {
+    Route { method: Method::Post, ..get(needs) }
+}
 
 const fn shortcut(what: Shortcut, id: &'static str, path: &'static str, summary: &'static str) -> Route {
     Route {
         operation: Operation::Record(what),
         id,
         path,
-        needs: Needs::OnLog(Verb::Append),
         summary,
         carries: Carries::Shortcut(what),
         gives: (&[200, 201, 202], Gives::Json("Receipt")),
-        ..POST
+        ..post(Needs::OnLog(Verb::Append))
     }
 }
 
 const fn file(what: File, id: &'static str, path: &'static str, summary: &'static str) -> Route {
     let gives: (&[u16], Gives) = (&[200], Gives::File(what.media_type()));
-    Route { operation: Operation::Browse(what), id, path, summary, gives, ..GET }
+    Route { operation: Operation::Browse(what), id, path, summary, gives, ..get(Needs::Nothing) }
 }
 
 const FROM: Parameter =
@@ -202,7 +207,7 @@ pub const ROUTES: &[Route] = &[
         path: "/healthz",
         summary: "Whether the process answers",
         gives: (&[200], Gives::Text),
-        ..GET
+        ..get(Needs::Nothing)
     },
     Route {
         operation: Operation::Ready,
@@ -210,16 +215,15 @@ pub const ROUTES: &[Route] = &[
         path: "/readyz",
         summary: "Whether it takes requests: not while it starts or stops",
         gives: (&[200], Gives::Text),
-        ..GET
+        ..get(Needs::Nothing)
     },
     Route {
         operation: Operation::Metrics,
         id: "metrics",
         path: "/metrics",
-        needs: Needs::Key(Verb::Metrics),
         summary: "Counters for Prometheus",
         gives: (&[200], Gives::Text),
-        ..GET
+        ..get(Needs::Key(Verb::Metrics))
     },
     Route {
         operation: Operation::OpenApi,
@@ -227,7 +231,7 @@ pub const ROUTES: &[Route] = &[
         path: "/openapi.json",
         summary: "This interface as OpenAPI 3.1",
         gives: (&[200], Gives::Json("Object")),
-        ..GET
+        ..get(Needs::Nothing)
     },
     file(File::Page, "browse", "/docs", "A page that shows this document, and tries its operations"),
     file(File::Script, "browseScript", "/docs/page.js", "The script of that page"),
@@ -238,37 +242,34 @@ pub const ROUTES: &[Route] = &[
         path: "/problems/{name}",
         summary: "What a kind of problem means, and what to do",
         gives: (&[200], Gives::Text),
-        ..GET
+        ..get(Needs::Nothing)
     },
     Route {
         operation: Operation::Logs,
         id: "listLogs",
         path: "/v1/logs",
-        needs: Needs::Key(Verb::List),
         summary: "The logs that the key is for, by name",
         query: &[AFTER, LIMIT],
         gives: (&[200], Gives::Json("Logs")),
-        ..GET
+        ..get(Needs::Key(Verb::List))
     },
     Route {
         operation: Operation::CreateLog,
         id: "createLog",
         path: "/v1/logs",
-        needs: Needs::Key(Verb::Create),
         summary: "Makes a log and registers it",
         carries: Carries::Json("NewLog"),
         gives: (&[201], Gives::Json("Log")),
-        ..POST
+        ..post(Needs::Key(Verb::Create))
     },
     Route {
         operation: Operation::Append,
         id: "append",
         path: "/v1/logs/{log}/events",
-        needs: Needs::OnLog(Verb::Append),
         summary: "Records one event, or one a line; the answer comes when they are durable, or as `Prefer` says",
         carries: Carries::Events,
         gives: (&[200, 201, 202, 207], Gives::Json("Receipt")),
-        ..POST
+        ..post(Needs::OnLog(Verb::Append))
     },
     shortcut(Shortcut::Auth, "recordAuth", "/v1/logs/{log}/record/auth", "Records that somebody signs in or out"),
     shortcut(
@@ -306,191 +307,171 @@ pub const ROUTES: &[Route] = &[
         operation: Operation::EventById,
         id: "findEvent",
         path: "/v1/logs/{log}/events/{event}",
-        needs: Needs::OnLog(Verb::Read),
         summary: "The entry of the event with this id",
         gives: (&[200], Gives::Json("Entry")),
-        ..GET
+        ..get(Needs::OnLog(Verb::Read))
     },
     Route {
         operation: Operation::Entries,
         id: "listEntries",
         path: "/v1/logs/{log}/entries",
-        needs: Needs::OnLog(Verb::Read),
         summary: "Entries in the order of the log, a page at a time",
         query: &[FROM, LIMIT],
         gives: (&[200], Gives::Json("Entries")),
-        ..GET
+        ..get(Needs::OnLog(Verb::Read))
     },
     Route {
         operation: Operation::Entry,
         id: "getEntry",
         path: "/v1/logs/{log}/entries/{index}",
-        needs: Needs::OnLog(Verb::Read),
         summary: "One entry, its bytes as they are hashed",
         gives: (&[200], Gives::Json("Entry")),
-        ..GET
+        ..get(Needs::OnLog(Verb::Read))
     },
     Route {
         operation: Operation::Proof,
         id: "prove",
         path: "/v1/logs/{log}/entries/{index}/proof",
-        needs: Needs::OnLog(Verb::Prove),
         summary: "A bundle that proves one entry to anybody with the log's public key",
         gives: (&[200], Gives::Json("Bundle")),
-        ..GET
+        ..get(Needs::OnLog(Verb::Prove))
     },
     Route {
         operation: Operation::Tail,
         id: "tail",
         path: "/v1/logs/{log}/tail",
-        needs: Needs::OnLog(Verb::Read),
         summary: "Entries as they become durable, as server-sent events whose `id` is the index; goes on behind `Last-Event-ID`",
         query: &[TAIL_FROM],
         gives: (&[200], Gives::Stream("text/event-stream")),
-        ..GET
+        ..get(Needs::OnLog(Verb::Read))
     },
     Route {
         operation: Operation::Export,
         id: "export",
         path: "/v1/logs/{log}/export",
-        needs: Needs::OnLog(Verb::Read),
         summary: "Entries `from` to `to`, one a line, and a last line that proves them to anybody with the log's public key",
         query: &[FROM, TO],
         gives: (&[200], Gives::Stream("application/x-ndjson")),
-        ..GET
+        ..get(Needs::OnLog(Verb::Read))
     },
     Route {
         operation: Operation::PublishedCheckpoint,
         id: "getCheckpoint",
         path: "/v1/logs/{log}/checkpoint",
-        needs: Needs::OnLogUnlessOpen(Verb::Head),
         summary: "The newest checkpoint, a signed note",
         gives: (&[200], Gives::Text),
-        ..GET
+        ..get(Needs::OnLogUnlessOpen(Verb::Head))
     },
     Route {
         operation: Operation::PublicKeys,
         id: "getPublicKeys",
         path: "/v1/logs/{log}/keys",
-        needs: Needs::OnLogUnlessOpen(Verb::Head),
         summary: "The public keys of the log, from which index on each is right",
         gives: (&[200], Gives::Json("PublicKeys")),
-        ..GET
+        ..get(Needs::OnLogUnlessOpen(Verb::Head))
     },
     Route {
         operation: Operation::Health,
         id: "getHealth",
         path: "/v1/logs/{log}/health",
-        needs: Needs::OnLog(Verb::Head),
         summary: "What is signed and since when, what is not yet, the last verification, the age of keys",
         gives: (&[200], Gives::Json("Health")),
-        ..GET
+        ..get(Needs::OnLog(Verb::Head))
     },
     Route {
         operation: Operation::VerifyLog,
         id: "verifyLog",
         path: "/v1/logs/{log}/verify",
-        needs: Needs::OnLog(Verb::Verify),
         summary: "Verifies the log from its stored bytes",
         query: &[WAIT],
         gives: (&[200, 202], Gives::Json("Verification")),
-        ..POST
+        ..post(Needs::OnLog(Verb::Verify))
     },
     Route {
         operation: Operation::Verification,
         id: "getVerification",
         path: "/v1/logs/{log}/verifications/{id}",
-        needs: Needs::OnLog(Verb::Verify),
         summary: "How far a verification is, and its verdict",
         gives: (&[200], Gives::Json("Verification")),
-        ..GET
+        ..get(Needs::OnLog(Verb::Verify))
     },
     Route {
         operation: Operation::LockLog,
         id: "lockLog",
         path: "/v1/logs/{log}/lock",
-        needs: Needs::OnLog(Verb::Lock),
         summary: "Locks the log: events are refused with 423 until it is unlocked, and everything else goes on",
         carries: Carries::Json("Why"),
         gives: (&[200], Gives::Json("Lock")),
-        ..POST
+        ..post(Needs::OnLog(Verb::Lock))
     },
     Route {
         operation: Operation::UnlockLog,
         id: "unlockLog",
         path: "/v1/logs/{log}/unlock",
-        needs: Needs::OnLog(Verb::Lock),
         summary: "Ends the lock of the log",
         carries: Carries::Json("Why"),
         gives: (&[200], Gives::Json("Lock")),
-        ..POST
+        ..post(Needs::OnLog(Verb::Lock))
     },
     Route {
         operation: Operation::ApiKeys,
         id: "listApiKeys",
         path: "/v1/api-keys",
-        needs: Needs::Key(Verb::Identity),
         summary: "The API keys that grant no more than the one that asks",
         query: &[AFTER, LIMIT],
         gives: (&[200], Gives::Json("ApiKeys")),
-        ..GET
+        ..get(Needs::Key(Verb::Identity))
     },
     Route {
         operation: Operation::CreateApiKey,
         id: "createApiKey",
         path: "/v1/api-keys",
-        needs: Needs::Key(Verb::Identity),
         summary: "Makes an API key; its token is in this answer and nowhere else",
         carries: Carries::Json("NewApiKey"),
         gives: (&[201], Gives::Json("ApiKeyWithToken")),
-        ..POST
+        ..post(Needs::Key(Verb::Identity))
     },
     Route {
         operation: Operation::RotateApiKey,
         id: "rotateApiKey",
         path: "/v1/api-keys/{id}/rotate",
-        needs: Needs::Key(Verb::Identity),
         summary: "Makes a key of the same grant, and lets the old one end after an overlap",
         carries: Carries::Json("Rotation"),
         gives: (&[201], Gives::Json("ApiKeyWithToken")),
-        ..POST
+        ..post(Needs::Key(Verb::Identity))
     },
     Route {
         operation: Operation::RevokeApiKey,
         id: "revokeApiKey",
         method: Method::Delete,
         path: "/v1/api-keys/{id}",
-        needs: Needs::Key(Verb::Identity),
         summary: "Ends an API key at once, for good, and what it made with it",
         gives: (&[200], Gives::Json("ApiKeyEnded")),
-        ..GET
+        ..get(Needs::Key(Verb::Identity))
     },
     Route {
         operation: Operation::TileCheckpoint,
         id: "tileCheckpoint",
         path: "/logs/{log}/checkpoint",
-        needs: Needs::OnLogUnlessOpen(Verb::Head),
         summary: "C2SP tlog-tiles: the newest checkpoint",
         gives: (&[200], Gives::Text),
-        ..GET
+        ..get(Needs::OnLogUnlessOpen(Verb::Head))
     },
     Route {
         operation: Operation::EntryBundle,
         id: "entryBundle",
         path: "/logs/{log}/tile/entries/{rest*}",
-        needs: Needs::OnLog(Verb::Read),
         summary: "C2SP tlog-tiles: 256 entries, or as many as there are",
         gives: (&[200], Gives::Bytes),
-        ..GET
+        ..get(Needs::OnLog(Verb::Read))
     },
     Route {
         operation: Operation::Tile,
         id: "tile",
         path: "/logs/{log}/tile/{rest*}",
-        needs: Needs::OnLogUnlessOpen(Verb::Head),
         summary: "C2SP tlog-tiles: 256 hashes of a level of the tree, or as many as there are",
         gives: (&[200], Gives::Bytes),
-        ..GET
+        ..get(Needs::OnLogUnlessOpen(Verb::Head))
     },
 ];
 

@@ -30,6 +30,8 @@ pub trait TailCheck {
 pub enum TailFault {
     /// It is not the log's own. It may be cut, where it can be a torn write.
     Wrong(String),
+    /// It is whole, goes on the chain, and names a key that is not in force there. INVARIANT(forged-tail): no crash leaves that, so it is evidence, and neither taken nor cut.
+    Forged(String),
     /// Nobody can tell here whether it is, for a secret is missing. INVARIANT(unchecked): it is neither taken nor cut, since it may have been acknowledged.
     Unchecked(String),
 }
@@ -39,7 +41,7 @@ impl TailFault {
     #[must_use]
     pub fn at(self, index: u64) -> StoreError {
         match self {
-            Self::Wrong(detail) => StoreError::Evidence { index, detail },
+            Self::Wrong(detail) | Self::Forged(detail) => StoreError::Evidence { index, detail },
             Self::Unchecked(detail) => StoreError::Unchecked { index, detail },
         }
     }

@@ -14,7 +14,7 @@ use std::{
 
 use indelible_core::{
     checkpoint::Checkpoint,
-    control::Control,
+    control::{Control, ControlError},
     entry::{BodyKind, EntryRef, Line},
     history::{Between, Change, HistoryError, KeyHistory, KeysRecord, MAX_KEYS_BYTES, SetEpoch, Withdrawn},
     mac::{EntryKey, LogId},
@@ -294,16 +294,21 @@ pub(crate) fn record_at(
     keys_record(&line.entry)?.ok_or_else(|| wrong("it should say what the log's keys are, and does not"))
 }
 
-/// The `keys` record that an entry is, if it is one.
-pub(crate) fn keys_record(entry: &EntryRef<'_>) -> Result<Option<KeysRecord>, LogError> {
+/// The control record that an entry is, if it is one.
+fn control_of(entry: &EntryRef<'_>) -> Result<Option<Control>, LogError> {
     if entry.kind != BodyKind::Control {
         return Ok(None);
     }
-    match Control::parse(entry.body) {
-        Ok(Control::Keys(record)) => Ok(Some(record)),
-        Ok(_) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    Ok(Some(Control::parse(entry.body)?))
+}
+
+/// The `keys` record that an entry is, if it is one.
+pub(crate) fn keys_record(entry: &EntryRef<'_>) -> Result<Option<KeysRecord>, LogError> {
+    let record = control_of(entry)?.and_then(|control| match control {
+        Control::Keys(record) => Some(record),
+        _ => None,
+    });
+    Ok(record)
 }
 
 /// The history of a stored log up to its newest `keys` record, where somebody who is to be trusted says which entry that is.
@@ -390,13 +395,22 @@ impl KeyFollower {
 
     /// Takes the next line: says what is wrong with its origin, key, signature or key record, or that its signature cannot be checked. A line that was taken before may come again.
     pub(crate) fn take(&mut self, line: &Line<'_>, leaf: &Hash) -> Result<(), TailFault> {
-        let wrong = |error: LogError| TailFault::Wrong(chain(&error));
+        let before = Arc::clone(&self.history);
+        self.take_line(line, leaf).inspect_err(|_| {
+            // What is not taken in changes no keys.
+            self.history = before;
+            self.in_force = None;
+        })
+    }
+
+    fn take_line(&mut self, line: &Line<'_>, leaf: &Hash) -> Result<(), TailFault> {
         let entry = &line.entry;
         if entry.log != &*self.keys.origin {
             return Err(TailFault::Wrong("it names another log".to_owned()));
         }
-        if let Some(record) = keys_record(entry).map_err(wrong)? {
-            self.take_record(&record, entry.index)?;
+        let control = control_of(entry);
+        if let Ok(Some(Control::Keys(record))) = &control {
+            self.take_record(record, entry.index)?;
         }
         let index = entry.index.0;
         if !self.in_force.as_ref().is_some_and(|(from, until, ..)| (*from..*until).contains(&index)) {
@@ -407,7 +421,7 @@ impl KeyFollower {
             return Err(another_key(entry.key, id));
         }
         match key {
-            Some(key) if key.verify(leaf, &line.mac) => Ok(()),
+            Some(key) if key.verify(leaf, &line.mac) => self.allowed(control, entry.index),
             Some(_) => Err(TailFault::Wrong("its signature is wrong".to_owned())),
             // Whoever reads back is about to vouch for it.
             None => Err(TailFault::Unchecked(format!(
@@ -416,8 +430,35 @@ impl KeyFollower {
         }
     }
 
+    /// Whether a control record may stand where it does. INVARIANT(allowed): nothing is signed over one that nobody with the right to it authorised. A verifier that does not see who had the right
+    /// (what took it from somebody may be absent) relies on that.
+    fn allowed(&self, control: Result<Option<Control>, LogError>, index: LeafIndex) -> Result<(), TailFault> {
+        let said = match control {
+            // Looked at before, with what it changes.
+            Ok(None | Some(Control::Keys(_))) => return Ok(()),
+            Ok(Some(Control::LogCreated(_))) if index.0 > 0 => "it creates the log anew".to_owned(),
+            Err(error) => chain(&error),
+            Ok(Some(control)) => {
+                let set = self.history.set_for(TreeSize(index.0));
+                let by = |set| control.verify_authorisations(self.keys.log_id, &self.keys.origin, index, set);
+                match set.map_or(Err(ControlError::Unauthorised), by) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => chain(&error),
+                }
+            }
+        };
+        Err(TailFault::Forged(format!(
+            "it is signed as an entry, and may not say what it says: {said}. Whoever has the entry key wrote it: see what `indelible verify` says, withdraw the key with `indelible keys compromise`, and go on with `indelible log succeed`"
+        )))
+    }
+
     fn take_record(&mut self, record: &KeysRecord, index: LeafIndex) -> Result<(), TailFault> {
-        let wrong = |error: HistoryError| TailFault::Wrong(chain(&error));
+        let wrong = |error: HistoryError| {
+            TailFault::Forged(format!(
+                "it says what the log's keys are, and may not: {}. See what `indelible verify` says, and go on with `indelible log succeed`",
+                chain(&error)
+            ))
+        };
         let log_id = self.keys.log_id;
         if index <= self.history.newest() {
             return self.history.agrees(record, index, log_id).map_err(wrong);
@@ -451,8 +492,11 @@ impl KeyFollower {
     }
 }
 
+/// A line that is whole and goes on the chain, and names another key than the one in force: no crash leaves that.
 fn another_key(named: &str, id: &str) -> TailFault {
-    TailFault::Wrong(format!("it names key `{named}`, and `{id}` is in force there"))
+    TailFault::Forged(format!(
+        "it names key `{named}`, and `{id}` is in force there: no torn write is so whole. Keep the log as it is, see what `indelible verify` says, and go on with `indelible log succeed`"
+    ))
 }
 
 impl LogKeys {

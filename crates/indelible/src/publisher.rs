@@ -37,6 +37,8 @@ const READ_BACK: usize = 1 << 20;
 /// How often another process may be faster, and how long is waited for it.
 const SHARED_TRIES: u32 = 50;
 const SHARED_WAIT: Duration = Duration::from_millis(20);
+/// How long that goes on where each try waits for the store itself. What was not published is published by whoever comes next.
+const SHARED_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The newest head and what it rests on.
 pub(crate) struct Publisher {
@@ -76,13 +78,15 @@ impl Inner {
             return result;
         }
         let (mut tries, mut wanted) = (0, None);
+        let until = self.clock.monotonic() + SHARED_PATIENCE;
         loop {
             tries += 1;
+            let last = tries >= SHARED_TRIES || self.clock.monotonic() >= until;
             match self.publish_once(keep) {
                 // Another process published meanwhile: what it did counts for this one too.
                 Err(
                     LogError::Heads(HeadStoreError::Conflict { .. }) | LogError::Store(StoreError::TryAgain { .. }),
-                ) if tries < SHARED_TRIES => match self.covering(&mut wanted, keep) {
+                ) if !last => match self.covering(&mut wanted, keep) {
                     Ok(Some(head)) => return Ok(head),
                     Err(error) if !is_passing(&error) => return Err(error),
                     _ => std::thread::sleep(SHARED_WAIT),
@@ -354,7 +358,7 @@ fn check_chunk(chunk: &Chunk, durable: u64, last: Hash, keys: &mut KeyFollower) 
         let line = Line::parse(line).map_err(|error| evidence(&error.to_string()))?;
         let leaf = follower.take(&line).map_err(|why| evidence(&why))?;
         keys.take(&line, &leaf).map_err(|fault| match fault {
-            TailFault::Wrong(why) => evidence(&why),
+            TailFault::Wrong(why) | TailFault::Forged(why) => evidence(&why),
             fault => LogError::Store(fault.at(index)),
         })?;
         named = line.entry.head.map(|head| head.number).or(named);

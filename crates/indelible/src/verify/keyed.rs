@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use indelible_core::{
     control::{Control, ControlError, LogCreated, MAX_RESIGNED, Resigned},
     entry::Line,
-    history::{Between, HistoryError, KeyHistory, KeysRecord, Withdrawn},
+    history::{Between, HistoryError, KeyHistory, KeysRecord, MAX_KEYS, Withdrawn},
     mac::{EntryKey, LogId},
     tile,
     tree::{LeafIndex, TreeSize},
@@ -26,6 +26,9 @@ use super::{
     window::WINDOW,
 };
 use crate::{attachments::parse_digest, error::chain};
+
+/// Stretches of entries under unknown keys that are remembered. Keys of a log are fewer.
+const MAX_STRANGE: usize = 2 * MAX_KEYS;
 
 /// The secrets that a verification has.
 #[derive(Clone, Copy)]
@@ -63,6 +66,8 @@ pub(super) struct Keyed {
     pub(super) explained: Option<u64>,
     /// Entries under keys that no record introduced, behind absent ones: first, last, key.
     strange: Vec<(u64, u64, String)>,
+    /// First and last of what followed when there were [`MAX_STRANGE`] of them: more than a log can have had keys.
+    more_strange: Option<(u64, u64)>,
     /// Whether it is known which keys were there from the beginning.
     pub(super) begun: bool,
     /// Entries that are not there, and of which no record tells yet.
@@ -182,8 +187,12 @@ impl Merger<'_> {
         if self.history().entry_key(line.entry.key).is_some() {
             return false;
         }
+        let is_full = self.keyed.strange.len() >= MAX_STRANGE;
         match self.keyed.strange.last_mut() {
             Some((_, last, key)) if *last + 1 == index && key == line.entry.key => *last = index,
+            _ if is_full => {
+                self.keyed.more_strange.get_or_insert((index, index)).1 = index;
+            }
             _ => self.keyed.strange.push((index, index, line.entry.key.to_owned())),
         }
         true
@@ -339,6 +348,12 @@ impl Merger<'_> {
             };
             let detail = format!("entries {first} to {last} are signed with key `{key}`, {why}");
             self.add(Finding { last: Some(last), ..finding(kind, Some(first), detail) });
+        }
+        if let Some((first, last)) = self.keyed.more_strange {
+            let detail = format!(
+                "among entries {first} to {last} are some with keys that no record introduces, and more changes of keys before them than a log can have had: they were not looked at one by one"
+            );
+            self.add(Finding { last: Some(last), ..finding(Kind::KeyMissing, Some(first), detail) });
         }
     }
 

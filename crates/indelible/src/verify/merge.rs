@@ -94,6 +94,8 @@ pub(super) struct Merger<'a> {
     pub(super) absent: Vec<(u64, u64)>,
     missing: BTreeSet<u64>,
     excuses: Vec<(u64, &'static str, Excuse)>,
+    /// Whether none of them counts.
+    excuses_nothing: bool,
     /// Index below which records excuse an absence: a checkpoint that counts covers them.
     pub(super) excused: u64,
     /// Whether stored hashes of the tree were found wrong.
@@ -182,6 +184,7 @@ impl<'a> Merger<'a> {
             absent: Vec::new(),
             missing: BTreeSet::new(),
             excuses: Vec::new(),
+            excuses_nothing: false,
             excused: 0,
             tree_damaged: false,
             keyed,
@@ -608,18 +611,17 @@ impl<'a> Merger<'a> {
             }
             Control::Keys(record) => self.keys_record(index, record),
             Control::Resigned(resigned) => self.resigned(index, control, resigned),
-            control => self.excuse(index, control),
+            Control::Explained(excuse) => self.excuse(index, control, "explained", excuse),
+            Control::Pruned(excuse) => self.excuse(index, control, "pruned", excuse),
         }
     }
 
     /// Entries are absent that may have replaced the keys by which records excuse it: none of them counts.
     pub(super) fn excuse_nothing(&mut self) {
-        self.excuses.clear();
+        self.excuses_nothing = true;
     }
 
-    fn excuse(&mut self, index: u64, control: &Control) {
-        let Some(excuse) = control.excuse() else { return };
-        let kind = if matches!(control, Control::Pruned(_)) { "pruned" } else { "explained" };
+    fn excuse(&mut self, index: u64, control: &Control, kind: &'static str, excuse: &Excuse) {
         let what = format!("it says that entries {} to {} are {kind}", excuse.first, excuse.last);
         match self.authority(index, control) {
             Authority::Held if !is_over_entries_before(excuse, index) => {
@@ -914,28 +916,48 @@ impl<'a> Merger<'a> {
                 );
                 self.add(Finding { last: Some(last), ..finding(Kind::KeyMissing, Some(next), detail) });
             } else if next <= last {
-                self.tell_absent(next, last);
+                self.tell_absent(next, last)?;
             }
         }
         Ok(())
     }
 
     /// Why nothing excuses that entry `next` is absent.
-    fn unexcused(&self, next: u64) -> String {
-        let about = |(_, _, excuse): &&(u64, _, Excuse)| (excuse.first..=excuse.last).contains(&next);
-        match self.excuses.iter().find(about) {
-            Some((at, kind, _)) if *at >= self.excused => {
-                format!("entry {at} says that they are {kind}, and no checkpoint that counts here covers that entry")
+    fn unexcused(&self, next: u64) -> Result<String, StoreError> {
+        for excuse in &self.excuses {
+            if let Some(why) = self.does_not_count(next, excuse)? {
+                let (at, kind, _) = excuse;
+                return Ok(format!("entry {at} says that they are {kind}, and does not count: {why}"));
             }
-            _ => "no authorised record excuses it".to_owned(),
         }
+        Ok("no authorised record excuses it".to_owned())
+    }
+
+    /// Why a record about entry `next` does not excuse its absence; `None` where it does, or is not about it.
+    fn does_not_count(&self, next: u64, (at, _, excuse): &(u64, &str, Excuse)) -> Result<Option<String>, StoreError> {
+        let why = if !(excuse.first..=excuse.last).contains(&next) {
+            return Ok(None);
+        } else if self.excuses_nothing {
+            "entries are absent that may have replaced the key which authorised it"
+        } else if self.broken {
+            "the entries and hashes below it do not give the signed root"
+        } else if *at >= self.excused {
+            "no checkpoint that counts here covers that entry"
+        } else if excuse.last >= self.tree_size {
+            "the hashes of what it is about are not all there, below a checkpoint"
+        } else if self.leaf_root(excuse.first, excuse.last)?.to_hex() != excuse.leaf_root {
+            "it is about other entries than these: its `leaf_root` is not that of the stored hashes"
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(why.to_owned()))
     }
 
     /// What is absent and has its hash below a checkpoint is a gap; where there is no hash, nothing says what was there.
-    fn tell_absent(&mut self, first: u64, last: u64) {
+    fn tell_absent(&mut self, first: u64, last: u64) -> Result<(), StoreError> {
         let end = self.tree_size.clamp(first, last + 1);
         if first < end {
-            let (last, why) = (end - 1, self.unexcused(first));
+            let (last, why) = (end - 1, self.unexcused(first)?);
             let detail = format!("the bodies of entries {first} to {last} are absent; their hashes are there; {why}");
             self.add(Finding { last: Some(last), ..finding(Kind::Absent, Some(first), detail) });
         }
@@ -944,17 +966,14 @@ impl<'a> Merger<'a> {
                 format!("entries {end} to {last} have no line, and no checkpoint covers a hash of what they were");
             self.add(Finding { last: Some(last), ..finding(Kind::Missing, Some(end), detail) });
         }
+        Ok(())
     }
 
     /// A record that excuses the absence of entry `next`: how far, up to `last`, and what to say of it.
-    fn excuse_for(&mut self, next: u64, last: u64) -> Result<Option<(u64, Remark)>, StoreError> {
-        if self.broken {
-            return Ok(None);
-        }
-        for (at, kind, excuse) in &self.excuses {
-            let counts = *at < self.excused && excuse.last < self.tree_size;
-            let covers = counts && (excuse.first..=excuse.last).contains(&next);
-            if covers && self.leaf_root(excuse.first, excuse.last)?.to_hex() == excuse.leaf_root {
+    fn excuse_for(&self, next: u64, last: u64) -> Result<Option<(u64, Remark)>, StoreError> {
+        for about in &self.excuses {
+            let (at, kind, excuse) = about;
+            if (excuse.first..=excuse.last).contains(&next) && self.does_not_count(next, about)?.is_none() {
                 let until = excuse.last.min(last);
                 let detail = format!("entries {next} to {until} are {kind} by entry {at}: {}", excuse.reason);
                 return Ok(Some((until, Remark { kind, index: Some(next), detail })));

@@ -416,8 +416,12 @@ fn verify_once(
     let unusable_input = given.map(|detail| VerifyError::WrongKey { detail }).or(unusable_input);
     let unusable_input = unusable_input.filter(|_| few.is_none());
     few.into_iter().for_each(|found| merger.add(found));
-    if let Some(error) = unusable_input.filter(|_| report.status != Verdict::Tampered) {
-        return Err(error);
+    if let Some(error) = unusable_input {
+        // What cannot be compared hides nothing that was found.
+        if !matches!(report.status, Verdict::Tampered | Verdict::Diverged) {
+            return Err(error);
+        }
+        report.remarks.push(Remark { kind: "input_unusable", index: None, detail: crate::error::chain(&error) });
     }
     // A key that the log does not know says nothing of it; what that key signed of this log does.
     let signed = early.is_some() || evidence.is_some() && report.status == Verdict::Tampered;

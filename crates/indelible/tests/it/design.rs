@@ -4,6 +4,7 @@ use std::path::Path;
 
 use indelible::{
     KeyRing, Log, LogError,
+    error::chain,
     verify::{Kind, Macs, Verdict, VerifyError},
 };
 use indelible_core::{
@@ -76,13 +77,16 @@ fn a_forged_excuse_excuses_nothing_and_is_told() {
             let report = world.verify();
             check(&report, Verdict::Tampered, Some(Kind::UnauthorisedControl), Some(index));
             check(&report, Verdict::Tampered, Some(Kind::Absent), Some(first));
-            // The next writer takes it in, since it has the entry key's signature; it stays what it is.
+            // No writer goes on behind it, though it has the entry key's signature, and none cuts it: it is evidence.
+            let forged = std::fs::read(&active).unwrap();
+            let refused = Log::open(&world.log_path(), world.ring(), small_segments());
+            let said = refused.err().map(|error| chain(&error)).unwrap_or_default();
+            assert!(said.contains("may not say what it says") && said.contains("keys compromise"), "{said}");
+            assert_eq!(std::fs::read(&active).unwrap(), forged);
         }
-        let log = world.open();
-        log.append_json(&event(900)).unwrap();
-        log.close().unwrap();
-        drop(log);
-        world.expect(Verdict::Tampered, Some(Kind::UnauthorisedControl), Some(index));
+        overwrite(&active, &before);
+        world.reopen_and(|log| log.append_json(&event(900)).unwrap());
+        world.expect(Verdict::Gap, Some(Kind::Absent), Some(first));
     }
 }
 

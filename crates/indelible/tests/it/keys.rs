@@ -18,7 +18,7 @@ use indelible_core::{
     tree::LeafIndex,
 };
 use indelible_keys::{NewRing, Purpose};
-use indelible_store::{disk::OsDisk, heads::HeadStoreError};
+use indelible_store::{disk::OsDisk, heads::HeadStoreError, store::StoreError};
 
 use crate::{
     support::{
@@ -304,7 +304,7 @@ fn a_record_of_second_signatures_without_authority_leaves_its_entries_to_be_sign
     let (log_id, index) = (log.log_id(), LeafIndex(log.size().unwrap()));
     log.close().unwrap();
     drop(log);
-    // Who has the new entry key as well says that it is done: once without authority, once with his own.
+    // Who has the new entry key as well says that it is done: without authority, or with his own.
     let said = Control::Resigned(indelible_core::control::Resigned {
         authorisation: None,
         first: 0,
@@ -319,9 +319,17 @@ fn a_record_of_second_signatures_without_authority_leaves_its_entries_to_be_sign
     });
     let thief = KeyRing::load_or_create(&world.dir.path().join("thief")).unwrap();
     let signer = thief.checkpoint_signer(ORIGIN).unwrap();
-    world.append_forged(&said);
-    let next = LeafIndex(index.0 + 1);
-    world.append_forged(&said.authorise(log_id, ORIGIN, next, &signer).unwrap());
+    let genuine = world.lines();
+    for forged in [said.clone(), said.authorise(log_id, ORIGIN, index, &signer).unwrap()] {
+        world.append_forged(&forged);
+        let refused = Log::open(&world.log_path(), world.ring(), options());
+        assert!(
+            matches!(&refused, Err(LogError::Store(StoreError::Evidence { index: at, .. })) if *at == index.0),
+            "{:?}",
+            refused.err()
+        );
+        world.put_lines(&genuine);
+    }
     let log = world.reopen();
     let signed = resign(&log, &stolen, None, "after the theft", &|_, _| ()).unwrap();
     assert_eq!((signed.before, signed.entries, signed.records.len()), (0, 31, 1));

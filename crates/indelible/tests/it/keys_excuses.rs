@@ -8,6 +8,7 @@ use std::{
 use indelible::{
     Log,
     clock::{Clock as _, SystemClock},
+    error::chain,
     manage::explain,
     verify::{Kind, Report, Request, Verdict, VerifyError},
 };
@@ -20,6 +21,7 @@ use indelible_core::{
     tree::{Frontier, LeafIndex, TreeHead, TreeSize},
 };
 use indelible_keys::{NewRing, Purpose};
+use indelible_store::heads::HeadStore as _;
 
 use crate::{
     keys::{publicly, rotate},
@@ -191,6 +193,31 @@ fn a_key_of_a_set_that_was_replaced_excuses_nothing() {
     is_gap(&files.auditor());
     // The head record is by a key that these lines say never came in.
     check(&files.world.verify(), Verdict::Tampered, Some(Kind::Absent), None);
+}
+
+/// A checkpoint over his record would be word enough for an auditor who never saw which key was withdrawn.
+#[test]
+fn no_writer_signs_over_the_record_of_a_key_that_was_replaced() {
+    for thief_of_all in [false, true] {
+        let mut files = Files::of(Require::All, |world, _| replace_beside(world));
+        let thief = if thief_of_all { &files.ed } else { &files.beside };
+        let signer = files.signer(thief);
+        let names = segments(&files.world);
+        let at = names.iter().rposition(|(first, _)| *first <= files.change).unwrap();
+        files.append(files.excuse((names[at].0, names[at + 1].0)), &signer);
+        let (end, head) = (fs::read(&names.last().unwrap().1).unwrap(), files.world.heads().load(ORIGIN).unwrap());
+        let opened = Log::open(&files.world.log_path(), files.world.ring(), options());
+        let Err(refused) = opened else {
+            // By a key in force it is a record like any.
+            assert!(thief_of_all);
+            continue;
+        };
+        let said = chain(&refused);
+        assert!(!thief_of_all && said.contains("none of the checkpoint keys in force"), "{said}");
+        assert_eq!(fs::read(&names.last().unwrap().1).unwrap(), end);
+        assert_eq!(files.world.heads().load(ORIGIN).unwrap(), head);
+        check(&files.world.verify(), Verdict::Tampered, Some(Kind::UnauthorisedControl), None);
+    }
 }
 
 #[test]

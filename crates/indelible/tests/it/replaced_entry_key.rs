@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use indelible::verify::{Kind, Report, Verdict, VerifyError};
+use indelible::{
+    Log,
+    error::chain,
+    verify::{Kind, Report, Verdict, VerifyError},
+};
 use indelible_core::{
     entry::{self, BodyKind, EntryStart, Tail},
     hex,
@@ -15,7 +19,7 @@ use indelible_keys::Purpose;
 use crate::{
     keys::{first_public, publicly, rotate},
     support::forge::{leaf_of, parsed},
-    world::{ORIGIN, World, check, copy_dir, event, events, options, receipts},
+    world::{ORIGIN, World, check, copy_dir, event, events, files, options, receipts},
 };
 
 /// A log whose process ended between the record of a new entry key and the next checkpoint, and the name of the key before.
@@ -93,6 +97,27 @@ fn a_replaced_entry_key_signs_nothing_behind_its_successor() {
     check(&publicly(&world, &first_public(&world)), Verdict::Intact, None, None);
 }
 
+#[test]
+fn a_whole_line_by_a_replaced_entry_key_keeps_a_log_shut_and_is_not_cut() {
+    let (world, old) = between_record_and_checkpoint();
+    let genuine = world.lines();
+    let mut lines = genuine.clone();
+    lines.push(signed(&lines, &world.stolen_entry_key(), &old));
+    world.put_lines(&lines);
+    let refused = Log::open(&world.log_path(), world.ring(), options());
+    let said = refused.err().map(|error| chain(&error)).unwrap_or_default();
+    assert!(said.contains(&format!("it names key `{old}`")) && said.contains("no torn write"), "{said}");
+    assert_eq!(world.lines(), lines);
+    assert!(files(&world.log_path().join("aside")).is_empty());
+    check(&world.verify(), Verdict::Tampered, Some(Kind::Key), Some(genuine.len() as u64));
+    // Half of such a line may be what a crash left of a right one.
+    let half = lines.last().unwrap().len() / 2;
+    lines.last_mut().unwrap().truncate(half);
+    world.put_lines(&lines);
+    world.reopen_and(|_| ());
+    check(&world.verify(), Verdict::Intact, None, None);
+}
+
 /// Entries before and behind a new entry key, with a receipt of either.
 fn with_receipts() -> (World, [entry::WireReceipt; 2]) {
     let world = World::with_events(8, 1, options());
@@ -131,6 +156,21 @@ fn a_receipt_proves_something_only_where_its_key_was_in_force() {
         let report = with(&world, forged(key, by, index)).unwrap();
         check(&report, Verdict::Diverged, Some(Kind::DivergedReceipt), Some(index));
     }
+}
+
+#[test]
+fn a_receipt_that_cannot_be_compared_hides_none_that_diverges() {
+    let (world, [first, second]) = with_receipts();
+    let old = world.stolen_entry_key();
+    let unusable = forged(&old, &first, second.index);
+    let diverging = forged(&old, &first, first.index);
+    for receipts in [[unusable.clone(), diverging.clone()], [diverging, unusable.clone()]] {
+        let report = world.try_verify(&world.log_path(), |request| request.receipts = receipts.to_vec()).unwrap();
+        check(&report, Verdict::Diverged, Some(Kind::DivergedReceipt), Some(first.index));
+        let said = report.remarks.iter().find(|remark| remark.kind == "input_unusable");
+        assert!(said.is_some_and(|remark| remark.detail.contains("not in force")), "{:#?}", report.remarks);
+    }
+    assert!(matches!(with(&world, unusable), Err(VerifyError::Input(_))));
 }
 
 #[test]
