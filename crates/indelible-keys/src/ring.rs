@@ -430,6 +430,17 @@ impl KeyRing {
         Ok(self.public_keys(origin)?.into_iter().filter(|key| !stolen(key)).collect())
     }
 
+    /// Those that sign now: who has one of the others signs nothing new with the right to.
+    ///
+    /// # Errors
+    /// As [`KeyRing::public_keys`].
+    pub fn active_keys(&self, origin: &str) -> Result<Vec<VerifyingKey>, KeyError> {
+        let active = |key: &VerifyingKey| {
+            self.keys().any(|info| info.state == State::Active && info.public.as_deref() == Some(key.public_key()))
+        };
+        Ok(self.public_keys(origin)?.into_iter().filter(active).collect())
+    }
+
     fn checkpoint_keys(&self) -> impl Iterator<Item = (Algorithm, &KeyInfo, &Secret)> {
         self.0.keys.iter().filter_map(|key| match key.info.algorithm {
             KeyAlgorithm::Checkpoint(algorithm) => Some((algorithm, &key.info, key.secret.as_ref()?)),

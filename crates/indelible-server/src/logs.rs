@@ -442,7 +442,7 @@ impl Logs {
         let heads = self.options.heads_for(&ring);
         let missing = || LogError::HeadMissing { origin: origin.to_owned(), place: heads.place(origin) };
         let head = heads.load(origin)?.ok_or_else(missing)?;
-        let history = indelible::verify::known_keys(&*reader, Some(&head), &ring.trusted_keys(origin)?)?;
+        let history = indelible::verify::known_keys(&*reader, Some(&head), &ring.active_keys(origin)?)?;
         let tree = history.open(head.checkpoint.as_bytes())?.head;
         Ok(FrozenLog { reader, head, tree, history, reason })
     }

@@ -78,7 +78,7 @@ impl Registry {
         if found < covered {
             return Err(RegistryError::RolledBack { origin, found, known: covered });
         }
-        let history = known_keys(&*reader, Some(&head), &keys.trusted_keys(&origin).map_err(LogError::from)?)?;
+        let history = known_keys(&*reader, Some(&head), &keys.active_keys(&origin).map_err(LogError::from)?)?;
         let head = history.open(head.checkpoint.as_bytes()).map_err(LogError::from)?.head;
         if head.size < known.size() {
             return Err(RegistryError::RolledBack { origin, found: head.size.0, known: known.size().0 });

@@ -184,7 +184,8 @@ pub fn sizes(len: u64, read: impl Fn(u64, &mut [u8]) -> io::Result<usize>) -> io
         }
     }
     at += if checksum { 4 } else { 0 };
-    let content = u32::try_from(content).ok().filter(|n| usize::try_from(*n).is_ok_and(|n| n <= FRAME_BYTES));
+    let content =
+        u32::try_from(content).ok().filter(|n| usize::try_from(*n).is_ok_and(|n| (1..=FRAME_BYTES).contains(&n)));
     Ok(u32::try_from(at).ok().filter(|at| u64::from(*at) <= len && *at as usize <= MAX_COMPRESSED).zip(content))
 }
 
@@ -266,6 +267,9 @@ pub fn parse_table(table: &[u8], len: u64) -> Result<Vec<Frame>, FrameError> {
         );
         if usize::try_from(bytes).unwrap_or(usize::MAX) > FRAME_BYTES {
             return Err(wrong("a frame claims more than a frame may hold"));
+        }
+        if bytes == 0 {
+            return Err(wrong("a frame holds nothing"));
         }
         if usize::try_from(compressed).unwrap_or(usize::MAX) > MAX_COMPRESSED {
             return Err(wrong("a frame claims more bytes than a frame may have"));

@@ -30,7 +30,7 @@ pub trait TailCheck {
 pub enum TailFault {
     /// It is not the log's own. It may be cut, where it can be a torn write.
     Wrong(String),
-    /// It is whole, goes on the chain, and names a key that is not in force there. INVARIANT(forged-tail): no crash leaves that, so it is evidence, and neither taken nor cut.
+    /// It is whole, goes on the chain, is signed by a key of the log, and does not belong there: by a key that is not in force, or without the right to what it says. INVARIANT(forged-tail): no crash leaves that, so it is evidence, and neither taken nor cut.
     Forged(String),
     /// Nobody can tell here whether it is, for a secret is missing. INVARIANT(unchecked): it is neither taken nor cut, since it may have been acknowledged.
     Unchecked(String),

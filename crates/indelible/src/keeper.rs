@@ -130,7 +130,7 @@ impl Keeper {
             return;
         }
         state.jobs.push_back(job);
-        if state.idle == 0 && state.workers < WORKERS {
+        if state.idle < state.jobs.len() && state.workers < WORKERS {
             let shared = Arc::clone(&self.shared);
             let name = "indelible-commit".to_owned();
             if thread::Builder::new().name(name).spawn(move || work(&shared)).is_ok() {

@@ -410,15 +410,15 @@ impl KeyFollower {
         }
         let control = control_of(entry);
         if let Ok(Some(Control::Keys(record))) = &control {
-            self.take_record(record, entry.index)?;
+            self.take_record(record, entry.index).map_err(|error| self.without_right(line, leaf, &error))?;
         }
         let index = entry.index.0;
         if !self.in_force.as_ref().is_some_and(|(from, until, ..)| (*from..*until).contains(&index)) {
-            self.in_force = Some(self.look_up(entry)?);
+            self.in_force = Some(self.look_up(line, leaf)?);
         }
         let Some((_, _, id, key)) = &self.in_force else { return Ok(()) };
         if entry.key != id {
-            return Err(another_key(entry.key, id));
+            return Err(self.another_key(line, leaf, id));
         }
         match key {
             Some(key) if key.verify(leaf, &line.mac) => self.allowed(control, entry.index),
@@ -452,28 +452,47 @@ impl KeyFollower {
         )))
     }
 
-    fn take_record(&mut self, record: &KeysRecord, index: LeafIndex) -> Result<(), TailFault> {
-        let wrong = |error: HistoryError| {
-            TailFault::Forged(format!(
-                "it says what the log's keys are, and may not: {}. See what `indelible verify` says, and go on with `indelible log succeed`",
-                chain(&error)
-            ))
-        };
+    fn take_record(&mut self, record: &KeysRecord, index: LeafIndex) -> Result<(), HistoryError> {
         let log_id = self.keys.log_id;
         if index <= self.history.newest() {
-            return self.history.agrees(record, index, log_id).map_err(wrong);
+            return self.history.agrees(record, index, log_id);
         }
-        self.history = Arc::new(self.history.extended(record, index, log_id, Between::Nothing).map_err(wrong)?);
+        self.history = Arc::new(self.history.extended(record, index, log_id, Between::Nothing)?);
         self.in_force = None;
         Ok(())
     }
 
+    /// What speaks against a line that says without the right to what the log's keys are.
+    fn without_right(&self, line: &Line<'_>, leaf: &Hash, error: &HistoryError) -> TailFault {
+        let what = format!("it says what the log's keys are, and may not: {}", chain(error));
+        self.forged(line, leaf, what)
+    }
+
+    /// What speaks against a line that names another key than `id`, which is in force there.
+    fn another_key(&self, line: &Line<'_>, leaf: &Hash, id: &str) -> TailFault {
+        let what = format!("it names key `{}`, and `{id}` is in force there", line.entry.key);
+        self.forged(line, leaf, what)
+    }
+
+    /// Evidence where a key that the log has or had signed the line: no crash leaves that. What nobody signed whoever can write to the file may have put there, and shuts no log.
+    fn forged(&self, line: &Line<'_>, leaf: &Hash, what: String) -> TailFault {
+        let named = self.history.entry_key(line.entry.key);
+        let key = named.and_then(|named| self.keys.entry_key(&self.history, &named.id).ok().flatten());
+        match key.is_some_and(|key| key.verify(leaf, &line.mac)) {
+            true => TailFault::Forged(format!(
+                "{what}; its signature is right, so no torn write left it. Keep the log as it is, see what `indelible verify` says, and go on with `indelible log succeed`"
+            )),
+            false => TailFault::Wrong(what),
+        }
+    }
+
     /// The key in force at an entry, where that names it: between which indices, and its secret, unless that was destroyed.
-    fn look_up(&self, entry: &EntryRef<'_>) -> Result<(u64, u64, String, Option<EntryKey>), TailFault> {
+    fn look_up(&self, line: &Line<'_>, leaf: &Hash) -> Result<(u64, u64, String, Option<EntryKey>), TailFault> {
+        let entry = &line.entry;
         let id = self.history.entry_key_at(entry.index).map(|key| key.id.clone()).unwrap_or_default();
         // Before the ring is asked: what names another key is wrong, whatever the ring has.
         if entry.key != id {
-            return Err(another_key(entry.key, &id));
+            return Err(self.another_key(line, leaf, &id));
         }
         let (from, until) = self.history.range_of(&id).unwrap_or((0, u64::MAX));
         let unchecked = |error: LogError| match error {
@@ -490,13 +509,6 @@ impl KeyFollower {
     pub(crate) fn unready(&self) -> Option<String> {
         self.keys.signing_on(&self.history).err().map(|error| chain(&error))
     }
-}
-
-/// A line that is whole and goes on the chain, and names another key than the one in force: no crash leaves that.
-fn another_key(named: &str, id: &str) -> TailFault {
-    TailFault::Forged(format!(
-        "it names key `{named}`, and `{id}` is in force there: no torn write is so whole. Keep the log as it is, see what `indelible verify` says, and go on with `indelible log succeed`"
-    ))
 }
 
 impl LogKeys {

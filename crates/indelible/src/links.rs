@@ -170,9 +170,10 @@ impl Followed<'_> {
         if named || self.trusted_from.is_some() {
             before.verify(&note).map_err(CheckpointError::from)?;
         }
-        if named && self.trusted_from.is_none() {
+        // As long as the key that is trusted is in force its own signature counts: another key of the set may be what was withdrawn.
+        if named {
             note.verify(self.key).map_err(CheckpointError::from)?;
-            self.trusted_from = Some(next.set_number(TreeSize(entry.index.0)));
+            self.trusted_from.get_or_insert(next.set_number(TreeSize(entry.index.0)));
         }
         self.history = Some(Arc::new(next));
         Ok(())

@@ -109,6 +109,14 @@ pub(crate) fn move_forward(
 ) -> Result<HeadRecord, LogError> {
     let Some(newest) = newest(reader, &head, history)? else { return Ok(head) };
     let origin = reader.info().origin.clone();
+    let active = request.ring.map(|ring| ring.active_keys(&origin)).transpose()?;
+    if active.is_some_and(|active| !is_signed_by(newest.checkpoint.as_bytes(), &active)) {
+        let text = format!(
+            "the head record `{}` was put back, and the newest checkpoint of the log is by no key that is active in the ring: whoever stole a key that was replaced may have made it. Restore the newest record from a copy, or go on with `indelible log succeed`",
+            heads.place(&origin)
+        );
+        return Err(LogError::Refused(text));
+    }
     let only = Only { record: newest.clone(), place: heads.place(&origin) };
     let report = verify(reader, &Request { heads: Some(&only), ..request.clone() })
         .map_err(|error| LogError::Refused(chain(&error)))?;

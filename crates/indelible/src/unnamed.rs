@@ -3,8 +3,11 @@
 //! The next entry names it. After an opening that may have happened already, and only the entries behind the checkpoint say so: up to two batches that were under way when it was
 //! kept, so 27 MiB of events at most, however long the log is. They are searched when it matters first, which is the next entry or the next kept checkpoint, and not while the log is opened.
 
-use indelible_core::entry::KeptHead;
-use indelible_store::store::{Reader, parse_line};
+use indelible_core::{
+    entry::KeptHead,
+    tree::{LeafIndex, leaf_hash},
+};
+use indelible_store::store::{Reader, StoreError, parse_line};
 
 use crate::error::LogError;
 
@@ -67,21 +70,34 @@ impl Unnamed {
 }
 
 fn is_named(store: &dyn Reader, kept: KeptHead, size: u64) -> Result<bool, LogError> {
-    // Where these bytes do not stand, no line names it.
-    let name = format!(",\"head\":{{\"number\":{},", kept.number);
-    let finder = memchr::memmem::Finder::new(&name);
-    let mut next = kept.size.0;
+    let covered = store.tree_size()?.0.min(size);
+    let (mut next, mut absent) = (kept.size.0, false);
     while next < size {
-        let chunk = store.read(indelible_core::tree::LeafIndex(next), PIECE_BYTES)?;
-        if finder.find(&chunk.bytes).is_some() {
-            for (index, line) in (next..).zip(chunk.lines()) {
-                let line = parse_line(line, index)?;
-                if line.entry.head.is_some_and(|head| head.number == kept.number) {
-                    return Ok(true);
-                }
+        let chunk = match store.read(LeafIndex(next), PIECE_BYTES) {
+            // What is absent may have named it, and a second name could never be taken back.
+            Err(StoreError::Absent { .. }) => {
+                absent = true;
+                next = store.runs()?.iter().map(|run| run.first).find(|first| *first > next).unwrap_or(size);
+                continue;
             }
+            chunk => chunk?,
+        };
+        for (index, line) in (next..size).zip(chunk.lines()) {
+            let line = parse_line(line, index)?;
+            // INVARIANT(named-once): a name that cannot be read for damage would be given a second time, and signed. What the tree covers is compared with it; the rest was checked at the opening.
+            let leaf = leaf_hash(line.entry.bytes);
+            if index < covered && store.hashes(0, index, 1)?.first() != Some(&leaf) {
+                let detail = "it may name the newest kept checkpoint, and its bytes are not those of the stored tree: `indelible verify` says more".to_owned();
+                return Err(LogError::Evidence { index, detail });
+            }
+            if line.entry.head.is_some_and(|head| head.number == kept.number) {
+                return Ok(true);
+            }
+            next = index + 1;
         }
-        next += memchr::memchr_iter(b'\n', &chunk.bytes).count() as u64;
+        if chunk.bytes.is_empty() {
+            break;
+        }
     }
-    Ok(false)
+    Ok(absent)
 }

@@ -65,7 +65,7 @@ fn covering(places: &Places) -> Result<Option<String>, Failure> {
     let ring = places.ring()?;
     let origin = &reader.info().origin;
     let Some(head) = writers_heads(&ring).store.load(origin)? else { return Ok(None) };
-    let Ok(history) = known_keys(&*reader, Some(&head), &ring.trusted_keys(origin)?) else { return Ok(None) };
+    let Ok(history) = known_keys(&*reader, Some(&head), &ring.active_keys(origin)?) else { return Ok(None) };
     let Ok(checkpoint) = history.open(head.checkpoint.as_bytes()) else { return Ok(None) };
     let is_shown = reader.checkpoint()?.as_deref() == Some(head.checkpoint.as_bytes());
     let covers = is_shown && head.log_id == reader.info().log_id && reader.size()? == checkpoint.head.size;
@@ -88,7 +88,7 @@ pub(crate) fn published(places: &Places, reader: &dyn Reader) -> Result<(Checkpo
             let origin = &reader.info().origin;
             let own = ring.trusted_keys(origin)?;
             let head = writers_heads(&ring).store.load(origin)?;
-            let history = known_keys(reader, head.as_ref(), &own)?;
+            let history = known_keys(reader, head.as_ref(), &ring.active_keys(origin)?)?;
             of_ring(&history, &ring)?;
             refuse_unless_own(&note, head.as_ref(), &own)?;
             history.open(&note)?
@@ -152,7 +152,7 @@ fn public_key(places: &Places, reader: &dyn Reader) -> Option<String> {
     let ring = places.ring_if_any().ok().flatten()?;
     let head = writers_heads(&ring).store.load(&reader.info().origin).ok()??;
     let own = ring.trusted_keys(&reader.info().origin).ok()?;
-    let history = known_keys(reader, Some(&head), &own).ok()?;
+    let history = known_keys(reader, Some(&head), &ring.active_keys(&reader.info().origin).ok()?).ok()?;
     Some(history.public_key().filter(|key| own.contains(key))?.to_string())
 }
 
@@ -292,7 +292,7 @@ fn opened_by_ring(
     };
     let head = heads.load(origin)?.ok_or_else(missing)?;
     let own = ring.trusted_keys(origin)?;
-    let history = known_keys(reader, Some(&head), &own)?;
+    let history = known_keys(reader, Some(&head), &ring.active_keys(origin)?)?;
     of_ring(&history, &ring)?;
     let opened = (history.open(old)?.head, history.open(new)?.head);
     refuse_unless_own(new, Some(&head), &own)?;

@@ -289,7 +289,7 @@ impl Merger<'_> {
         let what =
             if what.is_empty() { "nothing new signs".to_owned() } else { format!("from here on: {}", what.join(", ")) };
         let detail = format!("{what} ({})", record.reason);
-        self.report.remarks.push(Remark { kind: "keys_changed", index: Some(index), detail });
+        self.report.remark(Remark { kind: "keys_changed", index: Some(index), detail });
     }
 
     /// A record of second signatures.
@@ -316,7 +316,7 @@ impl Merger<'_> {
         for (at, resigned) in std::mem::take(&mut self.keyed.resigned) {
             match self.counts(at, &resigned).map_or_else(|| self.check_overlay(at, &resigned), |why| Ok(Ok(why)))? {
                 Ok(detail) => {
-                    self.report.remarks.push(Remark { kind: "resigned", index: Some(resigned.first), detail });
+                    self.report.remark(Remark { kind: "resigned", index: Some(resigned.first), detail });
                 }
                 Err(detail) => self.add(finding(Kind::Overlay, Some(at), detail)),
             }
@@ -381,7 +381,7 @@ impl Merger<'_> {
                 let detail = format!("{detail}; no checkpoint covers those from entry {anchored} on either");
                 self.add(Finding { last: Some(*last), ..finding(Kind::KeyMissing, first, detail) });
             } else if !key.is_empty() {
-                self.report.remarks.push(Remark { kind: "macs_not_checked", index: Some(*first), detail });
+                self.report.remark(Remark { kind: "macs_not_checked", index: Some(*first), detail });
             }
         }
         if !ranges.is_empty() {
@@ -415,7 +415,7 @@ impl Merger<'_> {
             None => String::new(),
         };
         let detail = format!("key `{id}` is {} from entry {from} on: {reason}{rests}", state.as_str());
-        self.report.remarks.push(Remark { kind: "key_withdrawn", index: Some(*from), detail });
+        self.report.remark(Remark { kind: "key_withdrawn", index: Some(*from), detail });
     }
 
     /// Why second signatures count for nothing, if so: whoever made the record was mistaken, and nothing rests on it.

@@ -119,12 +119,16 @@ fn by_none_of(note: &[u8], history: &KeyHistory, below: u64) -> bool {
     lines.iter().map(NoteSignature::key_id).any(|id| id.name == history.origin() && !known(&id))
 }
 
-/// The history of a log's keys, as its newest checkpoints need it. `head` is a head record that is trusted, where there is one, and `own` the public keys that are
-/// trusted beside it: a log that ends before the head counts only as far as one of them signed it, for the keys that it names itself sign what they like.
+/// The history of a log's keys, as its newest checkpoints need it. `head` is a head record that is trusted, where there is one, and `active` the ring's public keys
+/// that sign now: a log that ends before the head counts only as far as one of them signed it. The keys that it names itself sign what they like, and so does who stole one that was replaced.
 ///
 /// # Errors
-/// [`LogError`] where entry 0 or the log cannot be read; [`LogError::Evidence`] where what says so is not in the tree of the head record, or of an older checkpoint by `own`.
-pub fn known_keys(store: &dyn Reader, head: Option<&HeadRecord>, own: &[VerifyingKey]) -> Result<KeyHistory, LogError> {
+/// [`LogError`] where entry 0 or the log cannot be read; [`LogError::Evidence`] where what says so is not in the tree of the head record, or of an older checkpoint by an `active` one.
+pub fn known_keys(
+    store: &dyn Reader,
+    head: Option<&HeadRecord>,
+    active: &[VerifyingKey],
+) -> Result<KeyHistory, LogError> {
     let first = KeyHistory::of_created(&entry_zero(store)?)?;
     let published = store.checkpoint()?;
     let notes: Vec<&[u8]> = head.iter().map(|head| head.checkpoint.as_bytes()).chain(published.as_deref()).collect();
@@ -137,7 +141,7 @@ pub fn known_keys(store: &dyn Reader, head: Option<&HeadRecord>, own: &[Verifyin
     let note: &[u8] = match (behind, &published) {
         (None, _) => newest,
         // A copy that was left behind, or one that was put back, proves what it can.
-        (Some(_), Some(note)) if is_signed_by(note, own) => note,
+        (Some(_), Some(note)) if is_signed_by(note, active) => note,
         (Some(size), _) => return Err(of_nobody(store, size)),
     };
     proven(store, &history, &history.open(note)?.head)?;
@@ -152,7 +156,7 @@ pub fn is_signed_by(note: &[u8], keys: &[VerifyingKey]) -> bool {
 
 fn of_nobody(store: &dyn Reader, known: TreeSize) -> LogError {
     let detail = format!(
-        "the log ends here, the newest head covers {known} entries, and no checkpoint in it is by a key of the ring: what it says of its keys counts for nothing; `indelible verify` says more"
+        "the log ends here, the newest head covers {known} entries, and its checkpoint is by no active key of the ring: what it says of its keys counts for nothing, since whoever stole a key that was replaced may have made it; `indelible verify` says more, `indelible copy` brings a copy up to date"
     );
     LogError::Evidence { index: store.size().map_or(0, |size| size.0), detail }
 }
@@ -161,8 +165,12 @@ fn of_nobody(store: &dyn Reader, known: TreeSize) -> LogError {
 ///
 /// # Errors
 /// [`LogError`] where entry 0 or the log cannot be read.
-pub fn all_keys(store: &dyn Reader, head: Option<&HeadRecord>, own: &[VerifyingKey]) -> Result<KeyHistory, LogError> {
-    let found = known_keys(store, head, own)?;
+pub fn all_keys(
+    store: &dyn Reader,
+    head: Option<&HeadRecord>,
+    active: &[VerifyingKey],
+) -> Result<KeyHistory, LogError> {
+    let found = known_keys(store, head, active)?;
     if head.is_some_and(|head| head.keys.is_some()) || store.end()?.is_some() {
         return Ok(found);
     }

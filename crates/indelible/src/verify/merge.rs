@@ -93,7 +93,7 @@ pub(super) struct Merger<'a> {
     /// Ranges whose bodies are absent as whole runs.
     pub(super) absent: Vec<(u64, u64)>,
     missing: BTreeSet<u64>,
-    excuses: Vec<(u64, &'static str, Excuse)>,
+    excuses: Vec<Excused>,
     /// Whether none of them counts.
     excuses_nothing: bool,
     /// Index below which records excuse an absence: a checkpoint that counts covers them.
@@ -119,6 +119,21 @@ pub(super) struct Merger<'a> {
     begun: bool,
     /// The state at the last own checkpoint that was met.
     pub(super) met: Option<Met>,
+}
+
+/// An authorised record about what is absent.
+struct Excused {
+    at: u64,
+    kind: &'static str,
+    excuse: Excuse,
+    /// Why it does not count, once that was looked at.
+    fault: Option<&'static str>,
+}
+
+impl Excused {
+    fn is_about(&self, index: u64) -> bool {
+        (self.excuse.first..=self.excuse.last).contains(&index)
+    }
 }
 
 /// Where a later verification can go on: proven by a checkpoint.
@@ -359,7 +374,13 @@ impl<'a> Merger<'a> {
             && self.loose.is_empty()
             && self.stored_position(self.expected)?.is_none_or(|position| position & BATCH_START != 0);
         self.skip_to(entry.index, whole_run)?;
-        self.accept(piece, seen, entry)
+        // What was absent is behind it now: a `keys` record in its place says more from here on.
+        let again = self.look_again(piece, seen);
+        let seen = again.as_ref().unwrap_or(seen);
+        match &seen.entry {
+            Some(entry) => self.accept(piece, seen, entry),
+            None => Ok(()),
+        }
     }
 
     /// Entries up to `index` have no line, or only loose ones.
@@ -592,7 +613,7 @@ impl<'a> Merger<'a> {
     }
 
     fn control(&mut self, index: u64, control: &Control) {
-        let mut remark = |kind, detail: String| self.report.remarks.push(Remark { kind, index: Some(index), detail });
+        let mut remark = |kind, detail: String| self.report.remark(Remark { kind, index: Some(index), detail });
         match control {
             Control::LogCreated(_) if index > 0 => {
                 self.add(finding(Kind::Changed, Some(index), "it creates the log anew".to_owned()));
@@ -628,7 +649,7 @@ impl<'a> Merger<'a> {
                 let detail = format!("{what}: these do not lie before it, or its `leaf_root` is no hash");
                 self.add(finding(Kind::UnauthorisedControl, Some(index), detail));
             }
-            Authority::Held => self.excuses.push((index, kind, excuse.clone())),
+            Authority::Held => self.excuses.push(Excused { at: index, kind, excuse: excuse.clone(), fault: None }),
             Authority::Unknown(error) => self.keyed.doubtful.record(index, what, error.to_string()),
             Authority::Lacking(error) => {
                 let detail = format!("{what}: {error}");
@@ -898,16 +919,17 @@ impl<'a> Merger<'a> {
             "{} lines of a torn write that nobody was told about; opening the log cuts them and keeps them aside",
             loose.len()
         );
-        self.report.remarks.push(Remark { kind: "torn_tail", index: Some(self.expected), detail });
+        self.report.remark(Remark { kind: "torn_tail", index: Some(self.expected), detail });
     }
 
     fn judge_absent(&mut self) -> Result<(), StoreError> {
+        self.judge_excuses()?;
         for (first, last) in std::mem::take(&mut self.absent) {
             let mut next = first;
             // Records add up: each covers a part from its beginning on.
             while next <= last {
-                let Some((until, remark)) = self.excuse_for(next, last)? else { break };
-                self.report.remarks.push(remark);
+                let Some((until, remark)) = self.excuse_for(next, last) else { break };
+                self.report.remark(remark);
                 next = until + 1;
             }
             if next <= last && self.keyed.explained.is_some_and(|explained| explained <= next) {
@@ -916,32 +938,32 @@ impl<'a> Merger<'a> {
                 );
                 self.add(Finding { last: Some(last), ..finding(Kind::KeyMissing, Some(next), detail) });
             } else if next <= last {
-                self.tell_absent(next, last)?;
+                self.tell_absent(next, last);
             }
         }
         Ok(())
     }
 
-    /// Why nothing excuses that entry `next` is absent.
-    fn unexcused(&self, next: u64) -> Result<String, StoreError> {
-        for excuse in &self.excuses {
-            if let Some(why) = self.does_not_count(next, excuse)? {
-                let (at, kind, _) = excuse;
-                return Ok(format!("entry {at} says that they are {kind}, and does not count: {why}"));
+    /// Which of the records about what is absent count. Each is held against the stored hashes once, however many parts of its range are absent.
+    fn judge_excuses(&mut self) -> Result<(), StoreError> {
+        let mut excuses = std::mem::take(&mut self.excuses);
+        for excused in &mut excuses {
+            let Excuse { first, last, .. } = excused.excuse;
+            if self.absent.iter().any(|(from, until)| first <= *until && *from <= last) {
+                excused.fault = self.does_not_count(excused.at, &excused.excuse)?;
             }
         }
-        Ok("no authorised record excuses it".to_owned())
+        self.excuses = excuses;
+        Ok(())
     }
 
-    /// Why a record about entry `next` does not excuse its absence; `None` where it does, or is not about it.
-    fn does_not_count(&self, next: u64, (at, _, excuse): &(u64, &str, Excuse)) -> Result<Option<String>, StoreError> {
-        let why = if !(excuse.first..=excuse.last).contains(&next) {
-            return Ok(None);
-        } else if self.excuses_nothing {
+    /// Why a record excuses nothing, if so.
+    fn does_not_count(&self, at: u64, excuse: &Excuse) -> Result<Option<&'static str>, StoreError> {
+        Ok(Some(if self.excuses_nothing {
             "entries are absent that may have replaced the key which authorised it"
         } else if self.broken {
             "the entries and hashes below it do not give the signed root"
-        } else if *at >= self.excused {
+        } else if at >= self.excused {
             "no checkpoint that counts here covers that entry"
         } else if excuse.last >= self.tree_size {
             "the hashes of what it is about are not all there, below a checkpoint"
@@ -949,15 +971,23 @@ impl<'a> Merger<'a> {
             "it is about other entries than these: its `leaf_root` is not that of the stored hashes"
         } else {
             return Ok(None);
-        };
-        Ok(Some(why.to_owned()))
+        }))
+    }
+
+    /// Why nothing excuses that entry `next` is absent.
+    fn unexcused(&self, next: u64) -> String {
+        let about = self.excuses.iter().filter(|excused| excused.is_about(next));
+        let mut told = about.filter_map(|Excused { at, kind, fault, .. }| {
+            Some(format!("entry {at} says that they are {kind}, and does not count: {}", (*fault)?))
+        });
+        told.next().unwrap_or_else(|| "no authorised record excuses it".to_owned())
     }
 
     /// What is absent and has its hash below a checkpoint is a gap; where there is no hash, nothing says what was there.
-    fn tell_absent(&mut self, first: u64, last: u64) -> Result<(), StoreError> {
+    fn tell_absent(&mut self, first: u64, last: u64) {
         let end = self.tree_size.clamp(first, last + 1);
         if first < end {
-            let (last, why) = (end - 1, self.unexcused(first)?);
+            let (last, why) = (end - 1, self.unexcused(first));
             let detail = format!("the bodies of entries {first} to {last} are absent; their hashes are there; {why}");
             self.add(Finding { last: Some(last), ..finding(Kind::Absent, Some(first), detail) });
         }
@@ -966,20 +996,15 @@ impl<'a> Merger<'a> {
                 format!("entries {end} to {last} have no line, and no checkpoint covers a hash of what they were");
             self.add(Finding { last: Some(last), ..finding(Kind::Missing, Some(end), detail) });
         }
-        Ok(())
     }
 
     /// A record that excuses the absence of entry `next`: how far, up to `last`, and what to say of it.
-    fn excuse_for(&self, next: u64, last: u64) -> Result<Option<(u64, Remark)>, StoreError> {
-        for about in &self.excuses {
-            let (at, kind, excuse) = about;
-            if (excuse.first..=excuse.last).contains(&next) && self.does_not_count(next, about)?.is_none() {
-                let until = excuse.last.min(last);
-                let detail = format!("entries {next} to {until} are {kind} by entry {at}: {}", excuse.reason);
-                return Ok(Some((until, Remark { kind, index: Some(next), detail })));
-            }
-        }
-        Ok(None)
+    fn excuse_for(&self, next: u64, last: u64) -> Option<(u64, Remark)> {
+        let Excused { at, kind, excuse, .. } =
+            self.excuses.iter().find(|excused| excused.fault.is_none() && excused.is_about(next))?;
+        let until = excuse.last.min(last);
+        let detail = format!("entries {next} to {until} are {kind} by entry {at}: {}", excuse.reason);
+        Some((until, Remark { kind, index: Some(next), detail }))
     }
 
     pub(super) fn leaf_root(&self, first: u64, last: u64) -> Result<Hash, StoreError> {

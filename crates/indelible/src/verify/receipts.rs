@@ -42,7 +42,7 @@ impl Merger<'_> {
                     "{detail}; key `{key}`, which signed it, is {}: whoever has that key signs what he likes",
                     withdrawn.state.as_str()
                 );
-                self.report.remarks.push(Remark { kind: "receipt_withdrawn", index: Some(index), detail });
+                self.report.remark(Remark { kind: "receipt_withdrawn", index: Some(index), detail });
             } else {
                 self.add(Finding { id: Some(receipt.id), ..finding(Kind::DivergedReceipt, Some(index), detail) });
             }

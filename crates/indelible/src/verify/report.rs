@@ -208,6 +208,8 @@ pub struct Report {
     pub more_findings: u64,
     /// What is on record and no failure.
     pub remarks: Vec<Remark>,
+    /// Remarks beyond [`MAX_REMARKS`].
+    pub more_remarks: u64,
     /// How many kept checkpoints were verified.
     pub checkpoints: u64,
     /// How many receipts were compared with the log.
@@ -236,7 +238,26 @@ pub struct Report {
 /// Findings that are listed one by one.
 pub const MAX_FINDINGS: usize = 1000;
 
+/// Remarks that are listed one by one.
+pub const MAX_REMARKS: usize = 1000;
+
+/// Bytes that are told of a remark, which may quote the log.
+const REMARK_BYTES: usize = 2048;
+
 impl Report {
+    /// Adds what is no failure; what is beyond the limit is counted, and what is long is cut.
+    pub(crate) fn remark(&mut self, mut remark: Remark) {
+        if self.remarks.len() >= MAX_REMARKS {
+            self.more_remarks += 1;
+            return;
+        }
+        if remark.detail.len() > REMARK_BYTES {
+            remark.detail.truncate(remark.detail.floor_char_boundary(REMARK_BYTES));
+            remark.detail.push('…');
+        }
+        self.remarks.push(remark);
+    }
+
     /// Of a verification that has found nothing yet.
     pub(crate) fn new(origin: String, macs: Macs) -> Self {
         Self {
@@ -250,6 +271,7 @@ impl Report {
             findings: Vec::new(),
             more_findings: 0,
             remarks: Vec::new(),
+            more_remarks: 0,
             checkpoints: 0,
             receipts_checked: 0,
             head_age_seconds: None,
@@ -303,5 +325,15 @@ mod tests {
         report.add(finding(Kind::RolledBack));
         assert_eq!((report.findings.len(), report.more_findings), (MAX_FINDINGS, 2));
         assert!(report.findings.iter().any(|finding| finding.kind == Kind::RolledBack));
+    }
+
+    #[test]
+    fn remarks_are_as_many_and_as_long_as_may_be_told() {
+        let mut report = Report::new("example.com/test".to_owned(), Macs::Checked);
+        for _ in 0..MAX_REMARKS + 3 {
+            report.remark(Remark { kind: "gap", index: None, detail: "ü".repeat(60_000) });
+        }
+        assert_eq!((report.remarks.len(), report.more_remarks), (MAX_REMARKS, 3));
+        assert!(report.remarks.iter().all(|remark| remark.detail.len() <= REMARK_BYTES + 3));
     }
 }

@@ -421,7 +421,7 @@ fn verify_once(
         if !matches!(report.status, Verdict::Tampered | Verdict::Diverged) {
             return Err(error);
         }
-        report.remarks.push(Remark { kind: "input_unusable", index: None, detail: crate::error::chain(&error) });
+        report.remark(Remark { kind: "input_unusable", index: None, detail: crate::error::chain(&error) });
     }
     // A key that the log does not know says nothing of it; what that key signed of this log does.
     let signed = early.is_some() || evidence.is_some() && report.status == Verdict::Tampered;
@@ -1274,7 +1274,7 @@ fn conclude(
         let detail =
             "no earlier head of this log is known here: a rollback to an older, genuine state could not be seen"
                 .to_owned();
-        report.remarks.push(Remark { kind: "no_head", index: None, detail });
+        report.remark(Remark { kind: "no_head", index: None, detail });
     }
     let anchored = newest.map_or(TreeSize(0), |anchor| anchor.head.size);
     let scanned = Scanned {

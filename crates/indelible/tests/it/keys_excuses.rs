@@ -6,7 +6,7 @@ use std::{
 };
 
 use indelible::{
-    Log,
+    Log, Options,
     clock::{Clock as _, SystemClock},
     error::chain,
     manage::explain,
@@ -22,6 +22,7 @@ use indelible_core::{
 };
 use indelible_keys::{NewRing, Purpose};
 use indelible_store::heads::HeadStore as _;
+use indelible_store_file::Settings;
 
 use crate::{
     keys::{publicly, rotate},
@@ -280,6 +281,48 @@ fn what_an_operator_explains_is_explained_to_everybody() {
     rotate(&files.world, Purpose::CheckpointSigning);
     files.world.reopen_and(|log| receipts(log.append_all(&events(200..210))));
     everybody(&files);
+}
+
+/// The record is the first that stands behind what is absent, and its file begins with it.
+#[test]
+fn a_change_of_keys_right_behind_an_absent_file_counts() {
+    use Purpose::{CheckpointSigning, EntrySigning};
+    for changes in [
+        &[EntrySigning][..],
+        &[EntrySigning, EntrySigning],
+        &[CheckpointSigning, EntrySigning],
+        &[CheckpointSigning; 2],
+    ] {
+        let world = World::new();
+        // Each batch is a file of its own.
+        let settings = Settings { immutable: false, segment_bytes: 1, ..Settings::default() };
+        let log = world.create(Options { settings, ..options() });
+        record(&log, 0..5);
+        log.keep_checkpoint().unwrap();
+        record(&log, 5..10);
+        for (at, purpose) in (0..).zip(changes) {
+            rotate(&world, *purpose);
+            log.adopt_keys("a test").unwrap();
+            record(&log, 10 + 5 * at..15 + 5 * at);
+        }
+        let history = log.key_history();
+        let change = match changes[0] {
+            EntrySigning => history.entry_keys()[1].first,
+            _ => history.sets()[1].first,
+        };
+        log.close().unwrap();
+        drop(log);
+        let files = segments(&world);
+        let at = files.iter().position(|(first, _)| *first == change).unwrap();
+        let (first, gone) = &files[at - 1];
+        fs::remove_file(gone).unwrap();
+        is_gap(&world.verify());
+        let auditors = world.ring().public_keys(ORIGIN).unwrap();
+        is_gap(&publicly(&world, &auditors[0]));
+        world.reopen_and(|log| explain(log, *first, change - 1, "a disk failed").unwrap());
+        check(&world.verify(), Verdict::Intact, None, None);
+        auditors.iter().for_each(|key| check(&publicly(&world, key), Verdict::Intact, None, None));
+    }
 }
 
 #[test]

@@ -41,6 +41,8 @@ mod kill;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod named_once;
+#[cfg(test)]
 mod panics;
 #[cfg(test)]
 mod put_back;

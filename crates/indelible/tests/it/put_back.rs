@@ -64,6 +64,25 @@ fn all_intact(world: &World) {
     check(&verify_by(world, first_public(world)), Verdict::Intact, None, None);
 }
 
+/// The thief of a replaced key cuts the log to where that key signed, and has the old head record put back.
+#[test]
+fn no_repair_moves_the_head_to_a_checkpoint_of_a_key_that_was_replaced() {
+    let world = World::with_events(10, 1, options());
+    let old = fs::read(record(&world)).unwrap();
+    world.reopen_and(|log| receipts(log.append_all(&events(10..15))));
+    let shown = world.dir.path().join("shown");
+    crate::world::copy_dir(&world.log_path(), &shown);
+    rotate(&world, Purpose::CheckpointSigning);
+    world.reopen_and(|log| receipts(log.append_all(&events(15..20))));
+    fs::remove_dir_all(world.log_path()).unwrap();
+    crate::world::copy_dir(&shown, &world.log_path());
+    overwrite(&record(&world), &old);
+    let before = head(&world);
+    let refused = repair(&world).err().map(|error| indelible::error::chain(&error)).unwrap_or_default();
+    assert!(refused.contains("by no key that is active") && refused.contains("log succeed"), "{refused}");
+    assert_eq!(head(&world), before);
+}
+
 #[test]
 fn nobody_writes_on_from_an_old_head() {
     for rotated in [false, true] {

@@ -106,10 +106,18 @@ fn a_whole_line_by_a_replaced_entry_key_keeps_a_log_shut_and_is_not_cut() {
     world.put_lines(&lines);
     let refused = Log::open(&world.log_path(), world.ring(), options());
     let said = refused.err().map(|error| chain(&error)).unwrap_or_default();
-    assert!(said.contains(&format!("it names key `{old}`")) && said.contains("no torn write"), "{said}");
+    assert!(said.contains(&format!("it names key `{old}`")) && said.contains("no torn write left it"), "{said}");
     assert_eq!(world.lines(), lines);
     assert!(files(&world.log_path().join("aside")).is_empty());
     check(&world.verify(), Verdict::Tampered, Some(Kind::Key), Some(genuine.len() as u64));
+    // What nobody signed shuts no log: whoever can write to the file may have put it there.
+    let unsigned = EntryKey::derive(&[9; 32], 1, EntryAlgorithm::HmacSha256, world.log_id(), ORIGIN, 1);
+    *lines.last_mut().unwrap() = signed(&genuine, &unsigned, &old);
+    world.put_lines(&lines);
+    world.reopen_and(|_| ());
+    check(&world.verify(), Verdict::Intact, None, None);
+    let mut lines = world.lines();
+    lines.push(signed(&lines, &world.stolen_entry_key(), &old));
     // Half of such a line may be what a crash left of a right one.
     let half = lines.last().unwrap().len() / 2;
     lines.last_mut().unwrap().truncate(half);

@@ -30,11 +30,11 @@ pub(crate) fn history(places: &Places, json: bool) -> Result<(), Failure> {
 /// What the log says by now. The head record beside the ring names the newest record about keys, which no checkpoint may cover yet.
 pub(super) fn newest(reader: &dyn Reader, ring: Option<&KeyRing>) -> Result<KeyHistory, Failure> {
     let origin = &reader.info().origin;
-    let (head, own) = match ring {
-        Some(ring) => (writers_heads(ring).store.load(origin)?, ring.trusted_keys(origin)?),
+    let (head, active) = match ring {
+        Some(ring) => (writers_heads(ring).store.load(origin)?, ring.active_keys(origin)?),
         None => (None, Vec::new()),
     };
-    Ok(all_keys(reader, head.as_ref(), &own)?)
+    Ok(all_keys(reader, head.as_ref(), &active)?)
 }
 
 fn described(history: &KeyHistory) -> Value {
