@@ -60,7 +60,6 @@ class HistoryTest(unittest.TestCase):
         "test_checkpoint_of_the_caller": ({UNVERIFIABLE: GAP}, "any signature in the log's name by a key that no entry brings takes the excuse away"),
         "test_first_set": ({TAMPERED: CANNOT}, "without an Ed25519 key in entry 0 nothing stands in for the set"),
         "test_kept_by_the_caller": ({CANNOT: INTACT}, "one that the keys before the change should have signed too, and that the log agrees with, is no reason to stop"),
-        "test_public_key_that_signed_nothing": ({CANNOT: UNVERIFIABLE}, "a key that the log had is no wrong one"),
     }
     #: Options that the program does not have.
     OTHER_OPTIONS = {"--entry-key", "--head", "--master-key"}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
 sys.path.insert(0, str(Path(__file__).parent))
-from history_case import CANNOT, INTACT, K1, K2, K3, STRANGER, TAMPERED, HistoryTest, run  # noqa: E402
+from history_case import CANNOT, INTACT, K1, K2, K3, STRANGER, TAMPERED, UNVERIFIABLE, HistoryTest, run  # noqa: E402
 from log_writer import Ed25519, EntryKey, Signer, Writer, b64, compact  # noqa: E402
 
 
@@ -142,18 +142,45 @@ class Bundles(HistoryTest):
         wrong = dict(good, proof=good["proof"].replace("\n13\n", "\n14\n"))
         for public in (K1, K3):
             self.accept(wrong, public, TAMPERED)
-        # In a set that does without it, the known key has to have signed somewhere.
-        self.accept(dict(good, proof=self.proof_by(log, 12, 13, (STRANGER,))), K3)
+        # In a set that does without it, the known key has to have signed all the same.
+        self.accept(dict(good, proof=self.proof_by(log, 12, 13, (STRANGER,))), K3, UNVERIFIABLE)
         alone = dict(good, keys=[good["keys"][0], dict(good["keys"][1], proof=self.proof_by(log, 8, 11, (K2, STRANGER)))],
                      proof=self.proof_by(log, 12, 13, (STRANGER,)))
-        self.accept(alone, K3, CANNOT)
+        self.accept(alone, K3, UNVERIFIABLE)
         self.accept(alone, K1)
+
+    def test_another_key_signed_alone(self) -> None:
+        """A thief of one of two keys, of which one suffices, makes bundles and exports by himself."""
+        log = self.log()
+        log.events(3)
+        log.rotate(signers=(K1, K2), require="1")
+        log.checkpoint(keep=True)
+        log.events(2)
+        for signers, expected in (((K2,), UNVERIFIABLE), ((K1,), INTACT), ((K1, K2), INTACT)):
+            log.checkpoint(signers=signers)
+            self.accept(log.bundle(6), K1, expected)
+            self.assertEqual(self.run_export(log.export(2, 7), K1)[0], expected)
+        log.checkpoint(signers=(K2,))
+        self.accept(dict(log.bundle(6), entry=log.entries[6].replace(b"1.5", b"2.5").decode()), K1, TAMPERED)
+
+    def test_another_key_brought_the_next_set(self) -> None:
+        """The word of the given key is asked for on the change that ended its time."""
+        for signers, expected in (((K2, STRANGER), UNVERIFIABLE), ((K1, STRANGER), INTACT), ((K1, K2, STRANGER), INTACT)):
+            log = self.log()
+            log.rotate(signers=(K1, K2), require="1")
+            log.checkpoint(keep=True)
+            log.rotate(signers=(STRANGER,))
+            log.checkpoint(keep=True, signers=signers)
+            log.events(1)
+            log.checkpoint()
+            self.accept(log.bundle(3), K1, expected)
+            self.assertEqual(self.run_export(log.export(0, 4), K1)[0], expected)
 
     def test_key_that_signed_the_change_alone(self) -> None:
         """A key of the last set that signed the checkpoint over the change, and not the last one."""
         log = self.make()
         good = dict(log.bundle(12), proof=self.proof_by(log, 12, 13, (STRANGER,)))
-        self.accept(good, K3)
+        self.accept(good, K3, UNVERIFIABLE)
         thief = Ed25519("thief")
         forged = log.entries[8].replace(STRANGER.vkey().encode(), thief.vkey().encode())
         changes = [good["keys"][0], dict(good["keys"][1], entry=forged.decode())]

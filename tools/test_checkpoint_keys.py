@@ -15,7 +15,7 @@ from typing import List, Sequence
 
 sys.path.insert(0, str(Path(__file__).parent))
 import indelible_verify as verify  # noqa: E402
-from history_case import CANNOT, DIVERGED, GAP, INTACT, K1, K2, K3, MLDSA, STRANGER, TAMPERED, HistoryTest  # noqa: E402
+from history_case import CANNOT, DIVERGED, GAP, INTACT, K1, K2, K3, MLDSA, STRANGER, TAMPERED, UNVERIFIABLE, HistoryTest  # noqa: E402
 from log_writer import ORIGIN, Ed25519, EntryKey, OpenSsl, Signer, Writer, b64, compact, with_digest  # noqa: E402
 
 
@@ -140,7 +140,55 @@ class Checkpoints(HistoryTest):
         log.checkpoint(keep=True, signers=(STRANGER,))
         log.write()
         self.check(log, INTACT, public=STRANGER)
-        self.assertIn("vouches", self.check(log, CANNOT, public=K1)["findings"][-1]["detail"])
+        self.assertIn("did not", self.check(log, UNVERIFIABLE, public=K1, kind="key_missing")["findings"][-1]["detail"])
+
+    def test_another_key_signed_alone(self) -> None:
+        """One of two suffices: what the other one signed without it proves nothing to who has this one, and all to who has that."""
+        for keep in (False, True):
+            log = self.log((K1, K2), "1")
+            log.events(3)
+            log.checkpoint(keep=True)
+            log.events(2)
+            log.checkpoint(keep, signers=(K2,))
+            log.write()
+            for public, expected in ((K1, UNVERIFIABLE), (K2, INTACT), (None, INTACT)):
+                self.check(log, expected, public=public, kind="key_missing" if expected else None)
+            log.events(1)
+            log.checkpoint()
+            shutil.rmtree(log.base)
+            log.write()
+            self.check(log, INTACT, public=K1)  # it signed the newest one
+
+    def forked(self, log: Writer, *signers: Signer, keep: bool) -> Writer:
+        """From here on by the thief of one key."""
+        log.events(1)
+        log.checkpoint(keep, signers=signers)
+        return log.write()
+
+    def test_withdrawn_key_beside_signs_alone(self) -> None:
+        """Its record is left out, and the log goes on otherwise behind a genuine kept checkpoint."""
+        for introduced in (False, True):
+            for keep in (False, True):
+                log = self.log((K1,) if introduced else (K1, K2), "1")
+                log.events(2)
+                if introduced:
+                    log.checkpoint(keep=True)
+                    log.rotate(signers=(K1, K2), require="1")
+                log.events(1)
+                log.checkpoint(keep=True)
+                self.check(self.forked(log, K2, keep=keep), UNVERIFIABLE, public=K1, kind="key_missing")
+
+    def test_withdrawn_key_beside_brings_another(self) -> None:
+        """It authorises a set without the given key, whose word leads to that set nowhere."""
+        for signers, expected in (((K2, STRANGER), UNVERIFIABLE), ((K1, K2, STRANGER), INTACT)):
+            log = self.log()
+            log.events(3)
+            log.checkpoint(keep=True)
+            log.rotate(signers=(K1, K2), require="1")
+            log.checkpoint(keep=True)
+            log.rotate(signers=(STRANGER,), authorisers=(K2,))
+            log.checkpoint(keep=True, signers=signers)
+            self.check(self.forked(log, STRANGER, keep=False), expected, public=K1, kind="key_missing" if expected else None)
 
     def test_public_key_of_no_set(self) -> None:
         log = self.rotated()

@@ -102,6 +102,20 @@ class ThiefOfOneKey(Retired):
         self.auditor(log)
         self.check(log, GAP, kind="segment_missing", index=4)
 
+    def test_record_that_counts_for_nothing(self) -> None:
+        """What is absent replaced the set, and a later record tells of it by its own word. Who has a key of the first set alone, which signed nothing
+        over that, learns nothing of it: that the excuse is by a replaced key, he cannot tell. The others can."""
+        log = self.honest((K1, K2), (P1,), "1")
+        log.rotate(key=EntryKey(2))
+        log.checkpoint(signers=(P1,))
+        log.kept[1] = log.kept[1]._replace(note=log.note(10, (K2, P1)))
+        log.excuse("explained", 4, 9, K1)
+        self.lost(log)
+        report = self.check(log, GAP, public=K1, kind="segment_missing", index=4)
+        self.assertIn(("key_missing", 15), self.kinds(report, "unverifiable"))
+        for public in (None, P1):
+            self.check(log, TAMPERED, public=public, kind="unauthorised_control", index=15)
+
     def test_no_line_touched(self) -> None:
         """One of two was enough, and the other one was retired: nothing under the checkpoints tells of it."""
         log = self.attacked(self.honest((K1, P1), (K1,), "1"), P1, (K1, P1), False)

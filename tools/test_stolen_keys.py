@@ -316,6 +316,20 @@ class Limits(HistoryTest):
             code, _ = run("--proof", proof, "--public-key", K2.vkey())
             self.assertEqual(code, CANNOT if expected else INTACT)
 
+    def test_names_in_signature_lines(self) -> None:
+        """No key has a name with a space of Unicode's or a control character: what has such a line is no note."""
+        for name, expected in (("wit\tness", TAMPERED), ("wit\rness", TAMPERED), ("wit\0ness", TAMPERED), ("wit\x1fness", TAMPERED),
+                               ("wit\x85ness", TAMPERED), ("wit\xa0ness", TAMPERED), ("wit\u2028ness", TAMPERED),
+                               ("wit\u3000ness", TAMPERED), ("wit+ness", TAMPERED), ("", TAMPERED), ("wit\x7fness", INTACT),
+                               ("wit\u200bness", INTACT), ("witness.example/x", INTACT)):
+            for place in ("checkpoint", "checkpoints/%020d" % 1):
+                with self.subTest((name, place)):
+                    log = self.rotated()
+                    log.write()
+                    with open(log.dir / place, "ab") as file:
+                        file.write(("\u2014 %s %s\n" % (name, b64(bytes(68)))).encode())
+                    self.check(log, expected, public=K2, kind="checkpoint" if expected else None)
+
     def test_lines_that_cost_time(self) -> None:
         """1 MiB of lines, each of which names a known key, each another signature: none of them is verified."""
         log = self.rotated()

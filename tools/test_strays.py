@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 import unittest
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Sequence, Tuple
 
 sys.path.insert(0, str(Path(__file__).parent))
-from history_case import DAMAGED, GAP, INTACT, K1, K2, STRANGER, TAMPERED, HistoryTest  # noqa: E402
+from history_case import DAMAGED, GAP, INTACT, K1, K2, STRANGER, TAMPERED, HistoryTest, run  # noqa: E402
 from log_writer import ORIGIN, TIME, EntryKey, Writer, compact, sha256  # noqa: E402
 
 
@@ -70,6 +71,47 @@ class ReplacedEntryKey(HistoryTest):
                 log.keys_record = None
             log.write()
             self.both(log, TAMPERED, "key", first)
+
+
+class Ids(HistoryTest):
+    """The folder `ids` may hold what it likes beside the files of the index."""
+
+    def index(self, log: Writer, first: int, end: int, name: str = "") -> Path:
+        """A file without a record."""
+        head = b"INDIDS1\n" + struct.pack("<4Q", 0, first, end, 1) + bytes(64)
+        path = log.dir / "ids" / (name or "%020d-%020d.ids" % (first, end))
+        path.write_bytes(head + sha256(head) + sha256(b""))
+        return path
+
+    def holds(self, expected: int, *ranges: Tuple[int, int], more: Sequence[str] = ()) -> None:
+        log = self.log()
+        log.events(3)
+        log.checkpoint(keep=True)
+        log.write()
+        for first, end in ranges:
+            self.index(log, first, end)
+        for name in more:
+            self.index(log, 0, 2, name)
+        code, report = run(log.dir, "--public-key", K1.vkey())
+        self.assertEqual(code, expected, report)
+        if not ranges:  # the program holds the ids against the entries as well, and these files have none
+            self.check(log, expected, public=K1)
+
+    def test_what_is_none_of_the_index(self) -> None:
+        """What a killed writer left under `.tmp`, other names, and numbers that no log comes to."""
+        for name in ("%020d-%020d.tmp" % (0, 2), "left.tmp", "stray", "%020d-%020d.ids" % (2, 2), "0-2.ids",
+                     "%020d-%020d.ids" % (0, (1 << 53) + 1)):
+            with self.subTest(name):
+                self.holds(INTACT, more=[name])
+
+    def test_what_a_merge_left(self) -> None:
+        self.holds(INTACT, (0, 1), (1, 2), (0, 2))
+        self.holds(INTACT, (0, 1), (1, 2), (0, 3), (2, 3))
+        self.holds(DAMAGED, (0, 2), (1, 3))
+        self.holds(DAMAGED, (0, 1), (2, 3))
+
+    def test_file_of_the_index_that_is_none(self) -> None:
+        self.holds(DAMAGED, (0, 2), more=["%020d-%020d.ids" % (2, 3)])
 
 
 class FarFile(HistoryTest):

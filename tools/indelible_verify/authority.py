@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, List, NamedTuple, Set
+from typing import Iterable, List, NamedTuple, Optional, Set
 
 from .history import HistoryScan
 from .notes import Checkpoint, VKey
@@ -38,6 +38,7 @@ class Authority:
         self._scan, self._end = scan, end
         self._callers = set(callers)
         self._kept_sizes = sorted(kept_sizes)
+        self._vouched: Set[int] = set()  # of these, the ones that a key of the caller's signed
         self._settled = 0  # up to here, checkpoints show that absent entries told of no other set
 
     def settle(self, notes: Iterable[Checkpoint]) -> None:
@@ -60,6 +61,12 @@ class Authority:
 
     def judge(self, where: str, note: Checkpoint, kept: bool = False) -> Judged:
         """One checkpoint that the log, or the head store, holds; a kept one may be the first over a change of keys."""
+        item = self._judge(where, note, kept)
+        if kept and item.by_caller and item.state != BAD:
+            self._vouched.add(item.size)
+        return item
+
+    def _judge(self, where: str, note: Checkpoint, kept: bool) -> Judged:
         due = self._due(note.size, kept)
         sets = [self._scan.history.sets[number] for number in due]
         keys = {key for item in sets for key in item.keys}
@@ -89,16 +96,38 @@ class Authority:
         return size <= self._end and any(first < size for first, _ in self._scan.absent)
 
     def counts(self, item: Judged) -> bool:
-        """Whether one that is the log's shows the caller which records are in the tree by right.
+        """Whether one that is the log's shows the caller which records are in the tree by right."""
+        if item.state == GOOD:
+            return self.silence(item) is None
+        history = self._scan.history
+        return item.state != BAD and bool(self.signed(item.note) & (self._ours(item.size) | (self._callers - history.all_keys())))
+
+    def silence(self, item: Judged) -> Optional[str]:
+        """Why a checkpoint that its set signed as the policy allows proves nothing to the caller.
 
         A key of the caller's that is due has to have signed: another one of the set may be what was replaced. Where none of
-        the caller's is in the set, those that followed it vouch.
+        the caller's is in the set, those that followed it vouch: the first kept checkpoint over the change that ended its time
+        is signed by it. That the policy is satisfied without it may be the work of whoever stole another key of the set.
         """
+        if item.by_caller:
+            return None
+        if self._ours(item.size):
+            return "the given key is one of those that may sign it, and did not"
+        ended = self._ended(self._scan.history.set_number(item.size))
+        if ended is None or next((size for size in self._kept_sizes if size > ended), None) in self._vouched:
+            return None
+        return "the given key was replaced before it, and signed no kept checkpoint that leads to the keys which did"
+
+    def _ours(self, size: int) -> Set[VKey]:
+        """The caller's keys in the set in force."""
         history = self._scan.history
-        due = self._callers.intersection(history.sets[history.set_number(item.size)].keys) if history.sets else set()
-        if item.state == GOOD:
-            return item.by_caller or not due
-        return item.state != BAD and bool(self.signed(item.note) & (due | (self._callers - history.all_keys())))
+        return self._callers.intersection(history.sets[history.set_number(size)].keys) if history.sets else set()
+
+    def _ended(self, number: int) -> Optional[int]:
+        """The index of the change before a set that ended the time of the caller's keys."""
+        sets = self._scan.history.sets
+        having = [at for at in range(number) if self._callers.intersection(sets[at].keys)]
+        return sets[having[-1] + 1].first if having else None
 
     def _due(self, size: int, kept: bool) -> List[int]:
         """The set in force, and the ones before it up to the first kept checkpoint over each change.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, BinaryIO, List, NamedTuple, Optional, Set
 
-from .common import NOTE, TAMPERED, CannotCheck, DoesNotHold, Malformed
+from .common import NOTE, TAMPERED, UNVERIFIABLE, CannotCheck, DoesNotHold, Malformed
 from .entries import Entry, check_control, parse_entry
 from .hashes import leaf_hash, sha256, unb64, unhex
 from .history import History, KeySet
@@ -124,16 +124,37 @@ def signers_of(note: Checkpoint, vkey: VKey) -> Set[VKey]:
     return note.signatures_of([vkey]).signers
 
 
-def first_trusted(having: List[int], notes: List[Checkpoint], vkey: VKey) -> int:
+def first_trusted(having: List[int], notes: List[Checkpoint], vkey: VKey) -> Optional[int]:
     """The first set with the given key that this key vouches for, by the checkpoint over the change to it or the next."""
-    for number in having:
-        if any(signers_of(note, vkey) for note in notes[max(number - 1, 0):number + 1]):
-            return number
-    require_signature(notes[having[-1]], vkey)
-    return having[-1]
+    return next((number for number in having
+                 if any(signers_of(note, vkey) for note in notes[max(number - 1, 0):number + 1])), None)
 
 
-def require_chain(values: List[Any], vkey: VKey, note: Checkpoint) -> History:
+class Chain(NamedTuple):
+    """From the given key to a checkpoint."""
+    history: History
+    silence: Optional[str]  # why it proves nothing to who has the given key alone
+
+    def tell(self, report: Report, first: int, end: int) -> None:
+        """What it says of entries."""
+        remark(report, self.history, first, end)
+        if self.silence is not None:
+            report.add(UNVERIFIABLE, "key_missing", None, self.silence)
+
+
+def silence_of(last: int, notes: List[Checkpoint], vkey: VKey) -> Optional[str]:
+    """The given key's word is asked for on the checkpoint, or on the last change that ended its time.
+
+    Another key of its set that satisfies the policy may be one that was replaced.
+    """
+    if signers_of(notes[last], vkey):
+        return None
+    what = "the checkpoint" if last == len(notes) - 1 else "the change of keys that ended the time of the given key"
+    return "%s is signed as the policy of its keys allows, and not by the given key, which is one of them: verify with a key " \
+           "that signed" % what
+
+
+def require_chain(values: List[Any], vkey: VKey, note: Checkpoint) -> Chain:
     """From the given key through each change of keys to a checkpoint (section 8)."""
     if not values:
         raise Malformed("its keys are an empty list")
@@ -150,7 +171,14 @@ def require_chain(values: List[Any], vkey: VKey, note: Checkpoint) -> History:
         raise DoesNotHold("the given key signed the checkpoint, and is not one of the keys of the log")
     if having[0] > in_force:
         raise CannotCheck("the checkpoint is older than the given key")
-    start = first_trusted([number for number in having if number <= in_force], notes, vkey)
+    having = [number for number in having if number <= in_force]
+    silence = silence_of(having[-1], notes, vkey)
+    start = first_trusted(having, notes, vkey)
+    if start is None:
+        asked = notes[having[-1]]
+        if history.sets[having[-1]].fault(asked.signatures_of(history.sets[having[-1]].keys)) is not None:
+            require_signature(asked, vkey)
+        return Chain(history, silence)
     if start and signers_of(notes[start - 1], vkey):
         require_policy(notes[start - 1], history.sets[start])
         changes[start - 1].proven.proof.require(changes[start - 1].proven.entry)
@@ -159,7 +187,7 @@ def require_chain(values: List[Any], vkey: VKey, note: Checkpoint) -> History:
             require_policy(change.proven.proof.note, keys)
         change.proven.proof.require(change.proven.entry)
     require_policy(note, history.sets[in_force])
-    return history
+    return Chain(history, silence)
 
 
 def verify_proof(data: bytes, vkey: VKey) -> Report:
@@ -175,7 +203,7 @@ def verify_proof(data: bytes, vkey: VKey) -> Report:
             raise Malformed("not a proof bundle of version 1 or 2")
         entry, proof = Proven.parse(bundle["entry"], bundle["proof"], vkey)
         if "keys" in bundle:
-            remark(report, require_chain(bundle["keys"], vkey, proof.note), entry.index, entry.index + 1)
+            require_chain(bundle["keys"], vkey, proof.note).tell(report, entry.index, entry.index + 1)
         else:
             require_signature(proof.note, vkey)
         proof.require(entry)
@@ -263,7 +291,7 @@ class ExportVerifier:
         note = parse_note(last["checkpoint"], self.vkey)
         first, to = last["from"], last["to"]
         if "keys" in last:
-            remark(self.report, require_chain(last["keys"], self.vkey, note), first, to)
+            require_chain(last["keys"], self.vkey, note).tell(self.report, first, to)
         else:
             require_signature(note, self.vkey)
         count = len(self._leaves) // 32

@@ -215,7 +215,7 @@ class Checkpoints:
         judged = [authority.judge(where, note, where != PUBLISHED) for where, note in self._notes()]
         head = authority.judge("the head record", self.head.checkpoint) if self.head is not None else None
         self.covered = self._covered(judged, head)
-        self.trusted = scan.trusted_sets(self.covered)
+        self.trusted = scan.trusted_sets(self.covered) or self._named_sets(scan, judged)
         self._find_hidden_keys(scan)
         for item in judged:
             if item.state == BAD:
@@ -229,6 +229,7 @@ class Checkpoints:
             accepted.insert(0, head)
         self.every = accepted
         self.newest = max(accepted, key=lambda item: item.size, default=None)
+        self._report_silence()
         for item in judged:
             if item.state != BAD and item not in accepted:
                 self._report_unjudged(item)
@@ -250,6 +251,16 @@ class Checkpoints:
             return head.size
         every = judged + ([head] if head else [])
         return max((item.size for item in every if item.by_caller and item.state != BAD), default=0)
+
+    def _named_sets(self, scan: HistoryScan, judged: List[Judged]) -> int:
+        """How many sets are those of a log that names the caller's key and whose checkpoints do without it.
+
+        What they sign is held against the entries, and vouches for nothing: see `_report_silence`.
+        """
+        good = [item.size for item in judged if item.state == GOOD]
+        sets = scan.history.sets[:scan.history.set_number(max(good)) + 1] if good and not self.ring else ()
+        named = any(key in keys.keys for keys in sets for key in self.callers_keys)
+        return scan.trusted_sets(1) if named else 0
 
     def _excused(self, head: Optional[Judged]) -> int:
         """Below which index a record excuses an absence: a checkpoint that counts for the caller covers it.
@@ -289,6 +300,13 @@ class Checkpoints:
         vouched for proves nothing."""
         hidden = self.hides_keys and item.size > self.covered and self.authority.is_unsure(item.size)
         return self.is_accepted(item) and not hidden
+
+    def _report_silence(self) -> None:
+        """The caller's word is asked for under the newest one, or where it led to the keys that signed that."""
+        silence = self.authority.silence(self.newest) if self.newest is not None and self.newest.state == GOOD else None
+        if self.newest is not None and silence is not None:
+            self.report.add(UNVERIFIABLE, "key_missing", None, "%s covers %d entries, as the policy of its keys allows: %s: "
+                            "verify with a key that did" % (self.newest.where, self.newest.size, silence))
 
     def _report_unjudged(self, item: Judged) -> None:
         above = item.size > self.limit

@@ -14,6 +14,9 @@ from .common import Malformed
 from .hashes import sha256
 from .tree import Frontier
 
+#: No log comes to so many entries.
+MAX_INDEX = 1 << 53
+
 fcntl: Optional[ModuleType]
 try:
     import fcntl
@@ -75,23 +78,36 @@ class Durable(NamedTuple):
         return cls(int(match.group(2)), int(match.group(3)))
 
 
-def check_ids_file(path: Path, begins: int) -> int:
-    """One file of the id index; where the next must begin."""
-    match = re.fullmatch("([0-9]{20})-([0-9]{20})\\.ids", path.name)
-    if not match:
-        raise Malformed("not a name of the format")
-    data = read_file(path, None)
+class IdsFile(NamedTuple):
+    """A file of the id index, by its name."""
+    path: Path
+    first: int
+    end: int
+
+
+def list_ids(folder: Path) -> List[IdsFile]:
+    """Those that a name of section 9 makes one; the widest first of those that begin at the same entry."""
+    found = []
+    for path in folder.iterdir():
+        match = re.fullmatch("([0-9]{20})-([0-9]{20})\\.ids", path.name)
+        if match and int(match.group(1)) < int(match.group(2)) <= MAX_INDEX:
+            found.append(IdsFile(path, int(match.group(1)), int(match.group(2))))
+    return sorted(found, key=lambda item: (item.first, -item.end))
+
+
+def check_ids_file(item: IdsFile) -> None:
+    """One file of the id index."""
+    data = read_file(item.path, None)
     if len(data) < 104 or data[:8] != b"INDIDS1\n":
         raise Malformed("not a file of the id index")
     count, first, end, blocks = struct.unpack("<4Q", data[8:40])
-    if (first, end) != (int(match.group(1)), int(match.group(2))) or first != begins or end <= first:
-        raise Malformed("it does not cover the entries that its name and place say")
+    if (first, end) != (item.first, item.end):
+        raise Malformed("it does not cover the entries that its name says")
     records = 40 + 64 * blocks
     if blocks != count // 51 + 1 or len(data) != records + 24 * count + 64:
         raise Malformed("it has another length than its header says")
     if sha256(data[:records]) + sha256(data[records:-64]) != data[-64:]:
         raise Malformed("its hashes do not fit")
-    return int(end)
 
 
 class RecordFile:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Dict, List, NamedTuple, Optional, Tuple
 from .checkpoints import Checkpoints
 from .common import DAMAGED, DIVERGED, GAP, MAX_PLAIN, MAX_TORN, NOTE, TAMPERED, UNVERIFIABLE, CannotCheck, Malformed
 from .entries import LINE_START, Entry, Head, Line, LogCreated, check_control, is_unsigned, parse_line
-from .files import Durable, RecordFile, TreeWalk, check_ids_file, is_regular, is_strange, read_file, writer_at_work
+from .files import Durable, RecordFile, TreeWalk, check_ids_file, is_regular, is_strange, list_ids, read_file, writer_at_work
 from .hashes import leaf_hash, sha256, unhex
 from .history import HistoryScan, authorised_message, authoriser
 from .jcs import canonical, checked_object
@@ -170,21 +170,27 @@ class LogVerifier:
             self.report.add(DAMAGED, "lock", None, "it is not an empty file")
 
     def _check_ids(self) -> None:
-        """ids/*, by themselves (section 9): header, lengths, hashes, order. Only the program repairs them."""
+        """ids/*, by themselves (section 9): header, lengths, hashes, order. Only the program repairs them.
+
+        What is covered already is left from a merge; names that are none of the index's are no finding.
+        """
         folder = self.log / "ids"
-        end = 0
         if folder.is_symlink() or not folder.is_dir():
             self.report.add(DAMAGED, "ids", None, "the folder ids is missing, or is none")
             return
-        for name in sorted(os.listdir(folder)):
-            if self.writer and name.endswith(".tmp"):
+        covered = 0
+        for item in list_ids(folder):
+            if item.end <= covered:
                 continue
             try:
-                end = check_ids_file(folder / name, end)
+                check_ids_file(item)
+                if item.first != covered:
+                    raise Malformed("it begins with another entry than %d" % covered)
+                covered = item.end
             except FileNotFoundError:
-                pass  # merged by a writer meanwhile
+                return  # merged by a writer meanwhile
             except Malformed as error:
-                self.report.add(DAMAGED, "ids", None, "ids/%s: %s" % (name, error))
+                self.report.add(DAMAGED, "ids", None, "ids/%s: %s" % (item.path.name, error))
                 return
 
     def _compare_twins(self, plain: Segment, closed: Segment) -> None:
@@ -554,7 +560,8 @@ class LogVerifier:
         sets, number = self.scan.history.sets, self.scan.history.set_number(index)
         if sets and key in sets[number].keys:
             return number < self.marks.trusted or self.trust.is_the_key(key)
-        if not self.marks.authority.is_unsure(index):
+        by_own_word = 0 < self.marks.trusted <= number  # what a record says that counts for nothing tells nothing of this one
+        if not by_own_word and not self.marks.authority.is_unsure(index):
             raise Malformed("its key is not one of the checkpoint keys in force")
         return False  # a set that no record tells of may have come in among absent entries, and may have been replaced
 

@@ -15,6 +15,8 @@ from .signatures import ALGORITHMS, split_type, verify_signature
 ORIGIN = r"[A-Za-z0-9._~/:@-]{1,128}"
 DECIMAL = r"(?:0|[1-9][0-9]{0,18})"
 DASH = "\u2014"
+#: The name of a key in a signature line, as C2SP has it: no plus, no space of Unicode's, no control character.
+KEY_NAME = r"[^\s+\x00-\x1f]+"
 
 
 class VKey(NamedTuple):
@@ -101,7 +103,7 @@ class Checkpoint(NamedTuple):
     @staticmethod
     def parse_signature(line: str) -> Tuple[str, bytes, bytes]:
         """Name, key hash and signature of a signature line."""
-        match = re.fullmatch(DASH + " ([^ +]+) ([A-Za-z0-9+/=]+)", line)
+        match = re.fullmatch("%s (%s) ([A-Za-z0-9+/=]+)" % (DASH, KEY_NAME), line)
         data = unb64(match.group(2)) if match else b""
         if not match or len(data) < 5:
             raise Malformed("a checkpoint with a line that is not a signature")
