@@ -263,6 +263,44 @@ fn a_record_behind_the_one_that_the_head_record_names_tells_nothing_of_it() {
     is_gap(&files.auditor());
 }
 
+/// One of a set may sign alone, and is withdrawn: its thief makes a history of his own behind a change that the key of who checks has signed.
+#[test]
+fn a_change_of_keys_that_the_trusted_key_did_not_sign_while_it_was_in_force_leads_nowhere() {
+    let require = Require::AtLeast(1);
+    let world = World::with_ring(&NewRing { checkpoint: vec![BESIDE], require, ..NewRing::default() });
+    let keys = world.ring().public_keys(ORIGIN).unwrap();
+    let ed = keys.iter().find(|key| key.algorithm() == Algorithm::Ed25519).unwrap();
+    let log = world.create(options());
+    record(&log, 0..5);
+    for round in 1..3 {
+        let ring = world.ring();
+        let active = |key: &&indelible_keys::KeyInfo| {
+            key.algorithm.name() == BESIDE.name() && key.state == indelible_keys::State::Active
+        };
+        let beside = ring.keys().find(active).unwrap().id.clone();
+        ring.compromise(&beside, "stolen", SystemClock::default().now()).unwrap();
+        log.adopt_keys("a test").unwrap();
+        record(&log, 5 * round..5 * round + 5);
+    }
+    log.checkpoint().unwrap();
+    let bundle = log.prove(LeafIndex(3)).unwrap();
+    log.close().unwrap();
+    assert_eq!(bundle.keys.len(), 2);
+    bundle.check(ed).unwrap();
+    for at in 0..2 {
+        let mut forged = bundle.clone();
+        let link = &mut forged.keys[at].proof;
+        let note = Note::parse(link.checkpoint.as_bytes()).unwrap();
+        let (body, lines) = link.checkpoint.split_once("\n\n").unwrap();
+        let named = note.signatures().iter().map(|line| line.key_hash).zip(lines.lines());
+        let others: String =
+            named.filter(|(hash, _)| *hash != ed.key_hash()).map(|(_, line)| format!("{line}\n")).collect();
+        assert!(!others.is_empty());
+        link.checkpoint = format!("{body}\n\n{others}");
+        assert!(forged.check(ed).is_err(), "link {at}");
+    }
+}
+
 #[test]
 fn what_an_operator_explains_is_explained_to_everybody() {
     // The keys are replaced before, and once more after it.
