@@ -3,16 +3,17 @@
 //! What it made when it was first started (root, certificate, the token of a key for everything) is told on stdout; what only an operator reads while it runs goes to
 //! stderr, a line each. It ends by SIGTERM or Ctrl-C, with every log closed and signed.
 
-use std::{io::ErrorKind, sync::Arc};
+use std::{io::ErrorKind, path::Path, sync::Arc};
 
-use indelible::error::chain;
-use indelible_keys::check_apart;
+use indelible::{Options, error::chain};
+use indelible_keys::{KeyError, KeyRing, check_apart};
 use indelible_server::{
     Config, Server, ServerError, Started,
     layers::{Layered, Row},
     server::AdminKey,
     tls,
 };
+use indelible_service::Root;
 use serde_json::json;
 
 use crate::{
@@ -44,6 +45,7 @@ pub(crate) fn run(places: &Places, as_json: bool, args: &ServeArgs) -> Result<()
         check_apart(&keys, path)?;
     }
     let options = places.options_for(root.place())?;
+    refuse_other_keys(&root, &keys, &options)?;
     let ring = places.ring_or_create(&keys)?;
     let admin = if args.new_admin_key { AdminKey::Another } else { AdminKey::IfNone };
     let reporter = Arc::new(|line: &str| output::note(&output::safe(line)));
@@ -52,6 +54,20 @@ pub(crate) fn run(places: &Places, as_json: bool, args: &ServeArgs) -> Result<()
     server.hear_signals()?;
     tell(&started, as_json)?;
     Ok(server.run()?)
+}
+
+/// Makes no keys beside a root that has its own somewhere else.
+fn refuse_other_keys(root: &Root, keys: &Path, options: &Options) -> Result<(), Failure> {
+    let is_there = !matches!(KeyRing::overview(keys), Err(KeyError::Missing { .. }));
+    // A root that cannot be read says so when it is opened.
+    match root.find_registry(options) {
+        Ok(Some(_)) if !is_there => Err(Failure::text(format!(
+            "`{}` has logs, and there is no key ring at `{}`: name the directory of the keys that they were made with (--keys, or INDELIBLE_KEYS)",
+            root.place(),
+            keys.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Says what to do where somebody else listens there already.

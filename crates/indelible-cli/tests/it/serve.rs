@@ -104,6 +104,13 @@ fn what_is_unsafe_or_not_meant_is_refused() {
     let public = ["serve", "--log-root", &root, "--plain-http", "--listen", "0.0.0.0:0"];
     world.run(&public).refused(1, &["loopback", "--plain-http"]);
     world.run(&["serve", "--log-root", &world.path("log"), "--plain-http"]).refused(1, &["not empty", "logs init"]);
+    // Keys that are mistyped beside a root that is there: none are made.
+    world.run(&["logs", "init", "--root", &world.path("made"), "--origin", "example.com/registry"]).ok();
+    let other = world.path("mistyped");
+    world
+        .run(&["serve", "--log-root", &world.path("made"), "--plain-http", "--keys", &other])
+        .refused(1, &["no key ring at", "mistyped", "--keys"]);
+    assert!(!std::path::Path::new(&other).exists());
     world.run(&["serve", "--log-root", &world.path("keys/x"), "--plain-http"]).refused(1, &["keys"]);
     let config = world.write("bad.toml", "[limits]\nconections = 1\n");
     world.run(&["serve", "--log-root", &root, "--config", &config]).refused(1, &["bad.toml", "conections"]);
