@@ -1,6 +1,9 @@
 //! Making, rotating and ending keys.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError},
+};
 
 use indelible::{LogError, error::chain};
 use indelible_core::{hex, time::Micros};
@@ -90,15 +93,35 @@ impl Identities {
         {
             return Err(IdentityError::NotYours(id.to_owned()));
         }
-        let mut ending = vec![Arc::clone(&key)];
-        if !same(by) {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            ending.extend(known.rotated_out(&key));
+        let mut beside = Vec::new();
+        loop {
+            let mut ending = vec![Arc::clone(&key)];
+            if !same(by) {
+                let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+                ending.extend(known.rotated_out(&key));
+            }
+            let ended = self.end_all(&ending, by, id, &mut unrecorded)?;
+            beside.extend(ended.iter().filter(|other| *other != id).cloned());
+            if ended.is_empty() || !self.is_shared() {
+                return Ok((self.get(id).unwrap_or(key), beside));
+            }
+            // What came from it at another server before its end was on record is there now; what came behind that is stillborn.
+            self.follow().map_err(|error| IdentityError::Checkpoint(LogError::Refused(chain(&error))))?;
         }
+    }
+
+    /// Ends those that have not ended, and puts on record what is not. Gives their ids.
+    fn end_all(
+        &self,
+        ending: &[Arc<ApiKey>],
+        by: By<'_>,
+        id: &str,
+        unrecorded: &mut BTreeSet<String>,
+    ) -> Result<Vec<String>, IdentityError> {
         let now = self.clock.now();
         // All of them end before the first is recorded: nothing comes from one meanwhile.
         let mut to_record = Vec::new();
-        for key in ending {
+        for key in ending.iter().filter_map(|key| self.get(&key.id)) {
             if key.revoked_at.is_none() && (key.id == id || key.is_good(now)) {
                 to_record.push(self.put(ApiKey { revoked_at: Some(now.to_string()), ..(*key).clone() }));
             } else if unrecorded.contains(&key.id) {
@@ -110,8 +133,7 @@ impl Identities {
             self.record_signed("api_key.revoke", by, Some(key), &json!({}))?;
             unrecorded.remove(&key.id);
         }
-        let beside = to_record.iter().map(|key| key.id.clone()).filter(|other| other != id).collect();
-        Ok((self.get(id).unwrap_or(key), beside))
+        Ok(to_record.iter().map(|key| key.id.clone()).collect())
     }
 
     /// A key that asks may have ended since it was looked at: then it changes nothing any more.
