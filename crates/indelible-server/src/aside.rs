@@ -52,11 +52,7 @@ impl Places {
 
 impl Aside {
     pub(crate) fn new(places: usize) -> Self {
-        Self {
-            all: Places::new(places),
-            ending: Places::new(ENDING_PLACES),
-            making: Shares::of_places(MAKING_PLACES),
-        }
+        Self { all: Places::new(places), ending: Places::new(ENDING_PLACES), making: Shares::of_places(MAKING_PLACES) }
     }
 
     /// Waits for a place.

@@ -508,6 +508,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_a_line_with_the_longest_id_holds_in_what_is_charged() {
+        for key in [1, MAX_ID_BYTES - LINE_NUMBER_BYTES].map(|length| "k".repeat(length)) {
+            let origin = "o".repeat(200);
+            let receipt = entry::WireReceipt {
+                id: format!("{key}/9999999"),
+                index: u64::MAX,
+                leaf_hash: "0".repeat(64),
+                mac: "0".repeat(128),
+                key: "k".repeat(64),
+                origin: origin.clone(),
+                recorded_at: "2026-01-01T00:00:00.000000Z".to_owned(),
+                duplicate: false,
+            };
+            let line = serde_json::to_string(&Line { line: 9_999_999, result: Told::Receipt(receipt) }).unwrap();
+            let charged = told_bytes(&origin, Some(&key));
+            assert!((charged - 256..charged).contains(&line.len()), "{} of {charged}", line.len());
+        }
+    }
+
+    #[test]
     fn lines_are_counted_as_an_editor_counts_them() {
         let (numbers, texts) = split(b"{\"a\":1}\r\n\n  {\"b\":2}\n", &Given { id: None, trace: None });
         assert_eq!(numbers, [1, 3]);

@@ -131,9 +131,8 @@ impl Table {
     /// The successors that were rotated out with the token of `key`, or with one that came from it: a thief's way to outlive the key. Not those that were rotated by somebody
     /// from whom they come: that is how a key is replaced.
     pub(super) fn rotated_out(&self, key: &ApiKey) -> Vec<Arc<ApiKey>> {
-        let is_one = |other: &&Arc<ApiKey>| {
-            other.id != other.line.first && !other.line.makers.contains(&key.line.first)
-        };
+        let is_one =
+            |other: &&Arc<ApiKey>| other.id != other.line.first && !other.line.makers.contains(&key.line.first);
         self.made_with(key).filter(is_one).cloned().collect()
     }
 
