@@ -151,6 +151,7 @@ fn a_tenant_lifts_no_lock_of_the_operators() {
 #[test]
 fn a_tenant_that_locks_first_keeps_the_operator_from_nothing() {
     let mut world = World::with_log();
+    let admin = listed_admin(&world);
     let (id, tenant) = world.key("admin", &["t.example/*"]);
     let (_, peer) = world.key("admin", &["t.example/*"]);
     let lock = |world: &World, token: &str, what: &str, reason: &str| {
@@ -173,7 +174,6 @@ fn a_tenant_that_locks_first_keeps_the_operator_from_nothing() {
     world.stop();
     world.start();
     check(&world);
-    let admin = listed_admin(&world);
     let expected = [("log.lock", "mine", &id), ("log.lock", "inquiry 17", &admin)];
     assert_eq!(on_record(&world), expected.map(|(action, why, who)| (action.into(), why.into(), who.clone())));
     let own = format!("/v1/logs/{}/entries?limit=1000", segment("t.example/_server"));
