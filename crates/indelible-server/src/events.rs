@@ -37,9 +37,13 @@ use crate::{
     shortcuts::Shortcut,
 };
 
-/// Bytes that are said of a line, beside its id, which it brings itself: a receipt or a problem.
+/// Bytes that are said of a line, beside its id, which it brings itself or is given, and the name of the log: a receipt or a problem.
 pub(crate) const TOLD_BYTES: usize = 512;
-/// The body of a shortcut that is longer is not read on a thread that serves connections.
+/// What is put behind `Idempotency-Key` in the id of a line: `/` and its number.
+const LINE_NUMBER_BYTES: usize = 8;
+/// The body of one event: [`MAX_EVENT_BYTES`] in the canonical form, three times as many where every character beyond ASCII is escaped, and room for white space.
+const MAX_ONE_BODY_BYTES: usize = 4 * MAX_EVENT_BYTES;
+/// A body of one event that is longer is not read on a thread that serves connections.
 const MAX_INLINE_BYTES: usize = 16 << 10;
 /// An event that is longer than this gets no context: it might be too long with it.
 const ROOM_FOR_CONTEXT: usize = MAX_EVENT_BYTES - 4000;
@@ -49,6 +53,9 @@ pub(crate) async fn append(asked: Asked, body: Option<Body>) -> Result<Answer, P
     let form = body::form(&asked.headers, true)?;
     let given = given(&asked)?;
     let body = body.ok_or_else(|| Problem::bad("there is no body"))?;
+    if form == Form::One {
+        is_of_one(&body)?;
+    }
     append_as(asked, form, body, given).await
 }
 
@@ -57,6 +64,7 @@ pub(crate) async fn record(asked: Asked, shortcut: Shortcut, body: Option<Body>)
     body::form(&asked.headers, false)?;
     let given = given(&asked)?;
     let body = body.ok_or_else(|| Problem::bad("there is no body"))?;
+    is_of_one(&body)?;
     let trace = given.trace.clone().filter(|_| given.id.is_none());
     let is_large = body.bytes.len() > MAX_INLINE_BYTES;
     let write = move || {
@@ -70,11 +78,23 @@ pub(crate) async fn record(asked: Asked, shortcut: Shortcut, body: Option<Body>)
     append_as(asked, Form::One, body, given).await
 }
 
+/// What is longer than one event may be is not looked at.
+fn is_of_one(body: &Body) -> Result<(), Problem> {
+    let bytes = body.bytes.len();
+    if bytes > MAX_ONE_BODY_BYTES {
+        let text = format!(
+            "the body of one event has at most {MAX_ONE_BODY_BYTES} bytes, not {bytes}: send what is large as an attachment"
+        );
+        return Err(Problem::new(Kind::TooLarge, text));
+    }
+    Ok(())
+}
+
 async fn append_as(asked: Asked, form: Form, body: Body, given: Given) -> Result<Answer, Problem> {
     let open = asked.open().await?;
     asked.shared.identities.locks().refuse(asked.log())?;
     let answer = match form {
-        Form::One => one(&asked, &open, &body, &given).await,
+        Form::One => one(&asked, &open, body, given).await,
         Form::Lines => lines(&asked, &open, body, given).await,
     };
     open.grew();
@@ -95,8 +115,7 @@ fn idempotency_key(asked: &Asked) -> Result<Option<String>, Problem> {
 
 /// A key that can be an event's id.
 pub(crate) fn checked_key(key: &str) -> Result<String, Problem> {
-    // Room for `/` and the number of a line.
-    let most = MAX_ID_BYTES - 8;
+    let most = MAX_ID_BYTES - LINE_NUMBER_BYTES;
     if key.is_empty() || key.len() > most || key.contains(|c: char| c.is_control() || matches!(c, '"' | '\\')) {
         let text = format!("`Idempotency-Key` has 1 to {most} printable characters, without `\"` and `\\`");
         return Err(Problem::bad(text));
@@ -163,25 +182,50 @@ fn with_member(text: &[u8], member: &str) -> Option<Vec<u8>> {
     Some([front, member.as_bytes(), comma.as_bytes(), rest].concat())
 }
 
-async fn one(asked: &Asked, open: &Arc<OpenLog>, body: &Body, given: &Given) -> Result<Answer, Problem> {
-    let glance = Glance::of(&body.bytes);
-    let text = given.put_into(&body.bytes, &glance, None);
-    let has_id = glance.id.is_some() || given.id.is_some();
+/// An event with what it is given, and what has to be known of it.
+struct Looked {
+    body: Body,
+    has_id: bool,
+    has_attachments: bool,
+}
+
+impl Looked {
+    fn at(body: Body, given: &Given) -> Self {
+        let glance = Glance::of(&body.bytes);
+        let written = match given.put_into(&body.bytes, &glance, None) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(text) => Some(text),
+        };
+        let body = match written {
+            Some(text) => body.rewritten(text),
+            None => body,
+        };
+        let has_id = glance.id.is_some() || given.id.is_some();
+        Self { body, has_id, has_attachments: glance.attachments.is_some() }
+    }
+}
+
+async fn one(asked: &Asked, open: &Arc<OpenLog>, body: Body, given: Given) -> Result<Answer, Problem> {
+    // To read a long one takes so long that others would wait for it.
+    let is_long = body.bytes.len() > MAX_INLINE_BYTES;
+    let Looked { body, has_id, has_attachments } = match is_long {
+        true => Arc::clone(open).wait_for(move |_| Ok(Looked::at(body, &given))).await?,
+        false => Looked::at(body, &given),
+    };
     match prefer::acknowledge(&asked.headers) {
-        Some(Acknowledge::Anchored) => return anchored(asked, open, text.into_owned()).await,
+        Some(Acknowledge::Anchored) => return anchored(asked, open, body).await,
         Some(Acknowledge::Bounded) if !has_id => {
             if let Some(permit) = may_be_bounded(asked) {
-                return bounded(asked, open, text.into_owned(), permit).await;
+                return bounded(asked, open, body, permit).await;
             }
         }
         _ => {}
     }
-    let result = if has_id || glance.attachments.is_some() {
+    let result = if is_long || has_id || has_attachments {
         // Ids and attachments are looked up on disk.
-        let text = text.into_owned();
-        Arc::clone(open).wait_for(move |open| Ok(open.writer()?.append_json(&text))).await?
+        Arc::clone(open).wait_for(move |open| Ok(open.writer()?.append_json(&body.bytes))).await?
     } else {
-        open.writer()?.append_async(&text).await
+        open.writer()?.append_async(&body.bytes).await
     };
     let receipt = counted(asked, result)?;
     let answer = recorded(asked, &receipt, &receipt.to_wire());
@@ -218,10 +262,10 @@ fn applied(asked: &Asked, answer: Answer, what: Acknowledge) -> Answer {
 }
 
 /// Records an event and waits for a checkpoint over it. Where none can be made now the event is durable all the same, and that is what is said.
-async fn anchored(asked: &Asked, open: &Arc<OpenLog>, text: Vec<u8>) -> Result<Answer, Problem> {
+async fn anchored(asked: &Asked, open: &Arc<OpenLog>, body: Body) -> Result<Answer, Problem> {
     let done = Arc::clone(open).wait_for(move |open| {
         let log = open.writer()?;
-        let result = log.append_json(&text);
+        let result = log.append_json(&body.bytes);
         let bundle = result.as_ref().ok().map(|receipt| log.checkpoint().and_then(|_| log.prove(receipt.index)));
         Ok((result, bundle))
     });
@@ -256,10 +300,10 @@ fn may_be_bounded(asked: &Asked) -> Option<OwnedSemaphorePermit> {
 async fn bounded(
     asked: &Asked,
     open: &Arc<OpenLog>,
-    text: Vec<u8>,
+    body: Body,
     permit: OwnedSemaphorePermit,
 ) -> Result<Answer, Problem> {
-    let taken = Arc::clone(open).wait_for(move |open| Ok(open.writer()?.append_bounded(&text)?)).await?;
+    let taken = Arc::clone(open).wait_for(move |open| Ok(open.writer()?.append_bounded(&body.bytes)?)).await?;
     let (id, within) = (taken.id.clone(), taken.deadline().saturating_duration_since(Instant::now()));
     let (shared, open) = (Arc::clone(&asked.shared), Arc::clone(open));
     tokio::spawn(async move {
@@ -284,6 +328,11 @@ pub(crate) fn encoded(origin: &str) -> String {
     origin.replace('/', "%2F").replace(':', "%3A").replace('@', "%40")
 }
 
+/// Bytes that are said of a line of this log, where it is given its id.
+fn told_bytes(origin: &str, key: Option<&str>) -> usize {
+    TOLD_BYTES + origin.len() + key.map_or(0, |key| key.len() + LINE_NUMBER_BYTES)
+}
+
 async fn lines(asked: &Asked, open: &Arc<OpenLog>, body: Body, given: Given) -> Result<Answer, Problem> {
     let most = asked.shared.config.limits.events;
     let count = body.bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count();
@@ -294,7 +343,7 @@ async fn lines(asked: &Asked, open: &Arc<OpenLog>, body: Body, given: Given) -> 
         return Err(Problem::bad("there is no event in the body"));
     }
     // Room for what will be said of each line, before any is recorded.
-    let room = asked.hold(count.saturating_mul(TOLD_BYTES))?;
+    let room = asked.hold(count.saturating_mul(told_bytes(asked.log(), given.id.as_deref())))?;
     let anchor = prefer::acknowledge(&asked.headers) == Some(Acknowledge::Anchored);
     let done = Arc::clone(open).wait_for(move |open| {
         let (numbers, texts) = split(&body.bytes, &given);
@@ -456,6 +505,26 @@ mod tests {
         }
         // An event that has no room for it is left as it is.
         check(&format!(r#"{{"details":"{}"}}"#, "x".repeat(ROOM_FOR_CONTEXT)), &given, None);
+    }
+
+    #[test]
+    fn what_is_said_of_a_line_with_the_longest_id_holds_in_what_is_charged() {
+        for key in [1, MAX_ID_BYTES - LINE_NUMBER_BYTES].map(|length| "k".repeat(length)) {
+            let origin = "o".repeat(200);
+            let receipt = entry::WireReceipt {
+                id: format!("{key}/9999999"),
+                index: u64::MAX,
+                leaf_hash: "0".repeat(64),
+                mac: "0".repeat(128),
+                key: "k".repeat(64),
+                origin: origin.clone(),
+                recorded_at: "2026-01-01T00:00:00.000000Z".to_owned(),
+                duplicate: false,
+            };
+            let line = serde_json::to_string(&Line { line: 9_999_999, result: Told::Receipt(receipt) }).unwrap();
+            let charged = told_bytes(&origin, Some(&key));
+            assert!((charged - 256..charged).contains(&line.len()), "{} of {charged}", line.len());
+        }
     }
 
     #[test]

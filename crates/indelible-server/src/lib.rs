@@ -32,6 +32,7 @@
 
 pub mod access;
 mod answer;
+mod aside;
 #[cfg(feature = "bench")]
 pub mod bare;
 pub mod binding;

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     answer::Answer,
+    aside::What,
     body::Body,
     identity::{ApiKey, By, Identities, actor},
     managing::{aside, object},
@@ -69,7 +70,11 @@ impl Locks {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.retain(|origin, locked| !locked.on_record || said.0.contains_key(origin));
         for (origin, locked) in &said.0 {
-            known.entry(origin.clone()).or_insert_with(|| Arc::new(locked.clone()));
+            // One of another server may have taken the place of the one that is known.
+            let known = known.entry(origin.clone()).or_insert_with(|| Arc::new(locked.clone()));
+            if known.on_record && (&known.by, &known.reason) != (&locked.by, &locked.reason) {
+                *known = Arc::new(locked.clone());
+            }
         }
     }
 
@@ -94,13 +99,18 @@ impl Locks {
 
     fn lock(&self, own: &Identities, by: &ApiKey, origin: &str, reason: &str) -> Result<Arc<Locked>, Problem> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(locked) = self.of(origin).filter(|locked| locked.on_record) {
+        let before = self.of(origin).filter(|locked| locked.on_record);
+        if let Some(locked) = before.as_ref().filter(|locked| !stands_above(own, by, locked)) {
             return Err(Problem::new(Kind::Conflict, format!("the log is locked already: {}", locked.reason)));
         }
         let since = own.now().to_string();
         let locked = Locked { reason: reason.to_owned(), by: by.id.clone(), since, on_record: false };
         self.put(origin, locked.clone());
-        own.record_signed_event(&event(LOCK, by, origin, reason))?;
+        let mut event = event(LOCK, by, origin, reason);
+        if let (Some(before), Some(members)) = (before, event.as_object_mut()) {
+            members.insert("details".to_owned(), json!({ "instead_of": before.to_json() }));
+        }
+        own.record_signed_event(&event)?;
         Ok(self.put(origin, Locked { on_record: true, ..locked }))
     }
 
@@ -124,6 +134,12 @@ impl Locks {
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(origin.to_owned(), Arc::clone(&locked));
         locked
     }
+}
+
+/// Whether a key may do more than the one that locked a log, as far as that one is known: a tenant that locks first does not keep the operator from it.
+fn stands_above(own: &Identities, by: &ApiKey, locked: &Locked) -> bool {
+    let covers = |locker: &ApiKey| by.grant.covers(&locker.grant) && !locker.grant.covers(&by.grant);
+    own.get(&locked.by).is_some_and(|locker| covers(&locker))
 }
 
 fn event(action: &str, by: &ApiKey, origin: &str, reason: &str) -> Value {
@@ -205,7 +221,7 @@ fn why(asked: &Asked, body: Option<Body>) -> Result<String, Problem> {
 /// Locks a log.
 pub(crate) async fn lock(asked: Asked, body: Option<Body>) -> Result<Answer, Problem> {
     let (reason, by, log) = (why(&asked, body)?, Arc::clone(asked.key()?), asked.log().to_owned());
-    let locked = aside(&asked, move |shared| {
+    let locked = aside(&asked, What::Ending, move |shared| {
         shared.logs.registered(&log)?;
         shared.identities.locks().lock(&shared.identities, &by, &log, &reason)
     });
@@ -216,7 +232,7 @@ pub(crate) async fn lock(asked: Asked, body: Option<Body>) -> Result<Answer, Pro
 /// Ends the lock of a log.
 pub(crate) async fn unlock(asked: Asked, body: Option<Body>) -> Result<Answer, Problem> {
     let (reason, by, log) = (why(&asked, body)?, Arc::clone(asked.key()?), asked.log().to_owned());
-    let unlocked = aside(&asked, move |shared| {
+    let unlocked = aside(&asked, What::Ending, move |shared| {
         shared.logs.registered(&log)?;
         shared.identities.locks().unlock(&shared.identities, &by, &log, &reason)
     });

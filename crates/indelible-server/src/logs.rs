@@ -21,7 +21,10 @@ use std::{
 use indelible::{HeadRecord, KeyHistory, KeyRing, Log, LogError, Options, Reader, Setbacks, TreeHead, bundle::Bundle};
 use indelible_core::tree::LeafIndex;
 use indelible_service::{Registry, RegistryError, Root, held, registry::Registered, root::SUFFIX};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex as AsyncMutex, Semaphore, watch},
+};
 
 use crate::{
     config::Limits,
@@ -79,6 +82,20 @@ pub(crate) struct OpenLog {
     disks: Arc<Semaphore>,
     own_share: Arc<Semaphore>,
     grown: watch::Sender<()>,
+    /// Dropped behind `source`, as fields are in their order: so `source` never has the last handle.
+    last: LastHandle,
+}
+
+/// A handle of a log whose drop, which closes the log and so syncs where it is the last, is done beside the threads that serve connections.
+struct LastHandle(Option<Log>);
+
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        let log = self.0.take();
+        if let (Some(log), Ok(runtime)) = (log, Handle::try_current()) {
+            runtime.spawn_blocking(move || drop(log));
+        }
+    }
 }
 
 enum Source {
@@ -97,7 +114,18 @@ struct FrozenLog {
 impl OpenLog {
     fn new(source: Source, disks: &Arc<Semaphore>, limits: Limits) -> Self {
         let own_share = Arc::new(Semaphore::new(limits.blocking_per_log));
-        Self { source, disks: Arc::clone(disks), own_share, grown: watch::Sender::new(()) }
+        let last = LastHandle(match &source {
+            Source::Writing(log) => Some(log.clone()),
+            Source::Frozen(_) => None,
+        });
+        Self { source, disks: Arc::clone(disks), own_share, grown: watch::Sender::new(()), last }
+    }
+
+    /// Drops it on this thread, which may wait for a disk.
+    fn drop_here(mut self) {
+        let last = self.last.0.take();
+        drop(self);
+        drop(last);
     }
 
     /// Wakes those that follow the log: something became durable.
@@ -367,7 +395,12 @@ impl Logs {
     /// # Errors
     /// [`LogError`].
     pub(crate) fn open_and_adopt(&self, origin: &str) -> Result<Log, LogError> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).remove(origin);
+        let old = self.places.lock().unwrap_or_else(PoisonError::into_inner).remove(origin);
+        // Its lease has to be free before it is opened again; the table is not held meanwhile.
+        let old = old.and_then(Arc::into_inner).and_then(|place| place.held.into_inner().open);
+        if let Some(old) = old.and_then(Arc::into_inner) {
+            old.drop_here();
+        }
         let log = self.open_own(origin)?;
         self.adopt(log.clone());
         Ok(log)
@@ -415,7 +448,8 @@ impl Logs {
         let open = OpenLog::new(Source::Writing(log), &self.disks, self.limits);
         let held = Held { open: Some(Arc::new(open)), failed_at: None };
         let place = Place { held: AsyncMutex::new(held), used: AtomicU64::new(0) };
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(origin, Arc::new(place));
+        let old = self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(origin, Arc::new(place));
+        drop(old);
     }
 
     fn place(&self, origin: &str) -> Arc<Place> {
@@ -452,7 +486,9 @@ impl Logs {
         let place = self.place(origin);
         let mut held = place.held.lock().await;
         if held.open.as_ref().is_some_and(|open| Arc::ptr_eq(open, failed)) {
-            *held = Held { open: None, failed_at: Some(Instant::now()) };
+            let old = std::mem::replace(&mut *held, Held { open: None, failed_at: Some(Instant::now()) });
+            drop(held);
+            drop(old);
         }
     }
 
@@ -543,4 +579,64 @@ fn take_idle(places: &mut HashMap<String, Arc<Place>>, origin: &str) -> Option<A
     drop(held);
     places.remove(origin);
     open
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::{self, ThreadId};
+
+    use indelible::clock::{Clock, SystemClock};
+    use indelible_core::time::Micros;
+
+    use super::*;
+
+    /// Notes the threads that ask it.
+    #[derive(Clone, Default)]
+    struct Watched(SystemClock, Arc<Mutex<Vec<ThreadId>>>);
+
+    impl Clock for Watched {
+        fn now(&self) -> Micros {
+            self.1.lock().unwrap().push(thread::current().id());
+            self.0.now()
+        }
+
+        fn monotonic(&self) -> Duration {
+            self.0.monotonic()
+        }
+    }
+
+    #[test]
+    fn the_last_handle_of_a_log_is_dropped_beside_the_threads_that_serve_connections() {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
+        let clock = Watched::default();
+        let options = || Options { clock: Arc::new(clock.clone()), ..Options::default() };
+        let disks = Arc::new(Semaphore::new(1));
+        let open = |name: &str| {
+            let log = Log::create(&dir.path().join(name), name, &ring, options()).unwrap();
+            let event = r#"{"action":"a","actor":{"id":"x","type":"user"}}"#;
+            log.append_json(event.as_bytes()).unwrap();
+            OpenLog::new(Source::Writing(log), &disks, Limits::default())
+        };
+        let closed_here = |drop_it: &dyn Fn(OpenLog), name: &str| {
+            let log = open(name);
+            clock.1.lock().unwrap().clear();
+            drop_it(log);
+            // It is closed: nobody else has its lease, and what was recorded is signed.
+            let again = Log::open(&dir.path().join(name), &ring, options()).unwrap();
+            assert_eq!(again.head().1.size.0, 2, "{name}");
+            clock.1.lock().unwrap().first() == Some(&thread::current().id())
+        };
+        assert!(closed_here(&|log| drop(log), "t.example/without"));
+        assert!(closed_here(&OpenLog::drop_here, "t.example/here"));
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let serving = |log: OpenLog| {
+            runtime.block_on(async {
+                drop(log);
+                // There is one thread beside this one: the log is closed when it comes to the next.
+                tokio::task::spawn_blocking(|| ()).await.unwrap();
+            });
+        };
+        assert!(!closed_here(&serving, "t.example/beside"));
+    }
 }

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::{
     access::{Grant, Pattern, Role, Verb},
     answer::Answer,
+    aside::What,
     binding::Binding,
     body::{self, Body},
     events::encoded,
@@ -34,6 +35,10 @@ const MAX_PATTERN_BYTES: usize = 4096;
 const MAX_FILE_NAME_BYTES: usize = 200;
 /// A page of keys ends behind so many bytes.
 const PAGE_BYTES: usize = 256 << 10;
+/// The body of a request that manages something: what a key may have in it is a tenth of that.
+const MAX_OBJECT_BYTES: usize = 64 << 10;
+/// So many ids are named in the answer to the end of a key.
+const MAX_NAMED: usize = 1000;
 /// The longest overlap of a rotation.
 const MAX_OVERLAP_SECONDS: u64 = 90 * 24 * 3600;
 
@@ -41,6 +46,10 @@ const MAX_OVERLAP_SECONDS: u64 = 90 * 24 * 3600;
 pub(crate) fn object<T: DeserializeOwned>(headers: &HeaderMap, body: Option<Body>) -> Result<T, Problem> {
     body::form(headers, false)?;
     let body = body.ok_or_else(|| Problem::bad("there is no body"))?;
+    // Before it is read: that is done on a thread that serves connections, into values that are many times as large.
+    if body.bytes.len() > MAX_OBJECT_BYTES {
+        return Err(Problem::new(Kind::TooLarge, format!("the body has at most {MAX_OBJECT_BYTES} bytes here")));
+    }
     if body.bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::bad("the body has to be a JSON object"));
     }
@@ -50,13 +59,16 @@ pub(crate) fn object<T: DeserializeOwned>(headers: &HeaderMap, body: Option<Body
 /// Does something that waits for a disk and belongs to no log that is open.
 pub(crate) async fn aside<T: Send + 'static>(
     asked: &Asked,
+    what: What,
     work: impl FnOnce(&Shared) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let busy = |_| Problem::new(Kind::Busy, "too much waits for the registry and the server's own log").after(1);
-    let share = tokio::time::timeout(WAIT, Arc::clone(&asked.shared.aside).acquire_owned()).await.map_err(busy)?;
+    let place = asked.shared.aside.place(asked.key()?.line.tenant(), what);
+    let place = tokio::time::timeout(WAIT, place).await.map_err(busy)?;
     let shared = Arc::clone(&asked.shared);
     let done = tokio::task::spawn_blocking(move || {
-        let _held = share;
+        // Held until the work is done, also where nobody waits for it any more.
+        let _held = place;
         work(&shared)
     });
     done.await.map_err(|_| Problem::lost())?
@@ -78,7 +90,7 @@ pub(crate) async fn logs(asked: Asked) -> Result<Answer, Problem> {
     let limit = asked.number("limit", 100, MAX_PAGE)?.max(1);
     let after = asked.parameter("after").unwrap_or_default().to_owned();
     let grant = asked.key()?.grant.clone();
-    let found = aside(&asked, move |shared| {
+    let found = aside(&asked, What::Other, move |shared| {
         shared.logs.read_again()?;
         let all = shared.logs.after(&after).into_iter();
         let seen = |log: &Registered| {
@@ -124,7 +136,7 @@ pub(crate) async fn create_log(asked: Asked, body: Option<Body>) -> Result<Answe
         return Err(Problem::new(Kind::Forbidden, "this name is the server's own"));
     }
     let (name, asker) = (origin.clone(), Arc::clone(asked.key()?));
-    let made = aside(&asked, move |shared| make_log(shared, &asker, &name)).await?;
+    let made = aside(&asked, What::Making, move |shared| make_log(shared, &asker, &name)).await?;
     let place = format!("/v1/logs/{}/entries", encoded(&origin));
     Ok(Answer::json(StatusCode::CREATED, &log_json(&asked.shared, &made)).with(LOCATION, &place))
 }
@@ -159,7 +171,7 @@ pub(crate) async fn api_keys(asked: Asked) -> Result<Answer, Problem> {
     let asker = Arc::clone(asked.key()?);
     // The last key of a page may be a large one.
     let held = asked.hold(PAGE_BYTES + 4 * MAX_PATTERN_BYTES)?;
-    let page = aside(&asked, move |shared| {
+    let page = aside(&asked, What::Other, move |shared| {
         let (mut page, mut count, mut last) = (b"{\"api_keys\":[".to_vec(), 0, None);
         let mut next = None;
         let all = shared.identities.all().into_iter();
@@ -229,7 +241,7 @@ pub(crate) async fn create_api_key(asked: Asked, body: Option<Body>) -> Result<A
         }
     });
     let new = NewKey { name, grant, rate_per_minute, expires_at };
-    let made = aside(&asked, move |shared| {
+    let made = aside(&asked, What::Other, move |shared| {
         Ok(match certificate {
             None => with(shared.identities.create(By::Key(&asker), new)?),
             Some(to) => (shared.identities.bind(By::Key(&asker), new, to)?, None),
@@ -299,7 +311,7 @@ pub(crate) async fn rotate_api_key(asked: Asked, body: Option<Body>) -> Result<A
     let (asker, old) = (Arc::clone(asked.key()?), named(&asked)?);
     let overlap = i64::try_from(overlap_seconds * 1_000_000).unwrap_or(i64::MAX);
     let until = Micros(now(&asked).0.saturating_add(overlap));
-    let made = aside(&asked, move |shared| {
+    let made = aside(&asked, What::Other, move |shared| {
         Ok(match certificate {
             None => with(shared.identities.rotate(By::Key(&asker), &old.id, until)?),
             Some(to) => (shared.identities.rotate_to(By::Key(&asker), &old.id, until, to)?, None),
@@ -311,17 +323,20 @@ pub(crate) async fn rotate_api_key(asked: Asked, body: Option<Body>) -> Result<A
 /// Ends a key.
 pub(crate) async fn revoke_api_key(asked: Asked) -> Result<Answer, Problem> {
     let (asker, key) = (Arc::clone(asked.key()?), named(&asked)?);
-    let revoked = aside(&asked, move |shared| {
+    let revoked = aside(&asked, What::Ending, move |shared| {
         let revoked = shared.identities.revoke(By::Key(&asker), &key.id);
         lines::forget(&shared.rates, &shared.identities, &key);
         Ok(revoked?)
     });
     let (revoked, beside) = revoked.await?;
     let identities = &asked.shared.identities;
+    let (made_by_it, count) = identities.made_by_it(&revoked, MAX_NAMED);
     let mut value = identities.shown(&revoked);
     if let Some(members) = value.as_object_mut() {
         members.insert("also_revoked".to_owned(), beside.into());
         members.insert("successors".to_owned(), identities.beside(&revoked).into());
+        members.insert("made_by_it".to_owned(), made_by_it.into());
+        members.insert("made_by_it_count".to_owned(), count.into());
     }
     Ok(Answer::json(StatusCode::OK, &value))
 }

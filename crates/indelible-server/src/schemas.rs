@@ -79,6 +79,10 @@ pub(crate) fn schemas() -> Value {
         let about =
             "Successors that were rotated out with its token, or with one that came from it: they ended with it";
         members.insert("also_revoked".to_owned(), json!({ "type": "array", "items": text, "description": about }));
+        let about = "Those that were made with its token, or with one that came from it, and are in force still: the first thousand of them";
+        members.insert("made_by_it".to_owned(), json!({ "type": "array", "items": text, "description": about }));
+        let about = "How many those are";
+        members.insert("made_by_it_count".to_owned(), json!({ "type": "integer", "minimum": 0, "description": about }));
         let about = "Those that are the same key by rotation and are in force still";
         members.insert("successors".to_owned(), json!({ "type": "array", "items": text, "description": about }));
     }

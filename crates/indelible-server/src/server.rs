@@ -32,6 +32,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     access::Grant,
+    aside::Aside,
     certificates::{self, Certificates, Why},
     config::Config,
     connections, descriptors,
@@ -83,8 +84,7 @@ pub(crate) struct Shared {
     /// Who is connected.
     pub(crate) seats: Seats,
     pub(crate) readiness: Readiness,
-    /// Places for what waits for a disk and belongs to no open log: the registry, the server's own log.
-    pub(crate) aside: Arc<Semaphore>,
+    pub(crate) aside: Aside,
     /// The interface as a document.
     pub(crate) document: Bytes,
     pub(crate) serving: AtomicBool,
@@ -191,7 +191,7 @@ impl Server {
             shares: Shares::new(limits.body_budget_per_key_bytes),
             seats: Seats::new(limits.connections),
             readiness: Readiness::default(),
-            aside: Arc::new(Semaphore::new(limits.blocking_per_log)),
+            aside: Aside::new(limits.blocking_per_log),
             document: openapi::document().to_string().into(),
             serving: AtomicBool::new(true),
             reporter,

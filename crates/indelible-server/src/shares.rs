@@ -19,16 +19,22 @@ const SWEEP: usize = 1024;
 
 /// The shares of those who hold something. No more rows than bodies at a time, and [`SWEEP`].
 pub(crate) struct Shares {
-    kibibytes: usize,
+    /// What each may hold: kibibytes, or places.
+    most: usize,
     held: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
 impl Shares {
     pub(crate) fn new(bytes: usize) -> Self {
-        Self { kibibytes: bytes / 1024, held: Mutex::default() }
+        Self::of_places(bytes / 1024)
     }
 
-    /// The share of one: kibibytes that it may still hold.
+    /// Of so many places for each.
+    pub(crate) fn of_places(most: usize) -> Self {
+        Self { most, held: Mutex::default() }
+    }
+
+    /// The share of one: what it may still hold.
     pub(crate) fn of(&self, who: &str) -> Arc<Semaphore> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = held.get(who).and_then(Weak::upgrade) {
@@ -37,7 +43,7 @@ impl Shares {
         if held.len() >= SWEEP {
             held.retain(|_, share| share.strong_count() > 0);
         }
-        let share = Arc::new(Semaphore::new(self.kibibytes));
+        let share = Arc::new(Semaphore::new(self.most));
         held.insert(who.to_owned(), Arc::downgrade(&share));
         share
     }

@@ -1,6 +1,9 @@
 //! Making, rotating and ending keys.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError},
+};
 
 use indelible::{LogError, error::chain};
 use indelible_core::{hex, time::Micros};
@@ -58,7 +61,7 @@ impl Identities {
             return Err(IdentityError::Certificate(id.to_owned()));
         }
         let made = self.make_with_token(by, new, "api_key.rotate", Some((id, until)))?;
-        self.put(ApiKey { expires_at: Some(until), ..(*old).clone() });
+        self.change(&old.id, |old| old.expires_at = Some(until));
         Ok(made)
     }
 
@@ -71,7 +74,7 @@ impl Identities {
         self.may_change(by)?;
         let (old, new, until) = self.successor(by, id, until)?;
         let made = self.make(by, new, (new_id()?, Shows::Certificate(to)), "api_key.rotate", Some((id, until)))?;
-        self.put(ApiKey { expires_at: Some(until), ..(*old).clone() });
+        self.change(&old.id, |old| old.expires_at = Some(until));
         Ok(made)
     }
 
@@ -90,17 +93,38 @@ impl Identities {
         {
             return Err(IdentityError::NotYours(id.to_owned()));
         }
-        let mut ending = vec![Arc::clone(&key)];
-        if !same(by) {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            ending.extend(known.rotated_out(&key));
+        let mut beside = Vec::new();
+        loop {
+            let mut ending = vec![Arc::clone(&key)];
+            if !same(by) {
+                let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+                ending.extend(known.rotated_out(&key));
+            }
+            let ended = self.end_all(&ending, by, id, &mut unrecorded)?;
+            beside.extend(ended.iter().filter(|other| *other != id).cloned());
+            if ended.is_empty() || !self.is_shared() {
+                return Ok((self.get(id).unwrap_or(key), beside));
+            }
+            // What came from it at another server before its end was on record is there now; what came behind that is stillborn.
+            self.follow().map_err(|error| IdentityError::Checkpoint(LogError::Refused(chain(&error))))?;
         }
+    }
+
+    /// Ends those that have not ended, and puts on record what is not. Gives their ids.
+    fn end_all(
+        &self,
+        ending: &[Arc<ApiKey>],
+        by: By<'_>,
+        id: &str,
+        unrecorded: &mut BTreeSet<String>,
+    ) -> Result<Vec<String>, IdentityError> {
         let now = self.clock.now();
         // All of them end before the first is recorded: nothing comes from one meanwhile.
         let mut to_record = Vec::new();
-        for key in ending {
+        for key in ending.iter().filter_map(|key| self.get(&key.id)) {
             if key.revoked_at.is_none() && (key.id == id || key.is_good(now)) {
-                to_record.push(self.put(ApiKey { revoked_at: Some(now.to_string()), ..(*key).clone() }));
+                self.change(&key.id, |key| key.revoked_at = key.revoked_at.take().or_else(|| Some(now.to_string())));
+                to_record.push(self.get(&key.id).unwrap_or(key));
             } else if unrecorded.contains(&key.id) {
                 to_record.push(key);
             }
@@ -110,8 +134,7 @@ impl Identities {
             self.record_signed("api_key.revoke", by, Some(key), &json!({}))?;
             unrecorded.remove(&key.id);
         }
-        let beside = to_record.iter().map(|key| key.id.clone()).filter(|other| other != id).collect();
-        Ok((self.get(id).unwrap_or(key), beside))
+        Ok(to_record.iter().map(|key| key.id.clone()).collect())
     }
 
     /// A key that asks may have ended since it was looked at: then it changes nothing any more.
@@ -221,7 +244,7 @@ impl Identities {
         if let Some(binding) = key.certificate() {
             self.now_bound(binding, &key.id);
         }
-        Ok(self.put(key))
+        Ok(self.put_new(key))
     }
 
     /// The line of a key that is to be made, where there is room for it. One that follows another by rotation has that one's.
@@ -247,6 +270,23 @@ impl Identities {
         }
     }
 
+    /// Puts a key in its place, unless it is there already: it may have been read in the log meanwhile, and its end too.
+    fn put_new(&self, key: ApiKey) -> Arc<ApiKey> {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&key.id) {
+            return Arc::clone(known);
+        }
+        let key = Arc::new(key);
+        known.put(Arc::clone(&key));
+        key
+    }
+
+    /// Changes a key as it is now: what was read of it before may be older than what the log said since.
+    fn change(&self, id: &str, change: impl FnOnce(&mut ApiKey)) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).change(id, change);
+    }
+
+    #[cfg(test)]
     pub(super) fn put(&self, key: ApiKey) -> Arc<ApiKey> {
         let key = Arc::new(key);
         self.known.write().unwrap_or_else(PoisonError::into_inner).put(Arc::clone(&key));

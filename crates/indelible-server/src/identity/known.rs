@@ -44,6 +44,13 @@ impl Identities {
         known.beside(key, self.clock.now()).iter().map(|other| other.id.clone()).collect()
     }
 
+    /// The ids of at most `most` that were made with the token of a key, or with one that came from it, and are in force; and how many there are.
+    #[must_use]
+    pub fn made_by_it(&self, key: &ApiKey, most: usize) -> (Vec<String>, usize) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.made_and_in_force(key, self.clock.now(), most)
+    }
+
     /// The key whose token this is, if it is good now. Takes as long for a token that is wrong as for one whose id is unknown.
     #[must_use]
     pub fn authenticate(&self, token: &str) -> Option<Arc<ApiKey>> {

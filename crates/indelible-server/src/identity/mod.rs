@@ -171,7 +171,9 @@ impl Identities {
 
     /// Lets go of a log that may have failed, so that the next to need it opens it again: opening finds out what is durable.
     fn let_go(&self) {
-        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // Its last handle syncs: that is nothing to hold a lock for.
+        let old = self.log.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(old);
     }
 
     /// The logs that are locked, as the log says.

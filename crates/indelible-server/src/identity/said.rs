@@ -99,12 +99,16 @@ pub(super) fn take(entry: &EntryRef<'_>, known: &mut Table) -> Option<(Binding, 
             let maker = known.get(&event.actor.id).filter(|_| is_key).cloned();
             let may_bind = !is_key || maker.as_ref().is_some_and(|maker| maker.may_bind());
             let mut line = Line::of(&target.id, maker.as_ref().map(|maker| &maker.line));
-            if let Some(replaces) = &made.replaces
-                && let Some(old) = known.get_mut(&replaces.id)
-            {
+            // INVARIANT(stillborn): what a key made behind its end, by the order of the log, was never in force: another server had not heard of that end.
+            let stillborn = is_key && known.is_ended_on_record(&event.actor.id);
+            if let Some(replaces) = &made.replaces {
                 let until = end(&replaces.until);
-                old.expires_at = Some(old.expires_at.map_or(until, |end| end.min(until)));
-                line = old.line.clone();
+                known.change(&replaces.id, |old| {
+                    old.expires_at = Some(old.expires_at.map_or(until, |end| end.min(until)));
+                });
+                if let Some(old) = known.get(&replaces.id) {
+                    line = old.line.clone();
+                }
             }
             let key = ApiKey {
                 id: target.id.clone(),
@@ -122,13 +126,18 @@ pub(super) fn take(entry: &EntryRef<'_>, known: &mut Table) -> Option<(Binding, 
             if known.get(&target.id).is_none() {
                 known.put(Arc::new(key));
             }
-            let key = known.get(&target.id).filter(|_| may_bind)?;
+            if stillborn {
+                let at = entry.recorded_at.to_owned();
+                known.change(&target.id, |key| key.revoked_at = key.revoked_at.take().or(Some(at)));
+                known.ended_on_record(&target.id);
+            }
+            let key = known.get(&target.id).filter(|_| may_bind && !stillborn)?;
             return key.certificate().cloned().map(|binding| (binding, key.id.clone()));
         }
         "api_key.revoke" => {
-            if let Some(key) = known.get_mut(&target.id) {
-                key.revoked_at.get_or_insert(entry.recorded_at.to_owned());
-            }
+            let at = entry.recorded_at.to_owned();
+            known.change(&target.id, |key| key.revoked_at = key.revoked_at.take().or(Some(at)));
+            known.ended_on_record(&target.id);
         }
         _ => {}
     }

@@ -12,34 +12,80 @@ use indelible_core::time::Micros;
 
 use super::ApiKey;
 
+/// When a key that was not revoked ends by itself; who has no end stands behind all others.
+type End = (Micros, String);
+
 /// All keys by their ids, ended ones too.
 #[derive(Default)]
 pub(super) struct Table {
     keys: BTreeMap<String, Arc<ApiKey>>,
-    /// Those that followed the first of their line by rotation, the newest last.
-    successors: BTreeMap<String, Vec<String>>,
+    /// Of each line, by its first: those that were not revoked, by their ends.
+    ends: BTreeMap<String, BTreeSet<End>>,
+    /// What was made with the token of each, by its id.
+    made: BTreeMap<String, Vec<String>>,
+    /// Those whose end the log says, as far as it was read: what memory knows already may not be there yet.
+    ended: BTreeSet<String>,
+    /// How many keys were looked at.
+    #[cfg(test)]
+    pub(super) looked_at: std::sync::atomic::AtomicUsize,
+}
+
+fn end_of(key: &ApiKey) -> Option<End> {
+    key.revoked_at.is_none().then(|| (key.expires_at.unwrap_or(Micros(i64::MAX)), key.id.clone()))
 }
 
 impl Table {
     pub(super) fn get(&self, id: &str) -> Option<&Arc<ApiKey>> {
+        self.looks();
         self.keys.get(id)
-    }
-
-    pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut ApiKey> {
-        self.keys.get_mut(id).map(Arc::make_mut)
     }
 
     /// In the order of their ids.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<ApiKey>> {
-        self.keys.values()
+        self.keys.values().inspect(|_| self.looks())
+    }
+
+    /// Counts, in tests.
+    fn looks(&self) {
+        let _ = self;
+        #[cfg(test)]
+        self.looked_at.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Puts a key in the place of the one with its id.
     pub(super) fn put(&mut self, key: Arc<ApiKey>) {
-        if key.id != key.line.first && !self.keys.contains_key(&key.id) {
-            self.successors.entry(key.line.first.clone()).or_default().push(key.id.clone());
+        let old = self.keys.insert(key.id.clone(), Arc::clone(&key));
+        if let (None, Some(maker)) = (&old, &key.made_by) {
+            self.made.entry(maker.clone()).or_default().push(key.id.clone());
         }
-        self.keys.insert(key.id.clone(), key);
+        if let Some(old) = old
+            && let Some(end) = end_of(&old)
+            && let Some(ends) = self.ends.get_mut(&old.line.first)
+        {
+            ends.remove(&end);
+        }
+        if let Some(end) = end_of(&key) {
+            self.ends.entry(key.line.first.clone()).or_default().insert(end);
+        }
+    }
+
+    /// Changes a key that is there.
+    pub(super) fn change(&mut self, id: &str, change: impl FnOnce(&mut ApiKey)) {
+        if let Some(key) = self.keys.get(id) {
+            let mut key = (**key).clone();
+            change(&mut key);
+            self.put(Arc::new(key));
+        }
+    }
+
+    /// The log says that a key was ended.
+    pub(super) fn ended_on_record(&mut self, id: &str) {
+        self.ended.insert(id.to_owned());
+    }
+
+    /// Whether the log says so, as far as it was read.
+    pub(super) fn is_ended_on_record(&self, id: &str) -> bool {
+        self.ended.contains(id)
     }
 
     /// Whether a key is good, and those that it comes from.
@@ -47,36 +93,58 @@ impl Table {
         key.is_good(now) && key.line.makers.iter().all(|maker| self.has_good(maker, now))
     }
 
-    /// Whether any of those that are one by rotation is good.
+    /// Whether any of those that are one by rotation is good: the one that ends last is.
     fn has_good(&self, first: &str, now: Micros) -> bool {
-        let is_good = |id: &str| self.get(id).is_some_and(|key| key.is_good(now));
-        let mut newest_first = self.successors.get(first).into_iter().flatten().rev();
-        is_good(first) || newest_first.any(|id| is_good(id))
+        self.ends.get(first).and_then(BTreeSet::last).is_some_and(|(end, _)| now < *end)
     }
 
-    /// Those of the line of `key` that are in force beside it.
+    /// Those of the line of `key` that are in force beside it, the oldest first.
     pub(super) fn beside(&self, key: &ApiKey, now: Micros) -> Vec<Arc<ApiKey>> {
-        let successors = self.successors.get(&key.line.first).into_iter().flatten();
-        let ids = std::iter::once(&key.line.first).chain(successors).filter(|id| **id != key.id);
-        ids.filter_map(|id| self.get(id)).filter(|other| self.is_in_force(other, now)).cloned().collect()
+        let ends = self.ends.get(&key.line.first).into_iter().flatten().rev();
+        let ids = ends.take_while(|(end, _)| now < *end).map(|(_, id)| id).filter(|id| **id != key.id);
+        let mut beside: Vec<_> =
+            ids.filter_map(|id| self.get(id)).filter(|other| self.is_in_force(other, now)).cloned().collect();
+        beside.sort_by(|one, other| one.created_at.cmp(&other.created_at));
+        beside
+    }
+
+    /// What was made with the token of `key`, or with one that came from it, each once.
+    fn made_with<'t>(&'t self, key: &ApiKey) -> impl Iterator<Item = &'t Arc<ApiKey>> {
+        let mut seen = BTreeSet::from([key.id.clone()]);
+        let mut makers = vec![key.id.clone()];
+        let mut made: Vec<&'t String> = Vec::new();
+        std::iter::from_fn(move || {
+            loop {
+                if let Some(id) = made.pop() {
+                    if seen.insert(id.clone()) {
+                        makers.push(id.clone());
+                        return Some(id);
+                    }
+                    continue;
+                }
+                made.extend(self.made.get(&makers.pop()?).into_iter().flatten());
+            }
+        })
+        .filter_map(|id| self.get(id))
     }
 
     /// The successors that were rotated out with the token of `key`, or with one that came from it: a thief's way to outlive the key. Not those that were rotated by somebody
     /// from whom they come: that is how a key is replaced.
     pub(super) fn rotated_out(&self, key: &ApiKey) -> Vec<Arc<ApiKey>> {
-        let mut from = BTreeSet::from([key.id.as_str()]);
-        loop {
-            let before = from.len();
-            let made = self.all().filter(|made| made.made_by.as_deref().is_some_and(|maker| from.contains(maker)));
-            let made: Vec<_> = made.map(|made| made.id.as_str()).collect();
-            from.extend(made);
-            if from.len() == before {
-                break;
+        let is_one =
+            |other: &&Arc<ApiKey>| other.id != other.line.first && !other.line.makers.contains(&key.line.first);
+        self.made_with(key).filter(is_one).cloned().collect()
+    }
+
+    /// The ids of at most `most` that were made with the token of `key`, or with one that came from it, and are in force; and how many there are.
+    pub(super) fn made_and_in_force(&self, key: &ApiKey, now: Micros, most: usize) -> (Vec<String>, usize) {
+        let (mut ids, mut count) = (Vec::new(), 0);
+        for made in self.made_with(key).filter(|made| self.is_in_force(made, now)) {
+            count += 1;
+            if ids.len() < most {
+                ids.push(made.id.clone());
             }
         }
-        let is_one = |other: &&Arc<ApiKey>| {
-            other.id != key.id && other.id != other.line.first && !other.line.makers.contains(&key.line.first)
-        };
-        from.into_iter().filter_map(|id| self.get(id)).filter(is_one).cloned().collect()
+        (ids, count)
     }
 }

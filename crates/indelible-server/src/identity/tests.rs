@@ -394,3 +394,104 @@ fn a_certificate_is_bound_by_who_may_do_everything_alone() {
     let again = world.again().unwrap();
     assert_eq!(again.bound_to(&victim).map(|key| key.id.clone()), Some(bound.id.clone()));
 }
+
+/// The chain that `first` begins: `count` keys, each rotated out with the one before it, all ended but the last.
+fn chain(keys: &Identities, first: &ApiKey, count: usize) -> Arc<ApiKey> {
+    let mut last = Arc::new(first.clone());
+    for at in 1..=count {
+        let expires_at = (at < count).then_some(Micros(1));
+        // Ids in no order of theirs.
+        let id = format!("{:04x}-{}", (at * 40_503) % 65_536, first.id);
+        last = keys.put(ApiKey { id, made_by: Some(last.id.clone()), expires_at, ..first.clone() });
+    }
+    last
+}
+
+#[test]
+fn to_end_the_first_of_a_long_chain_looks_at_each_key_a_few_times() {
+    const LONG: usize = 1000;
+    let (_world, keys) = World::new();
+    let (root, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+    let (tenant, _) = keys.create(By::Key(&root), new_key(Role::Admin)).unwrap();
+    let (first, _) = keys.create(By::Key(&tenant), new_key(Role::Admin)).unwrap();
+    let last = chain(&keys, &first, LONG);
+    keys.put(ApiKey { expires_at: Some(Micros(1)), ..(*first).clone() });
+    for at in 0..LONG {
+        let id = format!("made-{at}");
+        let line = Line::of(&id, Some(&last.line));
+        keys.put(ApiKey { id, line, made_by: Some(last.id.clone()), ..(*last).clone() });
+    }
+    let looked_at = |what: &dyn Fn()| {
+        let looked = || keys.known.read().unwrap().looked_at.load(std::sync::atomic::Ordering::Relaxed);
+        let before = looked();
+        what();
+        looked() - before
+    };
+    let size = || keys.log().unwrap().size().unwrap();
+    // Whether those that the line made are in force is asked of the line, and not of each of its keys.
+    let looked = looked_at(&|| assert_eq!(keys.in_force().len(), 3 + LONG));
+    assert!(looked <= 10 * LONG, "{looked}");
+    assert_eq!(keys.beside(&first), std::slice::from_ref(&last.id));
+    let before = size();
+    let looked = looked_at(&|| {
+        let (_, beside) = keys.revoke(By::Key(&tenant), &first.id).unwrap();
+        assert_eq!(beside, std::slice::from_ref(&last.id));
+    });
+    assert!(looked <= 10 * LONG, "{looked}");
+    assert_eq!((size() - before, keys.in_force().len()), (2, 2), "two have ended, and all that they made");
+    let looked = looked_at(&|| assert!(keys.revoke(By::Key(&tenant), &first.id).unwrap().1.is_empty()));
+    assert!(looked <= 10 * LONG, "{looked}");
+    assert_eq!(size() - before, 2, "nothing is on record twice");
+}
+
+#[test]
+fn what_a_thief_made_with_a_key_that_was_replaced_is_named_at_its_end() {
+    let (_world, keys) = World::new();
+    let far = Micros(i64::MAX / 2);
+    let (root, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+    let (tenant, _) = keys.create(By::Key(&root), new_key(Role::Admin)).unwrap();
+    let (child, _) = keys.create(By::Key(&tenant), new_key(Role::Writer)).unwrap();
+    let (heir, token) = keys.rotate(By::Key(&tenant), &child.id, Micros(1)).unwrap();
+    let (next, _) = keys.rotate(By::Key(&root), &tenant.id, far).unwrap();
+    let (honest, _) = keys.create(By::Key(&next), new_key(Role::Writer)).unwrap();
+    assert!(keys.revoke(By::Key(&root), &tenant.id).unwrap().1.is_empty());
+    assert!(keys.authenticate(&token).is_some(), "its maker goes on in its successor");
+    assert_eq!(keys.made_by_it(&tenant, 9), (vec![heir.id.clone()], 1));
+    assert_eq!(keys.made_by_it(&tenant, 0), (Vec::new(), 1));
+    assert_eq!(keys.made_by_it(&next, 9), (vec![honest.id.clone()], 1));
+    keys.revoke(By::Key(&root), &heir.id).unwrap();
+    assert_eq!(keys.made_by_it(&tenant, 9), (Vec::new(), 0));
+}
+
+#[test]
+fn what_a_key_made_where_its_end_was_not_known_yet_is_stillborn() {
+    let (world, keys) = World::new();
+    let far = Micros(i64::MAX / 2);
+    let (root, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+    let (tenant, _) = keys.create(By::Key(&root), new_key(Role::Admin)).unwrap();
+    let (child, _) = keys.create(By::Key(&tenant), new_key(Role::Writer)).unwrap();
+    keys.rotate(By::Key(&root), &tenant.id, far).unwrap();
+    let (before, good) = keys.create(By::Key(&tenant), new_key(Role::Writer)).unwrap();
+    // Another server ends it; this one has not read that yet.
+    let event = serde_json::json!({
+        "action": "api_key.revoke", "actor": { "id": root.id, "type": "api_key" }, "kind": "admin",
+        "targets": [{ "id": tenant.id, "name": "test", "type": "api_key" }],
+    });
+    keys.append(&event).unwrap();
+    let (_, made) = keys.create(By::Key(&tenant), new_key(Role::Writer)).unwrap();
+    let (heir, rotated) = keys.rotate(By::Key(&tenant), &child.id, far).unwrap();
+    let (_, of_the_heir) = keys.rotate(By::Key(&heir), &heir.id, far).unwrap();
+    let check = |keys: &Identities| {
+        for token in [&made, &rotated, &of_the_heir] {
+            assert!(keys.authenticate(token).is_none());
+        }
+        assert!(keys.authenticate(&good).is_some(), "what it made before goes on with its line");
+        assert_eq!(keys.shown(&keys.get(&heir.id).unwrap())["state"], "revoked");
+        assert!(keys.made_by_it(&tenant, 9).0.contains(&before.id));
+    };
+    keys.follow().unwrap();
+    check(&keys);
+    keys.log().unwrap().close().unwrap();
+    drop(keys);
+    check(&world.again().unwrap());
+}

@@ -4,7 +4,7 @@ use std::thread;
 
 use indelible::Options;
 
-use crate::world::{LOG, World, config, event, events_of};
+use crate::world::{LOG, World, config, event, events_of, segment};
 
 /// The statuses of all answers to some bytes, and to a good request behind them that ends the connection: its 200 comes where the connection was still good.
 fn answers(world: &World, bytes: &[u8]) -> Vec<u16> {
@@ -294,4 +294,25 @@ fn a_crowd_of_hostile_clients_does_not_keep_others_out() {
             at += 1;
         }
     });
+}
+
+#[test]
+fn a_body_that_is_longer_than_what_it_is_for_is_refused_unread() {
+    let world = World::with_log();
+    let filled = |text: &str, length: usize| format!("{text}{}", " ".repeat(length - text.len()));
+    let recorded = event("filled").to_string();
+    let post = |path: &str, body: &str| world.client().post_event(path, &world.admin, body, &[]);
+    // With white space an event may be so long; beyond that nobody looks whether it is one.
+    post(&events_of(LOG), &filled(&recorded, 256_000)).status(201);
+    let unread = |body: &str, length: usize| filled(body, length + 1);
+    let record = format!("/v1/logs/{}/record/auth", segment(LOG));
+    for path in [events_of(LOG), record] {
+        let problem = post(&path, &unread("no event", 256_000)).problem(413, "too-large");
+        assert!(problem["detail"].as_str().unwrap().contains("256000"), "{problem}");
+    }
+    let managing = ["/v1/logs", "/v1/api-keys", &format!("/v1/logs/{}/lock", segment(LOG))].map(str::to_owned);
+    for path in managing {
+        post(&path, &filled("{}", 64 << 10)).problem(400, "bad-request");
+        post(&path, &unread("{", 64 << 10)).problem(413, "too-large");
+    }
 }

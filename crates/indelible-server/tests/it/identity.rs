@@ -195,6 +195,7 @@ fn a_stolen_key_ends_with_all_that_came_of_it() {
 
     let ended = world.ask("DELETE", &format!("/v1/api-keys/{id}"), None).status(200).json();
     assert_eq!((&ended["also_revoked"], &ended["successors"]), (&json!([next["id"]]), &json!([])));
+    assert_eq!((&ended["made_by_it"], &ended["made_by_it_count"]), (&json!([]), &json!(0)), "all of that has ended");
     for _ in 0..2 {
         for token in [&json!(stolen), &door["token"], &next["token"]] {
             let token = token.as_str().unwrap();

@@ -147,3 +147,38 @@ fn a_tenant_lifts_no_lock_of_the_operators() {
         world.client().ask("POST", &path("unlock"), Some(unlocked_by), Some(&reason)).status(200);
     }
 }
+
+#[test]
+fn a_tenant_that_locks_first_keeps_the_operator_from_nothing() {
+    let mut world = World::with_log();
+    let admin = listed_admin(&world);
+    let (id, tenant) = world.key("admin", &["t.example/*"]);
+    let (_, peer) = world.key("admin", &["t.example/*"]);
+    let lock = |world: &World, token: &str, what: &str, reason: &str| {
+        world.client().ask("POST", &path(what), Some(token), Some(&json!({ "reason": reason })))
+    };
+    lock(&world, &tenant, "lock", "mine").status(200);
+    // Who may do no more finds it locked; the operator's takes its place, and is nobody else's to lift or to replace.
+    lock(&world, &peer, "lock", "also mine").problem(409, "conflict");
+    let locked = lock(&world, &world.admin, "lock", "inquiry 17").status(200).json();
+    assert_eq!(locked["locked"]["reason"], "inquiry 17");
+    let check = |world: &World| {
+        for token in [&tenant, &peer] {
+            lock(world, token, "unlock", "over").problem(403, "forbidden");
+            lock(world, token, "lock", "mine").problem(409, "conflict");
+        }
+        lock(world, &world.admin, "lock", "inquiry 18").problem(409, "conflict");
+        world.client().ask("POST", &events_of(LOG), Some(&tenant), Some(&event("x"))).problem(423, "locked");
+    };
+    check(&world);
+    world.stop();
+    world.start();
+    check(&world);
+    let expected = [("log.lock", "mine", &id), ("log.lock", "inquiry 17", &admin)];
+    assert_eq!(on_record(&world), expected.map(|(action, why, who)| (action.into(), why.into(), who.clone())));
+    let own = format!("/v1/logs/{}/entries?limit=1000", segment("t.example/_server"));
+    let own = world.ask("GET", &own, None).status(200).text();
+    assert!(own.contains("instead_of"), "{own}");
+    world.ask("POST", &path("unlock"), Some(&json!({ "reason": "over" }))).status(200);
+    world.client().ask("POST", &events_of(LOG), Some(&tenant), Some(&event("x"))).status(201);
+}

@@ -339,3 +339,38 @@ fn a_root_in_an_sqlite_file_is_served_and_opened_again() {
     assert!(send(running.address, &admin, "one"));
     running.server.stop().unwrap();
 }
+
+#[test]
+fn an_heir_that_another_server_made_ends_with_its_maker() {
+    let Some(world) = World::new() else { return };
+    let (one, two) = (world.start(), world.start());
+    let admin = one.admin.clone().unwrap();
+    for _ in 0..3 {
+        let new = json!({ "logs": ["t.example/*"], "name": "tenant", "role": "admin" });
+        let stolen = Client::connect(one.address).ask("POST", "/v1/api-keys", Some(&admin), Some(&new)).status(201);
+        let stolen = stolen.json();
+        let (id, token) = (stolen["id"].as_str().unwrap(), stolen["token"].as_str().unwrap());
+        let status = |server: &Running, token: &str| {
+            Client::connect(server.address).ask("GET", "/v1/logs", Some(token), None).status
+        };
+        let begun = Instant::now();
+        while status(&two, token) != 200 {
+            assert!(begun.elapsed() < PATIENCE);
+        }
+        // The server that ends the key has not heard of the heir, and looks once more when the end is on record.
+        let path = format!("/v1/api-keys/{id}/rotate");
+        let body = json!({ "overlap_seconds": 3600 });
+        let heir = Client::connect(one.address).ask("POST", &path, Some(token), Some(&body)).status(201).json();
+        let ended = Client::connect(two.address).ask("DELETE", &format!("/v1/api-keys/{id}"), Some(&admin), None);
+        assert_eq!(ended.status(200).json()["also_revoked"], json!([heir["id"]]));
+        let heir = heir["token"].as_str().unwrap();
+        // Whoever asked too often above is answered 429 with a token of no key; with one in force it is 200.
+        assert_ne!(status(&two, heir), 200);
+        while status(&one, heir) == 200 {
+            assert!(begun.elapsed() < PATIENCE);
+        }
+    }
+    for running in [one, two] {
+        running.server.stop().unwrap();
+    }
+}

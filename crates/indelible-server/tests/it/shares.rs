@@ -136,3 +136,21 @@ fn what_is_said_of_lines_is_of_the_senders_share() {
     // The server hears of it when it reads.
     assert!((0..100_000).any(|_| post(&token).status == 422));
 }
+
+#[test]
+fn a_long_idempotency_key_is_of_the_senders_share_with_each_line() {
+    let mut small = config();
+    let limits = &mut small.limits;
+    (limits.body_bytes, limits.body_budget_per_key_bytes, limits.body_budget_bytes) = (64 << 10, 128 << 10, 256 << 10);
+    let world = World::with(small, Options::default());
+    world.create(LOG);
+    // Told of in some 100 KiB; with a long key in each receipt in 150.
+    let lines = "{}\n".repeat(200);
+    let post = |key: &str| {
+        // Whose share is all its own: what was answered before may be held a moment longer.
+        let (_, token) = world.key("writer", &[LOG]);
+        world.client().post_lines(&events_of(LOG), &token, &lines, &[&format!("idempotency-key: {key}")])
+    };
+    post("k").status(422);
+    post(&"k".repeat(240)).problem(429, "too-many-requests");
+}

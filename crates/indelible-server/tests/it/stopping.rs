@@ -448,3 +448,60 @@ fn a_server_whose_own_log_failed_is_not_ready_until_it_can_be_written_again() {
     let lines = world.told.lock().unwrap().clone();
     assert!(lines.iter().any(|line| line.starts_with("not ready") && line.contains("disk is gone")), "{lines:?}");
 }
+
+#[test]
+fn a_long_event_is_read_beside_the_threads_that_serve_connections() {
+    let (world, state) = stuck_world("stuck", 60_000);
+    let stuck = events_of("t.example/stuck");
+    let (short, long) = ("{}".to_owned(), format!("{{{}}}", " ".repeat(17 << 10)));
+    let post = |body: &str| world.client().post_event(&stuck, &world.admin, body, &[]);
+    for body in [&short, &long] {
+        post(body).problem(422, "event-refused");
+    }
+    state.set(true);
+    thread::scope(|scope| {
+        for at in 0..4 {
+            let (world, stuck) = (&world, &stuck);
+            scope.spawn(move || world.ask("POST", stuck, Some(&event(&format!("s{at}")))));
+        }
+        // What is read aside waits for a place there, and those are taken now; a short one is read all the same.
+        let busy = (0..10_000).map(|_| post(&long)).find(|reply| reply.status != 422);
+        let short = post(&short);
+        state.set(false);
+        busy.expect("no long event waited").problem(503, "busy");
+        short.problem(422, "event-refused");
+    });
+    post(&long).problem(422, "event-refused");
+}
+
+#[test]
+fn whoever_makes_logs_without_end_keeps_nobody_from_ending_keys_and_locking() {
+    let (world, state) = stuck_world("registry", 60_000);
+    let (_, tenant) = world.key("admin", &["t.example/*"]);
+    let (stolen, token) = world.key("writer", &[LOG]);
+    state.set(true);
+    thread::scope(|scope| {
+        for at in 0..6 {
+            let (world, tenant) = (&world, &tenant);
+            let new = json!({ "origin": format!("t.example/new{at}") });
+            scope.spawn(move || world.client().ask("POST", "/v1/logs", Some(tenant), Some(&new)));
+        }
+        while state.waiting.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+        // One of its logs is being made and does not end; the others wait for it, and take nobody's place.
+        let path = format!("/v1/api-keys/{stolen}");
+        let new = json!({ "logs": [LOG], "name": "n", "role": "writer" });
+        let reason = json!({ "reason": "r" });
+        let replies: Vec<_> = [
+            ("POST", "/v1/api-keys", Some(&new)),
+            ("DELETE", &path, None),
+            ("POST", "/v1/logs/t.example%2Fa/lock", Some(&reason)),
+        ]
+        .map(|(method, path, body)| world.ask(method, path, body).status)
+        .into();
+        let ended = world.client().ask("POST", &events_of(LOG), Some(&token), Some(&event("x"))).status;
+        state.set(false);
+        assert_eq!((replies, ended), (vec![201, 200, 200], 401));
+    });
+}
