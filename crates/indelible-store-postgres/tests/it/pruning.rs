@@ -213,11 +213,19 @@ fn a_record_that_nobody_authorised_excuses_nothing() {
     };
     let body = Control::Pruned(excuse).canonical().unwrap();
     let record = append_forged(&server, &world, &body);
-    open(&server, &world, "keeper").close().unwrap();
-    prune_recorded(&driver(&server, "keeper"), record, &mut |_| {}).unwrap();
+    // No writer signs over it.
+    let refused = Log::open_in(&driver(&server, "keeper"), &world.keys, options());
+    assert!(
+        matches!(&refused, Err(LogError::Store(StoreError::Evidence { index, .. })) if *index == record),
+        "{:?}",
+        refused.err()
+    );
+    // So nothing is pruned by its word.
+    let pruned = prune_recorded(&driver(&server, "keeper"), record, &mut |_| {});
+    assert!(matches!(&pruned, Err(LogError::Store(StoreError::NotPruned { .. }))), "{pruned:?}");
     let report = world.expect(&server, ORIGIN, Verdict::Tampered);
     let has = |kind, index| report.findings.iter().any(|f| f.kind == kind && f.index == Some(index));
-    assert!(has(Kind::UnauthorisedControl, record) && has(Kind::Absent, 10), "{:#?}", report.findings);
+    assert!(has(Kind::UnauthorisedControl, record) && !has(Kind::Absent, 10), "{:#?}", report.findings);
 }
 
 #[test]
