@@ -259,15 +259,6 @@ impl Control {
         json::canonicalise(&text).map_err(ControlError::Write)
     }
 
-    /// The excuse in this record, if it is one that excuses absence.
-    #[must_use]
-    pub fn excuse(&self) -> Option<&Excuse> {
-        match self {
-            Self::Explained(excuse) | Self::Pruned(excuse) => Some(excuse),
-            _ => None,
-        }
-    }
-
     /// Who has to authorise a record. Exhaustive: whoever adds a record has to say.
     #[must_use]
     pub const fn authority(&self) -> Authority {

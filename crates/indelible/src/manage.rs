@@ -77,7 +77,7 @@ fn is_absent(store: &dyn Reader, index: u64) -> Result<(), LogError> {
 }
 
 /// Behind an absent entry, the index up to which nothing else can be. A run whose end is known is one of rows, and each of these may be absent by itself; the lines of a file end before what is absent.
-fn gap_end(runs: &[Run], index: u64) -> u64 {
+pub(crate) fn gap_end(runs: &[Run], index: u64) -> u64 {
     if runs.iter().any(|run| run.first <= index && run.end.is_some_and(|end| index < end)) {
         return index + 1;
     }

@@ -9,7 +9,7 @@ use indelible_core::{
 };
 use indelible_store::store::{Reader, StoreError, parse_line};
 
-use crate::error::LogError;
+use crate::{error::LogError, manage::gap_end};
 
 /// Bytes that are searched at a time.
 const PIECE_BYTES: usize = 1 << 18;
@@ -77,7 +77,7 @@ fn is_named(store: &dyn Reader, kept: KeptHead, size: u64) -> Result<bool, LogEr
             // What is absent may have named it, and a second name could never be taken back.
             Err(StoreError::Absent { .. }) => {
                 absent = true;
-                next = store.runs()?.iter().map(|run| run.first).find(|first| *first > next).unwrap_or(size);
+                next = gap_end(&store.runs()?, next);
                 continue;
             }
             chunk => chunk?,
