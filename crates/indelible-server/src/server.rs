@@ -59,6 +59,8 @@ const FOLLOW: Duration = Duration::from_millis(500);
 /// How often opening is tried where another server may be making the same, and how long is waited in between.
 const OPEN_TRIES: u32 = 10;
 const OPEN_WAIT: Duration = Duration::from_millis(300);
+/// How long what is still at work is waited for at the end, behind the logs that are closed.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// Takes lines for the operator: what no caller reads.
 pub type Reporter = Arc<dyn Fn(&str) + Send + Sync>;
@@ -270,8 +272,9 @@ impl Server {
         reads::record(&shared);
         let recorded = shared.identities.record_server("server.stop", &json!({}));
         let failed = shared.logs.close();
-        // What still waits for a disk that hangs is not waited for.
-        runtime.shutdown_background();
+        // What still waits for a disk that hangs is not waited for; everything else lets go of the logs and their files.
+        runtime.shutdown_timeout(ENDING);
+        drop(shared);
         match failed.first() {
             Some((origin, error)) => {
                 let first = format!("`{origin}`: {}", indelible::error::chain(error));

@@ -6,13 +6,14 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
 use crate::{
     error::{LogError, chain},
+    hold::{Watched, at_work},
     log::{Inner, Panicked},
     options::Rotation,
     publisher::Keep,
@@ -64,10 +65,10 @@ struct Shared {
 #[derive(Default)]
 struct State {
     manual: bool,
-    logs: Vec<Weak<Inner>>,
+    logs: Vec<Watched>,
     timer: bool,
     /// Logs to be tended, while a thread is at it.
-    tended: Option<Vec<Weak<Inner>>>,
+    tended: Option<Vec<Watched>>,
     workers: usize,
     idle: usize,
     jobs: VecDeque<Job>,
@@ -103,7 +104,7 @@ impl Keeper {
         }
         let known = state.logs.iter().any(|known| known.as_ptr() == Arc::as_ptr(log));
         if !known {
-            state.logs.push(Arc::downgrade(log));
+            state.logs.push(Watched::of(log));
         }
         if state.timer {
             if !known {
@@ -126,7 +127,7 @@ impl Keeper {
         let mut state = lock(&self.shared.state);
         if state.manual || state.jobs.len() >= MAX_JOBS {
             drop(state);
-            job();
+            at_work(job);
             return;
         }
         state.jobs.push_back(job);
@@ -138,7 +139,7 @@ impl Keeper {
             } else if state.workers == 0 {
                 let job = state.jobs.pop_back();
                 drop(state);
-                job.into_iter().for_each(|job| job());
+                job.into_iter().for_each(at_work);
                 return;
             }
         }
@@ -160,7 +161,7 @@ fn work(shared: &Shared) {
         if let Some(job) = state.jobs.pop_front() {
             drop(state);
             // A leader that panics has told its followers and failed its log; the others' jobs go on.
-            drop(catch_unwind(AssertUnwindSafe(job)));
+            drop(catch_unwind(AssertUnwindSafe(|| at_work(job))));
             state = lock(&shared.state);
             continue;
         }
@@ -177,14 +178,14 @@ fn work(shared: &Shared) {
 
 /// Work for a log that must not take the others' thread with it: a panic fails the log. Returns `false` then.
 fn guarded(log: &Arc<Inner>, work: impl FnOnce() -> bool) -> bool {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(|| at_work(work))).unwrap_or_else(|_| {
         log.fail(&Panicked);
         false
     })
 }
 
 /// Has a log tended, by the thread that is at it or by a new one.
-fn tend(shared: &Arc<Shared>, log: Weak<Inner>) {
+fn tend(shared: &Arc<Shared>, log: Watched) {
     let mut state = lock(&shared.state);
     if let Some(waiting) = &mut state.tended {
         waiting.push(log);
@@ -209,7 +210,7 @@ fn tend_all(shared: &Shared) {
             state.tended = Some(Vec::new());
             logs
         };
-        for log in logs.iter().filter_map(Weak::upgrade) {
+        for log in logs.iter().filter_map(Watched::hold) {
             while guarded(&log, || log.healthy().is_ok() && log.tend_once()) {}
         }
     }
@@ -230,22 +231,22 @@ fn run(shared: &Arc<Shared>) {
             state.logs.clone()
         };
         let mut done = Vec::new();
-        for weak in &logs {
-            let Some(log) = weak.upgrade() else {
-                done.push(weak.as_ptr());
+        for known in &logs {
+            let Some(log) = known.hold() else {
+                done.push(known.as_ptr());
                 continue;
             };
             let more = guarded(&log, || log.tick());
             if log.take_tend_due() {
-                tend(shared, weak.clone());
+                tend(shared, known.clone());
             }
             if !more {
-                done.push(weak.as_ptr());
+                done.push(known.as_ptr());
             }
         }
         let mut state = lock(&shared.state);
         // A log that was used again while it ticked has said so to `busy` and stays.
-        state.logs.retain(|log| !done.contains(&log.as_ptr()) || log.upgrade().is_some_and(|log| log.busy()));
+        state.logs.retain(|log| !done.contains(&log.as_ptr()) || log.hold().is_some_and(|log| log.busy()));
         let wait = state.logs.is_empty();
         drop(state);
         if !wait {

@@ -33,7 +33,7 @@
 //! | [`clock`] | clock and randomness, as parameters |
 //!
 //! The writing engine is in three parts that a caller does not see: `queue` (who leads), `sequencer` (a turn: index, chain, MAC)
-//! and `publisher` (read back, extend the tree, sign, swap the head, show); `unnamed` is the kept checkpoint that the next entry names. `turn` is the sequencer's for stores that several processes write.
+//! and `publisher` (read back, extend the tree, sign, swap the head, show); `unnamed` is the kept checkpoint that the next entry names, `hold` who has a log beside its handles. `turn` is the sequencer's for stores that several processes write.
 
 pub mod bundle;
 pub mod clock;
@@ -54,6 +54,7 @@ pub mod together;
 pub mod verify;
 
 mod attachments;
+mod hold;
 pub(crate) mod keys;
 mod making;
 mod open;

@@ -425,6 +425,7 @@ fn start(parts: Parts, options: Options) -> Log {
             signers: None,
         }),
         keeper: options.keeper.unwrap_or_default(),
+        holders: Arc::default(),
         failed: OnceLock::new(),
         closed: AtomicBool::new(false),
         closing: RwLock::default(),

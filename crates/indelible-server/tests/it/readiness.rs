@@ -101,6 +101,8 @@ fn a_database_that_was_put_back_is_not_served() {
     std::fs::create_dir(&place).unwrap();
     let root = || format!("sqlite:{}", place.join("logs.db").display()).parse::<Root>().unwrap();
     try_start(root(), ring()).unwrap().stop().unwrap();
+    // Who closes a database last takes its write-ahead log away: nobody has it.
+    assert!(!place.join("logs.db-wal").exists());
     copy(&place, &kept);
     let registry = indelible_service::Registry::open(root(), Options::default()).unwrap();
     registry.create_log(LOG, &ring()).unwrap().close().unwrap();

@@ -10,6 +10,7 @@ use std::{
 use super::{Ack, Inner, Log};
 use crate::{
     error::AppendError,
+    hold::Hold,
     queue::{Cell, NoRoom, Prepared},
     receipt::Receipt,
 };
@@ -50,8 +51,8 @@ impl Future for Appending {
                     match self.log.queue.push(events, self.log.on_full, false, Some(context.waker())) {
                         Ok(ticket) => {
                             if ticket.leads {
-                                let log = Arc::clone(&self.log);
-                                self.log.keeper.spawn(Box::new(move || log.lead_on()));
+                                let log = Hold::of(Arc::clone(&self.log));
+                                self.log.keeper.spawn(Box::new(move || Inner::lead_on(log)));
                             }
                             self.step = Step::Wait(ticket.cell, ticket.at);
                         }
@@ -61,8 +62,8 @@ impl Future for Appending {
                             return Poll::Pending;
                         }
                         Err(NoRoom::Lead(events)) => {
-                            let log = Arc::clone(&self.log);
-                            self.log.keeper.spawn(Box::new(move || log.lead_on()));
+                            let log = Hold::of(Arc::clone(&self.log));
+                            self.log.keeper.spawn(Box::new(move || Inner::lead_on(log)));
                             self.step = Step::Queue(Ok(events));
                         }
                     }

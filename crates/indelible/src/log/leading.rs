@@ -17,6 +17,7 @@ use indelible_store::store::StoreError;
 use super::{Inner, Stored, get};
 use crate::{
     error::{AppendError, LogError},
+    hold::Hold,
     queue::{Batched, Cell, Outcome, Prepared, lock},
     receipt::Receipt,
     sequencer::{Known, Sequencer},
@@ -65,18 +66,18 @@ impl Inner {
     }
 
     /// Commits as long as there is something to commit, on a thread of the keeper's: no batch then waits for a thread to wake. Where others wait for this one, it goes on behind them.
-    pub(crate) fn lead_on(self: Arc<Self>) {
-        if self.store.shared() {
-            return self.lead();
+    pub(crate) fn lead_on(log: Hold) {
+        if log.store.shared() {
+            return log.lead();
         }
         loop {
-            self.lead_once(false);
-            if !self.queue.goes_on() {
+            log.lead_once(false);
+            if !log.queue.goes_on() {
                 return;
             }
-            if self.keeper.is_wanted() {
-                let keeper = self.keeper.clone();
-                return keeper.spawn(Box::new(move || self.lead_on()));
+            if log.keeper.is_wanted() {
+                let keeper = log.keeper.clone();
+                return keeper.spawn(Box::new(move || Self::lead_on(log)));
             }
         }
     }

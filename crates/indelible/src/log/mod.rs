@@ -35,6 +35,7 @@ use indelible_store::{
 use crate::{
     clock::{Clock, Entropy},
     error::{AppendError, LogError, chain},
+    hold::Holders,
     keeper::{Chore, Keeper, Setbacks},
     keys::LogKeys,
     links::KeyLink,
@@ -60,13 +61,14 @@ pub struct Log {
     _last: Arc<LastHandle>,
 }
 
-/// Closes the log when the last clone of its handle goes.
+/// Closes the log when the last clone of its handle goes, and waits until no thread of the keeper's has it.
 struct LastHandle(Arc<Inner>);
 
 impl Drop for LastHandle {
     fn drop(&mut self) {
         // Who wants to know calls `close`. A log that could not be closed is opened as after a crash.
         drop(self.0.close());
+        self.0.holders.let_go();
     }
 }
 
@@ -88,6 +90,7 @@ pub(crate) struct Inner {
     /// The newest head, and its tree: what the publisher has, without waiting for what it does. Held for no longer than it takes to copy it.
     pub(crate) newest: Mutex<(HeadRecord, TreeHead)>,
     pub(crate) keeper: Keeper,
+    pub(crate) holders: Arc<Holders>,
     pub(crate) failed: OnceLock<String>,
     pub(crate) closed: AtomicBool,
     /// Held by who closes, shared by who writes beside the queue.
@@ -222,7 +225,7 @@ impl Log {
         Ok(())
     }
 
-    /// Ends: what is queued is recorded, a checkpoint is published and kept, and the lease is freed when the last handle goes.
+    /// Ends: what is queued is recorded, a checkpoint is published and kept. Lease, files and connections are free when the last handle has gone.
     ///
     /// # Errors
     /// [`LogError`]; then the next opening recovers as after a crash.

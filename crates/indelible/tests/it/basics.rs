@@ -111,7 +111,7 @@ fn events_come_in_from_many_threads_and_tasks() {
 }
 
 /// Runs a future without a runtime.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
         fn wake(self: std::sync::Arc<Self>) {

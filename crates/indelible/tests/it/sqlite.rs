@@ -23,6 +23,7 @@ use indelible_store_sqlite::SqliteDriver;
 use rusqlite::Connection;
 
 use crate::{
+    basics::block_on,
     support::time::HandClock,
     world::{ORIGIN, World, check, event, events, receipts},
 };
@@ -200,24 +201,47 @@ fn many_logs_of_one_file_are_written_at_once() {
     }
 }
 
-/// Moves what stands in the write-ahead log into the file: closing leaves that to whoever closes last.
-fn all_in_the_file(world: &World) {
-    let conn = Connection::open(file(world)).unwrap();
-    let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
-    assert_eq!(busy, 0);
+/// Nothing has the file open: whoever closes last takes the write-ahead log away.
+fn nobody_has(world: &World) {
+    for beside in ["-wal", "-shm"] {
+        let mut name = file(world).into_os_string();
+        name.push(beside);
+        assert!(!Path::new(&name).exists(), "{} is there", name.display());
+    }
+}
+
+/// The keeper's threads are at work for the log when its last handle goes: those of an async commit, and the one that publishes.
+#[test]
+fn behind_its_last_handle_nothing_of_a_log_is_open() {
+    let world = closed();
+    for round in 0..60 {
+        let log = open(&world).unwrap();
+        let events = events(1000 + 4 * round..1004 + 4 * round);
+        if round % 2 == 0 {
+            for event in &events {
+                block_on(log.append_async(event)).unwrap();
+            }
+        } else {
+            receipts(log.append_all(&events));
+            thread::sleep(Duration::from_millis(round));
+        }
+        drop(log);
+        nobody_has(&world);
+    }
+    expect(&world, Verdict::Intact, None, None);
 }
 
 #[test]
 fn a_file_that_was_put_back_is_told() {
     let world = closed();
-    all_in_the_file(&world);
+    nobody_has(&world);
     let old = fs::read(file(&world)).unwrap();
     let log = open(&world).unwrap();
     receipts(log.append_all(&events(300..320)));
     log.close().unwrap();
     drop(log);
     expect(&world, Verdict::Intact, None, None);
-    all_in_the_file(&world);
+    nobody_has(&world);
     fs::write(file(&world), old).unwrap();
     expect(&world, Verdict::Tampered, Some(Kind::RolledBack), None);
     let error = open(&world).err().map(|error| error.to_string()).unwrap_or_default();
