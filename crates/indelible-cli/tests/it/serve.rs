@@ -6,6 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::Mutex,
     thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -200,7 +201,10 @@ fn a_hangup_has_the_certificate_read_again_and_ends_nothing() {
     make("second.example");
     assert!(shown().contains("first.example"), "nobody has asked yet");
     serving.signal("-HUP");
-    assert!((0..500).any(|_| shown().contains("second.example")));
+    let begun = Instant::now();
+    while !shown().contains("second.example") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the certificate is not read again");
+    }
     assert_eq!(serving.end("-TERM"), Some(0));
 }
 

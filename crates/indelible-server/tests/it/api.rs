@@ -11,7 +11,7 @@ use indelible_core::checkpoint::Checkpoint;
 use indelible_keys::Purpose;
 use serde_json::json;
 
-use crate::world::{LOG, World, event, events_of, segment};
+use crate::world::{LOG, World, event, events_of, segment, wait_for};
 
 #[test]
 fn from_nothing_to_a_proof_that_a_stranger_checks() {
@@ -256,7 +256,7 @@ fn keys_that_were_rotated_are_taken_up_and_proofs_lead_from_the_old_to_the_new()
         let keys = world.ask("GET", "/v1/logs/t.example%2Fa/keys", None).status(200).json();
         (keys["public_key"] != before["public_key"]).then_some(keys)
     };
-    let new = (0..20_000).find_map(|_| taken_up()).expect("new keys");
+    let new = wait_for(taken_up);
     assert_eq!(new["checkpoint_keys"].as_array().unwrap().len(), 2);
     world.ask("POST", &events_of(LOG), Some(&event("behind"))).status(201);
     let found = world.ask("GET", &format!("{}/behind", events_of(LOG)), None).status(200).json();

@@ -10,7 +10,7 @@ use indelible::Options;
 use crate::{
     lab::{Pair, Secure, put},
     tls::is_there,
-    world::{World, config},
+    world::{World, config, wait_for},
 };
 
 /// A server with a certificate of these files, looked at every `reload_ms`.
@@ -41,12 +41,11 @@ fn a_changed_certificate_is_taken_up_and_no_connection_is_dropped() {
     let (certificate, key) = files(&world);
     second.write(&certificate, &key);
     // The server looks at its own time; each try is a handshake, and one of them comes after it.
-    let taken = (0..5000).any(|_| {
+    wait_for(|| {
         let mut new = Secure::connect(&world, None);
-        new.maybe("GET", "/healthz", None, None).is_some_and(|reply| reply.status == 200)
-            && new.shown() == second.der().to_vec()
+        let reply = new.maybe("GET", "/healthz", None, None)?;
+        (reply.status == 200 && new.shown() == second.der().to_vec()).then_some(())
     });
-    assert!(taken);
     old.ask("GET", "/healthz", None, None).status(200);
     assert_eq!(old.shown(), first.der().to_vec());
     let told = world.told.lock().unwrap().join("\n");

@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use indelible::{KeyRing, Options};
@@ -29,6 +29,20 @@ pub(crate) struct World {
     /// What was told to the operator.
     pub(crate) told: Arc<Mutex<Vec<String>>>,
     kept: Option<tempfile::TempDir>,
+}
+
+/// What comes sooner or later, asked for again and again. Tries are counted by time: how many there are in it says more of the machine than of the server.
+#[track_caller]
+pub(crate) fn wait_for<T>(mut found: impl FnMut() -> Option<T>) -> T {
+    const PATIENCE: Duration = Duration::from_secs(90);
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it did not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A configuration for tests: without TLS, at a port that the system chooses.
