@@ -56,6 +56,7 @@ pub(crate) fn run(places: &Places, json: bool, args: &AppendArgs) -> Result<Exit
     }
     let lines = output::counted(rejected + recorded, "line", "lines");
     output::note(&format!("{rejected} of {lines} rejected, {recorded} recorded"));
+    rejects.tell_spread();
     Ok(ExitCode::from(exit::REJECTED))
 }
 

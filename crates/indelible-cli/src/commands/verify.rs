@@ -17,6 +17,7 @@ use indelible_core::{
     note::VerifyingKey,
     tree::{LeafIndex, leaf_hash},
 };
+use indelible_keys::KeyError;
 use indelible_store::{
     disk::{OsDisk, read_small, replace_small},
     heads::{HeadStore as _, HeadStoreError},
@@ -107,7 +108,14 @@ impl RestsOn {
             let heads = auditors_heads(&key)?;
             return Ok(Self { keys: vec![key], ring: None, heads });
         }
-        let ring = places.ring_to_verify()?;
+        let ring = match places.ring_to_verify() {
+            Err(Failure::Error(error)) if is_missing(&*error) => {
+                return Err(Failure::text(format!(
+                    "{error}; or give the log's public key, with which no keys are needed: --public-key VKEY"
+                )));
+            }
+            ring => ring?,
+        };
         // Those of all times: which of them signs this log now, the log says.
         let keys = ring.public_keys(&reader.info().origin)?;
         let heads = writers_heads(&ring);
@@ -119,6 +127,10 @@ impl RestsOn {
             .first()
             .ok_or_else(|| Failure::text("the ring has no checkpoint key: `indelible keys generate` makes one"))
     }
+}
+
+fn is_missing(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(KeyError::Missing { .. }))
 }
 
 /// A log that is named and is not there may be one that the head store knows: then that is evidence.

@@ -57,6 +57,17 @@ fn a20_hostile_lines_are_refused_with_pointer_and_remedy_and_nothing_else_is_los
 }
 
 #[test]
+fn an_event_over_several_lines_is_refused_with_what_to_do() {
+    let world = World::new();
+    let done =
+        world.feed(&["append"], "{\n \"action\": \"a.b\",\n \"actor\": {\"type\": \"user\", \"id\": \"x\"}\n}\n");
+    let told = done.code(3).err;
+    assert!(told.contains("4 of 4 lines rejected") && told.contains("jq -c"), "{told}");
+    let told = world.feed(&["append"], "{\"a\":\n").code(3).err;
+    assert!(!told.contains("jq"), "{told}");
+}
+
+#[test]
 fn receipts_behind_a_line_that_failed_are_not_denied() {
     let world = World::new();
     world.feed(&["append"], event("first")).ok();

@@ -80,7 +80,7 @@ fn keys_that_are_missing_wrong_exposed_or_damaged_are_told_apart_and_say_nothing
     let ring = right.join("ring.json");
 
     world.keys = world.at("nowhere");
-    world.run(&["verify"]).refused(1, &["no key ring", "nowhere", "INDELIBLE_KEYS"]);
+    world.run(&["verify"]).refused(1, &["no key ring", "nowhere", "INDELIBLE_KEYS", "--public-key"]);
     world.run(&["append"]).refused(1, &["no key ring"]);
 
     world.keys = world.at("others");

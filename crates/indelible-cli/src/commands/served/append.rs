@@ -51,6 +51,7 @@ pub(super) fn run(url: &LogUrl, settings: Settings, json: bool, args: &AppendArg
     }
     let all = output::counted(rejected + recorded + spooled + lost, "line", "lines");
     output::note(&format!("{} of {all} rejected, {recorded} recorded, {spooled} spooled", rejected + lost));
+    rejects.tell_spread();
     Ok(ExitCode::from(exit::REJECTED))
 }
 
