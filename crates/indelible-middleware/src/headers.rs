@@ -134,9 +134,10 @@ impl SecurityHeaders {
             Hsts::OverTls => over_tls,
             Hsts::Always => true,
         };
+        headers.reserve(self.headers.len());
         for (name, value) in self.headers.iter() {
-            if (strict || name != STRICT_TRANSPORT_SECURITY) && !headers.contains_key(name) {
-                headers.insert(name.clone(), value.clone());
+            if strict || name != STRICT_TRANSPORT_SECURITY {
+                headers.entry(name).or_insert_with(|| value.clone());
             }
         }
     }

@@ -23,6 +23,14 @@ use crate::{
 /// What no answer is without. Nothing here is for browsers to show, run or embed, but for the page that has a policy of its own.
 static ALWAYS: LazyLock<SecurityHeaders> = LazyLock::new(SecurityHeaders::for_programs);
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const RATE_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RATE_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+
+/// Room for the headers of nearly every answer: a map that grows hashes all of them again.
+const HEADERS: usize = 24;
+
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -52,7 +60,7 @@ impl Answer {
     /// Bytes of a media type.
     #[must_use]
     pub(crate) fn new(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Self {
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::with_capacity(HEADERS);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Self { status, headers, body: Payload::Whole(Full::new(body.into())) }
@@ -169,13 +177,13 @@ impl Answer {
         headers.insert(VARY, HeaderValue::from_static("accept-encoding, authorization, sec-fetch-site"));
         ALWAYS.apply(&mut headers, tls);
         if let Ok(id) = HeaderValue::from_str(request_id) {
-            headers.insert(HeaderName::from_static("x-request-id"), id);
+            headers.insert(REQUEST_ID, id);
         }
         if let Some(allowance) = allowance {
             let Allowance { limit, remaining, reset, .. } = allowance;
-            headers.insert(HeaderName::from_static("ratelimit-limit"), limit.into());
-            headers.insert(HeaderName::from_static("ratelimit-remaining"), remaining.into());
-            headers.insert(HeaderName::from_static("ratelimit-reset"), reset.into());
+            headers.insert(RATE_LIMIT, limit.into());
+            headers.insert(RATE_REMAINING, remaining.into());
+            headers.insert(RATE_RESET, reset.into());
         }
         let mut response = Response::new(body);
         *response.status_mut() = status;

@@ -503,43 +503,41 @@ pub enum Found {
 /// Looks a request up. `path` is as it was sent.
 #[must_use]
 pub fn find(method: &str, path: &str) -> Found {
+    let asked = Method::parse(method);
     let mut others = Vec::new();
-    for route in ROUTES {
-        let Some(raw) = capture(route.path, path) else { continue };
-        if Method::parse(method) != Some(route.method) {
+    for route in ROUTES.iter().filter(|route| walk(route.path, path, |_, _| ())) {
+        if asked != Some(route.method) {
             others.push(route.method.as_str());
             continue;
         }
-        let mut captured = Vec::with_capacity(raw.len());
-        for (name, value) in raw {
-            let Some(value) = decode(value) else { return Found::Malformed };
-            captured.push((name, value));
-        }
-        return Found::Route(route, Captured(captured));
+        let mut raw = Vec::new();
+        walk(route.path, path, |name, value| raw.push((name, value)));
+        let decoded: Option<Vec<_>> = raw.into_iter().map(|(name, value)| Some((name, decode(value)?))).collect();
+        return decoded.map_or(Found::Malformed, |captured| Found::Route(route, Captured(captured)));
     }
     if others.is_empty() { Found::Nothing } else { Found::OtherMethod(others) }
 }
 
-fn capture<'p>(pattern: &'static str, path: &'p str) -> Option<Vec<(&'static str, &'p str)>> {
-    let (mut pattern, mut path) = (pattern.strip_prefix('/')?, path.strip_prefix('/')?);
-    let mut captured = Vec::new();
+/// Whether a path fits a pattern. Tells what stands for each name as far as it does.
+fn walk<'p>(pattern: &'static str, path: &'p str, mut stands_for: impl FnMut(&'static str, &'p str)) -> bool {
+    let (Some(mut pattern), Some(mut path)) = (pattern.strip_prefix('/'), path.strip_prefix('/')) else { return false };
     loop {
         let (wanted, pattern_rest) = split(pattern);
         let name = wanted.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
         if let Some(name) = name.and_then(|name| name.strip_suffix('*')) {
-            captured.push((name, path));
-            return (!path.is_empty()).then_some(captured);
+            stands_for(name, path);
+            return !path.is_empty();
         }
         let (given, path_rest) = split(path);
         match name {
-            Some(name) if !given.is_empty() => captured.push((name, given)),
+            Some(name) if !given.is_empty() => stands_for(name, given),
             None if wanted == given => {}
-            _ => return None,
+            _ => return false,
         }
         match (pattern_rest, path_rest) {
             (Some(next_pattern), Some(next_path)) => (pattern, path) = (next_pattern, next_path),
-            (None, None) => return Some(captured),
-            _ => return None,
+            (None, None) => return true,
+            _ => return false,
         }
     }
 }
