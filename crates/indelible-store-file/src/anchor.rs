@@ -13,7 +13,7 @@ use indelible_store::store::{self, Reader as _, StoreError, StoredTree};
 use crate::{
     reader::FileReader,
     recover::Anchor,
-    segments::{self, OpenSegment, Segment, Trust},
+    segments::{OpenSegment, Segment, Trust},
     tree_files::BATCH_START,
 };
 
@@ -26,8 +26,8 @@ struct Found {
     line: Vec<u8>,
 }
 
-/// Finds the end of the entries that the head covers and checks that the stored tree gives the head's root.
-pub(crate) fn anchor(reader: &FileReader, head: &TreeHead) -> Result<Anchor, StoreError> {
+/// Finds the end of the entries that the head covers, in these segments, and checks that the stored tree gives the head's root.
+pub(crate) fn anchor(reader: &FileReader, segments: &[Segment], head: &TreeHead) -> Result<Anchor, StoreError> {
     let size = head.size;
     let frontier = tile::frontier_at(&StoredTree(reader), size)?;
     if frontier.root() != head.root {
@@ -36,7 +36,7 @@ pub(crate) fn anchor(reader: &FileReader, head: &TreeHead) -> Result<Anchor, Sto
         return Err(StoreError::Damaged { place, detail });
     }
     match size.0.checked_sub(1) {
-        Some(last) => behind(reader, head, frontier, last),
+        Some(last) => behind(reader, segments, head, frontier, last),
         None => Ok(Anchor {
             frontier,
             position: 0,
@@ -50,9 +50,15 @@ pub(crate) fn anchor(reader: &FileReader, head: &TreeHead) -> Result<Anchor, Sto
 }
 
 /// Behind the entry `last`.
-fn behind(reader: &FileReader, head: &TreeHead, frontier: Frontier, last: u64) -> Result<Anchor, StoreError> {
+fn behind(
+    reader: &FileReader,
+    segments: &[Segment],
+    head: &TreeHead,
+    frontier: Frontier,
+    last: u64,
+) -> Result<Anchor, StoreError> {
     let want = reader.hashes(0, last, 1)?.first().copied().unwrap_or(head.root);
-    let segment = segment_of(reader, last)?;
+    let segment = segment_of(segments, last)?;
     let open = OpenSegment::open(&reader.disk, &reader.layout, segment, Trust::Table)?;
     let base = offset_of(reader, segment.first)?;
     let position = offset_of(reader, last)?;
@@ -80,8 +86,7 @@ fn gone(index: u64) -> StoreError {
     StoreError::Evidence { index, detail }
 }
 
-fn segment_of(reader: &FileReader, index: u64) -> Result<Segment, StoreError> {
-    let segments = segments::list(&*reader.disk, &reader.layout)?;
+fn segment_of(segments: &[Segment], index: u64) -> Result<Segment, StoreError> {
     let at = segments.partition_point(|segment| segment.first <= index);
     at.checked_sub(1).and_then(|at| segments.get(at)).copied().ok_or_else(|| gone(index))
 }

@@ -126,7 +126,7 @@ impl Driver for FileDriver {
         self.check_disk()?;
         let lease = writer::lease(&self.disk, &self.path)?;
         let reader = FileReader::open(Arc::clone(&self.disk), &self.path)?;
-        Ok(Box::new(LeasedDirectory { disk: Arc::clone(&self.disk), path: self.path.clone(), lease, reader }))
+        Ok(Box::new(LeasedDirectory { lease, reader }))
     }
 
     fn rebuild(&self, _: &dyn Reader, head: &TreeHead, kept: u64) -> Result<(), StoreError> {
@@ -136,8 +136,6 @@ impl Driver for FileDriver {
 }
 
 struct LeasedDirectory {
-    disk: SharedDisk,
-    path: PathBuf,
     lease: Box<dyn Lease>,
     reader: FileReader,
 }
@@ -152,7 +150,7 @@ impl Leased for LeasedDirectory {
         head: &TreeHead,
         check: &dyn TailCheck,
     ) -> Result<(Arc<dyn Writer>, Recovered), StoreError> {
-        let (writer, recovered) = FileWriter::open_leased(self.disk, &self.path, self.lease, head, check)?;
+        let (writer, recovered) = FileWriter::open_leased(self.reader, self.lease, head, check)?;
         Ok((Arc::new(writer), recovered))
     }
 }

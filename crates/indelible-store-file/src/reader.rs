@@ -211,6 +211,14 @@ impl FileReader {
         Ok(fresh)
     }
 
+    /// The segments as they are now, for who holds the lease and is about to write: what was seen of them before is forgotten.
+    pub(crate) fn list_anew(&self) -> Result<Vec<Segment>, StoreError> {
+        lock(&self.open).clear();
+        lock(&self.known).clear();
+        *lock(&self.seen) = None;
+        self.segments(true)
+    }
+
     /// Opens a segment of a list that may be old: a live writer may have compressed it since, and taken its plain form away.
     fn open_segment(&self, segment: Segment, trust: Trust) -> Result<OpenSegment, StoreError> {
         match OpenSegment::open(&self.disk, &self.layout, segment, trust) {

@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     layout::{Durable, Layout},
-    segments::{self, Form, OpenSegment, Segment, Trust},
+    segments::{Form, OpenSegment, Segment, Trust},
 };
 
 /// The active segment, where appending goes on.
@@ -60,15 +60,16 @@ impl Tail {
     }
 }
 
+/// Reads what stands behind the anchor in these segments, all of the log's.
 pub(crate) fn recover(
     disk: &SharedDisk,
     layout: &Layout,
+    list: &[Segment],
     anchor: &Anchor,
     check: &dyn TailCheck,
 ) -> Result<(Recovered, Active), StoreError> {
     let durable = Durable::read(&**disk, layout)?;
     let bounded = disk.meta(&layout.at("bounded")).map_err(StoreError::io("read", &layout.at("bounded")))?.is_some();
-    let list = segments::list(&**disk, layout)?;
     let size = anchor.frontier.size().0;
     let mut tail = Tail {
         position: anchor.position,

@@ -22,7 +22,7 @@ use crate::{
 /// The size of a piece of a plain segment.
 const PIECE_BYTES: u64 = 1 << 20;
 /// So many frames make a piece of a closed segment, of about the same size.
-const PIECE_FRAMES: usize = 16;
+const PIECE_FRAMES: usize = 32;
 const _: () = assert!(PIECE_FRAMES * frames::TARGET_BYTES == 1 << 20);
 /// How a segment is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

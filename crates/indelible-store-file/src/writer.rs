@@ -123,28 +123,27 @@ impl FileWriter {
         check: &dyn TailCheck,
     ) -> Result<(Self, Recovered), StoreError> {
         let lease = lease(&disk, root)?;
-        Self::open_leased(disk, root, lease, head, check)
+        Self::open_leased(FileReader::open(disk, root)?, lease, head, check)
     }
 
-    /// The same under a lease that was taken before the head was looked up: what a writer before still published is in the head then.
+    /// The same under a lease that was taken before the head was looked up: what a writer before still published is in the head then. The reader was opened under it.
     ///
     /// # Errors
     /// As [`FileWriter::open`].
     pub fn open_leased(
-        disk: SharedDisk,
-        root: &Path,
+        mut reader: FileReader,
         lease: Box<dyn Lease>,
         head: &TreeHead,
         check: &dyn TailCheck,
     ) -> Result<(Self, Recovered), StoreError> {
-        let mut reader = FileReader::open(Arc::clone(&disk), root)?;
-        let layout = reader.layout.clone();
+        let (disk, layout) = (Arc::clone(&reader.disk), reader.layout.clone());
         for folder in layout.folders() {
             // A copy of a log may have come without its empty folders.
             create_dirs(&*disk, &folder).map_err(StoreError::io("create", &folder))?;
         }
-        let anchor = anchor(&reader, head)?;
-        let (recovered, active) = recover(&disk, &layout, &anchor, check)?;
+        let segments = reader.list_anew()?;
+        let anchor = anchor(&reader, &segments, head)?;
+        let (recovered, active) = recover(&disk, &layout, &segments, &anchor, check)?;
         let position_behind = active.base + active.len;
         sweep(&disk, &layout)?;
         let Anchor { frontier, position, .. } = anchor;
