@@ -102,7 +102,7 @@ def attachments_of(event: Any) -> List[Tuple[str, int]]:
 
 def is_unsigned(line: bytes) -> bool:
     """A whole line that was never signed: nothing that a crash of a writer leaves (section 5, Recovery)."""
-    return line.startswith(b"{") and line.endswith(b"\n") and b'"mac":"' not in line
+    return line.startswith(b"{") and line.endswith(b"\n") and b'"mac":"' not in line and b"\0" not in line
 
 
 class Line(NamedTuple):

@@ -321,6 +321,11 @@ impl<'a> Merger<'a> {
                 let detail = format!("`{}` begins with entry {}", run.place, entry.index);
                 self.add(finding(Kind::Reordered, Some(entry.index), detail));
             }
+            if let Some(detail) = self.torn_within(piece, seen, entry) {
+                let (id, recorded_at) = piece.name(seen);
+                self.loose.push(Named { id, recorded_at, kind: Kind::Changed, detail }, Torn::Perhaps);
+                return Ok(());
+            }
             self.flush_loose(self.expected);
             return self.accept(piece, seen, entry);
         }
@@ -380,6 +385,23 @@ impl<'a> Merger<'a> {
         match &seen.entry {
             Some(entry) => self.accept(piece, seen, entry),
             None => Ok(()),
+        }
+    }
+
+    /// Why a line that stands where it is expected may have lost a page in its middle: pages of one write are lost in any order, and its beginning and its end can be read then. Only behind
+    /// what was synced, and only where what it says is wrong. Without the keys the entry behind it shows that, if one of the same batch does.
+    fn torn_within(&self, piece: &SeenPiece, seen: &Seen, entry: &SeenEntry) -> Option<String> {
+        if entry.index < self.setup.settled || entry.batch > entry.index {
+            return None;
+        }
+        let line = piece.bytes.get(seen.start..seen.start + seen.len).unwrap_or_default();
+        match seen.fault.as_deref() {
+            _ if memchr::memchr(0, line).is_some() => Some("it has a zero byte, which no line has".to_owned()),
+            Some((Kind::Signature, detail)) => Some(detail.clone()),
+            _ if !entry.signed && entry.batch < entry.index && self.last_good && entry.prev != self.last_leaf => {
+                Some("it does not continue the chain from the entry before".to_owned())
+            }
+            _ => None,
         }
     }
 
@@ -694,6 +716,11 @@ impl<'a> Merger<'a> {
                 self.contradicting.push((receipt, detail));
             }
         }
+    }
+
+    /// Goes on from where an earlier verification ended: a checkpoint of just that size may have been kept since.
+    pub(super) fn resume(&mut self) -> Result<(), StoreError> {
+        if self.setup.from > 0 { self.meet_anchors() } else { Ok(()) }
     }
 
     /// Compares roots where the tree has an anchor's size.

@@ -342,6 +342,7 @@ fn verify_once(
     let mut merger = Merger::new(setup, &mut report, tree_size);
     merger.keyed.explained = (!unexplained.is_empty()).then_some(total);
     merger.keyed.untold = told_in.map(|index| index.0).filter(|index| *index >= from);
+    merger.resume()?;
     scan(store, request, &expect, total, &mut merger)?;
     if let Some((index, kept)) =
         merger.setup.anchors.beyond.filter(|(index, kept)| named.is_none() && listed.knew(*index, *kept))
@@ -677,12 +678,14 @@ fn signed_by(request: &Request<'_>, note: &[u8], counts: &dyn Fn(&VerifyingKey, 
     request.keys.iter().filter(of_log).any(|key| note.verify(key).is_ok()).then_some(checkpoint.head)
 }
 
-/// What is trusted. An earlier verification that this one goes on from has followed the keys to where it ended.
+/// What is trusted. An earlier verification that this one goes on from has followed the keys to where it ended. A key that is in force there still vouches for what follows by itself:
+/// those beside it may be replaced without it, or be stolen.
 fn trust(request: &Request<'_>, history: &KeyHistory) -> Trust {
     let mut keys = request.keys.clone();
     if let Some(from) = &request.from
         && history.reign_of_any(&keys).is_some()
         && let Some(set) = history.set_for(TreeSize(from.size))
+        && !keys.iter().any(|key| set.keys().contains(key))
     {
         keys.extend(set.keys().iter().cloned());
     }

@@ -52,6 +52,39 @@ fn a_second_close_does_not_gloss_over_the_first() {
 }
 
 #[test]
+fn what_is_kept_of_the_size_that_a_verification_ended_with_is_in_its_place() {
+    for public in [false, true] {
+        let world = World::new();
+        let log = world.create(Options { keeper: Some(Keeper::manual()), ..options() });
+        receipts(log.append_all(&events(0..3)));
+        log.checkpoint().unwrap();
+        let verify = |from| {
+            let report = world.try_verify(&world.log_path(), |request| {
+                (request.ring, request.heads) = match public {
+                    true => (None, None),
+                    false => (request.ring, request.heads),
+                };
+                request.head_required &= !public;
+                request.from = from;
+            });
+            let report = report.unwrap();
+            check(&report, Verdict::Intact, None, None);
+            report.verified.unwrap()
+        };
+        let before = verify(None);
+        // A checkpoint of just that size is kept.
+        log.close().unwrap();
+        drop(log);
+        let at_rest = verify(Some(before.clone()));
+        assert_eq!((at_rest.size, at_rest.kept), (before.size, before.kept + 1));
+        world.reopen_and(|log| receipts(log.append_all(&events(3..6))));
+        let after = verify(Some(before));
+        assert_eq!(after, verify(Some(at_rest)));
+        assert_eq!(after, verify(None));
+    }
+}
+
+#[test]
 fn a_strict_verification_counts_the_ids_behind_the_last_checkpoint() {
     let world = World::new();
     let options = indelible::Options { keeper: Some(indelible::Keeper::manual()), ..options() };

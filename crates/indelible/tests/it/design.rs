@@ -224,14 +224,21 @@ fn a_bounded_promise_that_fails_says_so() {
 
 /// A log whose last batch of three is behind the newest head, ended without a close.
 fn with_an_unanchored_batch() -> (SimWorld, std::path::PathBuf) {
+    let (world, segment, _) = with_an_unanchored(&events(5..8));
+    (world, segment)
+}
+
+/// The same with this batch, and what `durable` said before it.
+fn with_an_unanchored(batch: &[Vec<u8>]) -> (SimWorld, std::path::PathBuf, Vec<u8>) {
     let world = SimWorld::new(3, Settings { immutable: false, ..Settings::default() });
     let log = world.create();
     receipts(log.append_all(&events(0..5)));
     log.checkpoint().unwrap();
-    receipts(log.append_all(&events(5..8)));
+    let durable = world.disk.snapshot()[Path::new("log/durable")].clone();
+    receipts(log.append_all(batch));
     world.disk.process_crash();
     drop(log);
-    (world, SimWorld::file(&format!("segments/{:020}.jsonl", 0)))
+    (world, SimWorld::file(&format!("segments/{:020}.jsonl", 0)), durable)
 }
 
 type Damage = fn(&mut Vec<u8>);
@@ -290,6 +297,52 @@ fn a_torn_tail_that_nobody_was_told_of_is_cut_kept_and_recorded() {
     let aside: Vec<_> = world.disk.snapshot().into_iter().filter(|(path, _)| path.starts_with("log/aside")).collect();
     assert_eq!(aside.len(), 1);
     assert_eq!(aside[0].1, whole[cut.unwrap()..whole.len() - 100]);
+}
+
+/// Pages of one write are lost in any order: a line of the last batch can keep its beginning and its end.
+#[test]
+fn a_page_that_was_lost_within_a_line_of_the_last_batch_is_a_torn_tail() {
+    let zeros: &[u8] = &[0; 40];
+    for (hole, signature) in [(zeros, false), (&[b'y'; 40][..], false), (zeros, true)] {
+        for line in 5..8 {
+            let reason = "x".repeat(100);
+            let event = |n: u64| replace(&event(n), "\"details\"", &format!("\"reason\":\"{reason}\",\"details\""));
+            let (world, segment, durable) = with_an_unanchored(&(5..8).map(event).collect::<Vec<_>>());
+            world.disk.edit(SimWorld::file("durable"), |bytes| *bytes = durable).unwrap();
+            let damage = |bytes: &mut Vec<u8>| {
+                let from: usize = bytes.split_inclusive(|b| *b == b'\n').take(line + 1).map(<[u8]>::len).sum();
+                let len = bytes[from..].split_inclusive(|b| *b == b'\n').next().unwrap().len();
+                let text = &bytes[from..from + len];
+                let mark: &[u8] = if signature { b",\"mac\":\"" } else { b"\"reason\":\"" };
+                let at = from + memchr::memmem::find(text, mark).unwrap() + if signature { 0 } else { mark.len() };
+                bytes[at..at + hole.len()].copy_from_slice(hole);
+            };
+            world.disk.edit(&segment, damage).unwrap();
+            for ring in [true, false] {
+                let report = world.try_verify(|request| request.ring = request.ring.filter(|_| ring)).unwrap();
+                check(&report, Verdict::Intact, None, None);
+                // The last line has none behind it that shows it to whoever has no keys.
+                let shown = ring || hole[0] == 0 || line < 7;
+                assert_eq!(report.remarks.iter().any(|remark| remark.kind == "torn_tail"), shown, "{line} {report:?}");
+            }
+            let log = world.try_open().unwrap();
+            log.close().unwrap();
+            drop(log);
+            check(&world.verify(), Verdict::Intact, None, None);
+        }
+    }
+    // A line of a later batch was written when all before was synced.
+    let world = World::with_events(20, 2, options());
+    let body = br#"{"action":"a","actor":{"id":"m","type":"user"},"id":"z"}"#;
+    let key = world.stolen_entry_key();
+    let mut lines = world.lines();
+    let size = lines.len();
+    for _ in 0..2 {
+        lines.push(appended(&lines, &key, BodyKind::Event, body));
+    }
+    lines[size] = replace(&lines[size], "\"id\":\"m\"", "\"id\":\"n\"");
+    world.put_lines(&lines);
+    world.expect(Verdict::Tampered, Some(Kind::Changed), Some(size as u64));
 }
 
 #[test]

@@ -87,11 +87,17 @@ impl Files {
     fn append(&mut self, control: Control, signer: &dyn NoteSigner) {
         let log_id = self.world.log_id();
         let control = control.authorise(log_id, ORIGIN, LeafIndex(self.lines.len() as u64), signer).unwrap();
+        self.append_line(BodyKind::Control, &control.canonical().unwrap());
+    }
+
+    /// The same of any line.
+    fn append_line(&mut self, kind: BodyKind, body: &[u8]) {
+        let log_id = self.world.log_id();
         let mut ids: Vec<String> = self.lines.iter().map(|line| parsed(line).entry.key.to_owned()).collect();
         ids.dedup();
         let ring = self.world.ring();
         let key = ring.entry(ids.last().unwrap()).unwrap().key(log_id, ORIGIN, ids.len() as u64);
-        let line = appended(&self.lines, &key, BodyKind::Control, &control.canonical().unwrap());
+        let line = appended(&self.lines, &key, kind, body);
         let (_, last) = segments(&self.world).pop().unwrap();
         let mut bytes = fs::read(&last).unwrap();
         bytes.extend_from_slice(&line);
@@ -454,6 +460,29 @@ fn a_retired_key_leaves_the_log_intact_for_auditors() {
         *request = Request { from: before.take(), ..Request::new(ed.clone(), SystemClock::default().now()) };
     });
     check(&on.unwrap(), Verdict::Intact, None, None);
+}
+
+/// One key of two is enough, and one of them is stolen: who was given the other sees it, also where an earlier verification is gone on from.
+#[test]
+fn whoever_goes_on_trusts_no_key_beside_the_one_that_was_given() {
+    let mut files = Files::of(Require::AtLeast(1), |_, _| ());
+    let before = seen(&files);
+    let body = br#"{"action":"pay","actor":{"id":"thief","type":"user"},"id":"forged"}"#;
+    files.append_line(BodyKind::Event, body);
+    let by_both = Checkpoint::new(ORIGIN, head_over(&files.lines));
+    let (path, thief) = (files.world.log_path().join("checkpoint"), files.signer(&files.beside));
+    overwrite(&path, by_both.sign(&[&thief]).unwrap().to_string().as_bytes());
+    check(&files.auditor(), Verdict::Unverifiable, None, None);
+    let goes_on = || {
+        let from = Some(before.clone());
+        let on = files.world.try_verify(&files.world.log_path(), |request| {
+            *request = Request { from, ..Request::new(files.ed.clone(), SystemClock::default().now()) };
+        });
+        on.unwrap()
+    };
+    check(&goes_on(), Verdict::Unverifiable, None, None);
+    overwrite(&path, by_both.sign(&[&thief, &files.signer(&files.ed)]).unwrap().to_string().as_bytes());
+    check(&goes_on(), Verdict::Damaged, Some(Kind::Derived), None);
 }
 
 #[test]
