@@ -393,8 +393,6 @@ class LogVerifier:
             self._advance(len(data))
             return True
         entry = line.entry
-        if file is not None and entry.index == self.next and self._lost_a_page(line) and self._is_torn(data, file):
-            return False
         if entry.index < self.next:
             self._suspect("order", entry.index, "%s: the entry stands where %d belongs" % (segment.path.name, self.next))
         elif entry.index > self.next and entry.index > max(self.limit, self.tree0.count, self.durable.size):
@@ -415,17 +413,6 @@ class LogVerifier:
             self.position += size
             if self.next == self.durable.size and not self.file_suspect and self.position != self.durable.position:
                 self.report.add(DAMAGED, "durable", self.next, "its position is not the end of its last entry")
-
-    def _lost_a_page(self, line: Line) -> bool:
-        """Whether a line in its place is not as it was written: its beginning and its end can be read, and what is between
-        them is not what was signed (section 5, Recovery)."""
-        entry = line.entry
-        if entry.index < max(self.limit, self.durable.size) or self.scan.current not in (None, entry.key):
-            return False
-        right = self.macs.is_right(entry.key, leaf_hash(entry.data), line.mac)
-        if right is not None:
-            return not right
-        return line.batch < entry.index and self.previous_leaf is not None and entry.prev != self.previous_leaf
 
     def _is_torn(self, data: bytes, file: BinaryIO) -> bool:
         """Whether the rest of the last segment can be a torn write (section 5, Recovery)."""

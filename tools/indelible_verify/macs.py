@@ -44,14 +44,6 @@ class Macs:
             self._skip(index, key_id)
         return True
 
-    def is_right(self, key_id: str, leaf: bytes, mac: bytes) -> Optional[bool]:
-        """Whether a signature is right, told to nobody; None where that cannot be known."""
-        key = self._scan.entry_key(key_id) if self._trust.checks_macs else None
-        mac_key = self._trust.mac_key(key, self._scan.log_id, self._scan.origin) if key is not None else None
-        if key is None or mac_key is None:
-            return None
-        return hmac.compare_digest(entry_mac(key.algorithm, mac_key, leaf), mac)
-
     def _check(self, index: int, key: EntryKey, leaf: bytes, mac: bytes) -> bool:
         if key.id not in self._keys:
             self._keys[key.id] = key, self._trust.mac_key(key, self._scan.log_id, self._scan.origin)

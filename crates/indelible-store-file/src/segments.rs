@@ -21,9 +21,22 @@ use crate::{
 
 /// The size of a piece of a plain segment.
 const PIECE_BYTES: u64 = 1 << 20;
-/// So many frames make a piece of a closed segment, of about the same size.
-const PIECE_FRAMES: usize = 32;
-const _: () = assert!(PIECE_FRAMES * frames::TARGET_BYTES == 1 << 20);
+/// Frames in pieces of at most the size of one of a plain segment, or of one frame.
+fn groups(frames: &[Frame]) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    for (unit, frame) in (0..).zip(frames) {
+        let bytes = u64::from(frame.bytes);
+        match pieces.last_mut() {
+            Some(last) if last.bytes + bytes <= PIECE_BYTES => {
+                last.bytes += bytes;
+                last.units += 1;
+            }
+            _ => pieces.push(Piece { offset: frame.offset, bytes, unit, units: 1 }),
+        }
+    }
+    pieces
+}
+
 /// How a segment is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -348,18 +361,9 @@ impl OpenSegment {
     /// [`StoreError::Io`].
     pub fn pieces(&self, end: u64) -> Result<Vec<Piece>, StoreError> {
         if self.segment.form == Form::Closed {
-            let groups = self.frames.chunks(PIECE_FRAMES).enumerate();
             // What cannot be followed any further is a piece of its own, which cannot be read.
             let rest = Piece { offset: self.len()?.max(1), bytes: 0, unit: self.frames.len() as u64, units: 1 };
-            return Ok(groups
-                .map(|(n, group)| Piece {
-                    offset: group.first().map_or(0, |f| f.offset),
-                    bytes: group.iter().map(|f| u64::from(f.bytes)).sum(),
-                    unit: (n * PIECE_FRAMES) as u64,
-                    units: group.len() as u64,
-                })
-                .chain(self.broken.then_some(rest))
-                .collect());
+            return Ok(groups(&self.frames).into_iter().chain(self.broken.then_some(rest)).collect());
         }
         let mut pieces = Vec::new();
         let mut offset = 0;

@@ -191,7 +191,7 @@ impl Log {
             Some(time) => Some(time),
             None => indelible_core::entry::EntryRef::parse(&anchored.entry).ok().and_then(|entry| entry.recorded()),
         };
-        let kept = if store.shared() { Unnamed::default() } else { Unnamed::of(head.kept, recovered.size) };
+        let kept = if store.shared() { Unnamed::default() } else { Unnamed::of(head.kept, recovered.size, tree) };
         let named = head.kept.number - u64::from(kept.may_be());
         let parts = Parts {
             store,

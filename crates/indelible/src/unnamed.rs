@@ -5,9 +5,10 @@
 
 use indelible_core::{
     entry::KeptHead,
-    tree::{LeafIndex, leaf_hash},
+    tile,
+    tree::{LeafIndex, TreeHead, leaf_hash},
 };
-use indelible_store::store::{Reader, StoreError, parse_line};
+use indelible_store::store::{Reader, StoreError, StoredTree, parse_line};
 
 use crate::{error::LogError, manage::gap_end};
 
@@ -18,17 +19,17 @@ const PIECE_BYTES: usize = 1 << 18;
 #[derive(Debug, Default)]
 pub(crate) struct Unnamed {
     kept: Option<KeptHead>,
-    /// Entries below this index may name it.
-    search: Option<u64>,
+    /// Entries below this index may name it, and the newest signed tree.
+    search: Option<(u64, TreeHead)>,
     /// One of them did.
     was_named: bool,
 }
 
 impl Unnamed {
-    /// Of a log that was opened with so many entries.
-    pub(crate) fn of(kept: KeptHead, size: u64) -> Self {
+    /// Of a log that was opened with so many entries, of which this head covers those that it does.
+    pub(crate) fn of(kept: KeptHead, size: u64, head: TreeHead) -> Self {
         let kept = Some(kept).filter(|kept| kept.number > 0);
-        Self { kept, search: kept.and(Some(size)), was_named: false }
+        Self { kept, search: kept.and(Some((size, head))), was_named: false }
     }
 
     /// Whether there is one, as far as is known.
@@ -46,8 +47,8 @@ impl Unnamed {
     /// # Errors
     /// [`LogError`] where the entries that may name it cannot be read: it is searched for again.
     pub(crate) fn found(&mut self, store: &dyn Reader) -> Result<&mut Option<KeptHead>, LogError> {
-        if let (Some(kept), Some(size)) = (self.kept, self.search) {
-            self.was_named = is_named(store, kept, size)?;
+        if let (Some(kept), Some((size, head))) = (self.kept, self.search) {
+            self.was_named = is_named(store, kept, size, &head)?;
             self.kept = Some(kept).filter(|_| !self.was_named);
             self.search = None;
         }
@@ -69,9 +70,16 @@ impl Unnamed {
     }
 }
 
-fn is_named(store: &dyn Reader, kept: KeptHead, size: u64) -> Result<bool, LogError> {
-    let covered = store.tree_size()?.0.min(size);
-    let (mut next, mut absent) = (kept.size.0, false);
+/// Whether an entry names it, of those from where it ends to `size`. `head`: the newest signed tree.
+fn is_named(store: &dyn Reader, kept: KeptHead, size: u64, head: &TreeHead) -> Result<bool, LogError> {
+    // INVARIANT(named-once): a name that cannot be read would be given a second time, and signed. So what a checkpoint covers is shown to be what it covers, from the kept one on; the rest was checked at
+    // the opening.
+    let mut tree = tile::frontier_at(&StoredTree(store), kept.size)?;
+    if tree.root() != kept.root {
+        let detail = "the stored tree does not give the root of the newest kept checkpoint; `indelible verify` tells whether the entries do".to_owned();
+        return Err(StoreError::Damaged { place: "tree".to_owned(), detail }.into());
+    }
+    let (mut next, mut absent, mut named) = (kept.size.0, false, false);
     while next < size {
         let chunk = match store.read(LeafIndex(next), PIECE_BYTES) {
             // What is absent may have named it, and a second name could never be taken back.
@@ -84,14 +92,14 @@ fn is_named(store: &dyn Reader, kept: KeptHead, size: u64) -> Result<bool, LogEr
         };
         for (index, line) in (next..size).zip(chunk.lines()) {
             let line = parse_line(line, index)?;
-            // INVARIANT(named-once): a name that cannot be read for damage would be given a second time, and signed. What the tree covers is compared with it; the rest was checked at the opening.
-            let leaf = leaf_hash(line.entry.bytes);
-            if index < covered && store.hashes(0, index, 1)?.first() != Some(&leaf) {
-                let detail = "it may name the newest kept checkpoint, and its bytes are not those of the stored tree: `indelible verify` says more".to_owned();
-                return Err(LogError::Evidence { index, detail });
-            }
-            if line.entry.head.is_some_and(|head| head.number == kept.number) {
-                return Ok(true);
+            named |= line.entry.head.is_some_and(|head| head.number == kept.number);
+            tree.push(leaf_hash(line.entry.bytes));
+            if !absent && tree.size() == head.size && tree.root() != head.root {
+                let detail = format!(
+                    "one of the entries {} to {index}, which may name the newest kept checkpoint, is not the one that the newest head covers: `indelible verify` says more",
+                    kept.size
+                );
+                return Err(LogError::Evidence { index: kept.size.0, detail });
             }
             next = index + 1;
         }
@@ -99,5 +107,5 @@ fn is_named(store: &dyn Reader, kept: KeptHead, size: u64) -> Result<bool, LogEr
             break;
         }
     }
-    Ok(absent)
+    Ok(absent || named)
 }

@@ -123,7 +123,8 @@ fn by_none_of(note: &[u8], history: &KeyHistory, below: u64) -> bool {
 /// that sign now: a log that ends before the head counts only as far as one of them signed it. The keys that it names itself sign what they like, and so does who stole one that was replaced.
 ///
 /// # Errors
-/// [`LogError`] where entry 0 or the log cannot be read; [`LogError::Evidence`] where what says so is not in the tree of the head record, or of an older checkpoint by an `active` one.
+/// [`LogError`] where entry 0 or the log cannot be read; [`LogError::Evidence`] where what says so is not in the tree of the head record, or of an older checkpoint by an `active` one;
+/// [`LogError::KeysAbsent`] where the record that the head names is not there.
 pub fn known_keys(
     store: &dyn Reader,
     head: Option<&HeadRecord>,
@@ -136,6 +137,12 @@ pub fn known_keys(
     let hints: Vec<_> = hints.into_iter().flatten().filter(|index| index.0 > 0).collect();
     let history = find(store, &first, store.info().log_id, (&hints, &notes), None, &|_| false)?;
     let Some(head) = head else { return Ok(history) };
+    // What the head record knows to be the newest about the keys is not there, nor anything behind it that says it: what is there may be by a key that was replaced in it.
+    if let Some(index) = head.keys.filter(|index| history.newest() < *index)
+        && store.size().is_ok_and(|here| here.0 > index.0)
+    {
+        return Err(LogError::KeysAbsent { index: index.0 });
+    }
     let newest = head.checkpoint.as_bytes();
     let behind = said_size(newest).filter(|size| !store.size().is_ok_and(|here| here >= *size));
     let note: &[u8] = match (behind, &published) {

@@ -321,8 +321,9 @@ impl<'a> Merger<'a> {
                 let detail = format!("`{}` begins with entry {}", run.place, entry.index);
                 self.add(finding(Kind::Reordered, Some(entry.index), detail));
             }
-            if let Some(detail) = self.torn_within(piece, seen, entry) {
+            if self.lost_a_page(piece, seen, entry) {
                 let (id, recorded_at) = piece.name(seen);
+                let detail = "it has a zero byte, which no line has".to_owned();
                 self.loose.push(Named { id, recorded_at, kind: Kind::Changed, detail }, Torn::Perhaps);
                 return Ok(());
             }
@@ -388,21 +389,11 @@ impl<'a> Merger<'a> {
         }
     }
 
-    /// Why a line that stands where it is expected may have lost a page in its middle: pages of one write are lost in any order, and its beginning and its end can be read then. Only behind
-    /// what was synced, and only where what it says is wrong. Without the keys the entry behind it shows that, if one of the same batch does.
-    fn torn_within(&self, piece: &SeenPiece, seen: &Seen, entry: &SeenEntry) -> Option<String> {
-        if entry.index < self.setup.settled || entry.batch > entry.index {
-            return None;
-        }
+    /// Whether a line that stands where it is expected has lost a page in its middle: pages of one write are lost in any order and read as zeros, and its beginning and its end can be read then.
+    /// Only behind what was synced. No line has a zero byte.
+    fn lost_a_page(&self, piece: &SeenPiece, seen: &Seen, entry: &SeenEntry) -> bool {
         let line = piece.bytes.get(seen.start..seen.start + seen.len).unwrap_or_default();
-        match seen.fault.as_deref() {
-            _ if memchr::memchr(0, line).is_some() => Some("it has a zero byte, which no line has".to_owned()),
-            Some((Kind::Signature, detail)) => Some(detail.clone()),
-            _ if !entry.signed && entry.batch < entry.index && self.last_good && entry.prev != self.last_leaf => {
-                Some("it does not continue the chain from the entry before".to_owned())
-            }
-            _ => None,
-        }
+        entry.index >= self.setup.settled && entry.batch <= entry.index && memchr::memchr(0, line).is_some()
     }
 
     /// Entries up to `index` have no line, or only loose ones.

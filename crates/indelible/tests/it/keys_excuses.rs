@@ -6,11 +6,11 @@ use std::{
 };
 
 use indelible::{
-    Log, Options,
+    Log, LogError, Options,
     clock::{Clock as _, SystemClock},
     error::chain,
     manage::explain,
-    verify::{Kind, Report, Request, Verdict, VerifyError},
+    verify::{Kind, Report, Request, Verdict, VerifyError, known_keys},
 };
 use indelible_core::{
     checkpoint::Checkpoint,
@@ -21,7 +21,7 @@ use indelible_core::{
     tree::{Frontier, LeafIndex, TreeHead, TreeSize},
 };
 use indelible_keys::{NewRing, Purpose};
-use indelible_store::heads::HeadStore as _;
+use indelible_store::{disk::OsDisk, heads::HeadStore as _};
 use indelible_store_file::Settings;
 
 use crate::{
@@ -483,6 +483,23 @@ fn whoever_goes_on_trusts_no_key_beside_the_one_that_was_given() {
     check(&goes_on(), Verdict::Unverifiable, None, None);
     overwrite(&path, by_both.sign(&[&thief, &files.signer(&files.ed)]).unwrap().to_string().as_bytes());
     check(&goes_on(), Verdict::Damaged, Some(Kind::Derived), None);
+}
+
+/// The head record names the record that retired a key, and the file with it is gone: what that key signs behind it is believed by nobody who has the head record.
+#[test]
+fn a_key_whose_retirement_is_absent_makes_no_keys_known() {
+    for require in [Require::All, Require::AtLeast(1)] {
+        let files = Files::retired(require);
+        let (heads, keys) = (files.world.heads(), files.world.ring().public_keys(ORIGIN).unwrap());
+        let known = |path: &Path| {
+            let reader = indelible_store_file::driver::reader_of_entry_zero(&OsDisk::shared(), path).unwrap();
+            known_keys(&reader, heads.load(ORIGIN).unwrap().as_ref(), &keys)
+        };
+        assert!(known(&files.world.log_path()).is_ok());
+        files.lose(files.change);
+        let error = known(&files.world.log_path()).unwrap_err();
+        assert!(matches!(error, LogError::KeysAbsent { index } if index == files.change), "{error:?}");
+    }
 }
 
 #[test]

@@ -13,17 +13,22 @@ use indelible_store_file::Settings;
 
 use crate::{
     keys::{first_public, publicly},
-    support::forge::parsed,
+    support::forge::{leaf_of, parsed},
     world::{World, check, copy_dir, event, events, files, options, overwrite, receipts},
 };
 
 /// A log of a process that was killed, and the index of the entry that names its newest kept checkpoint. Behind that are more than there may be while a checkpoint is kept.
 fn named(settings: Settings) -> (World, u64) {
+    named_among(settings, 5, 15)
+}
+
+/// The same of so many events before the kept checkpoint, and behind it.
+fn named_among(settings: Settings, before: u64, behind: u64) -> (World, u64) {
     let world = World::new();
     let log = world.create(Options { settings, keeper: Some(Keeper::manual()), ..options() });
-    receipts(log.append_all(&events(0..5)));
+    receipts(log.append_all(&events(0..before)));
     log.keep_checkpoint().unwrap();
-    for first in [5, 10, 15] {
+    for first in (before..before + behind).step_by(5) {
         receipts(log.append_all(&events(first..first + 5)));
     }
     log.checkpoint().unwrap();
@@ -36,7 +41,7 @@ fn named(settings: Settings) -> (World, u64) {
     };
     let size = log.size().unwrap();
     let index = (0..size).rfind(names).unwrap();
-    assert_eq!(index + 15, size);
+    assert_eq!(index + behind, size);
     drop(log);
     // As a kill leaves it: a close would keep one more.
     for (from, to) in [(copy, world.log_path()), (heads, world.keys.heads_dir())] {
@@ -65,18 +70,33 @@ fn a_lost_file_that_names_a_kept_checkpoint_keeps_no_log_shut_and_makes_no_secon
 
 #[test]
 fn an_entry_that_names_a_kept_checkpoint_and_is_damaged_while_a_log_is_opened_is_not_named_again() {
-    let (world, index) = named(Settings { immutable: false, ..Settings::default() });
-    let path = world.segment();
-    let whole = fs::read(&path).unwrap();
+    // In the second, the tile above says nothing of a hash that is changed with the entry.
+    for (before, behind) in [(5, 15), (300, 300)] {
+        let (world, index) = named_among(Settings { immutable: false, ..Settings::default() }, before, behind);
+        for with_hash in [false, true] {
+            damaged_while_opened(&world, index, with_hash);
+        }
+        world.reopen_and(|log| log.append_json(&event(1001)).unwrap());
+        check(&world.verify(), Verdict::Intact, None, None);
+    }
+}
+
+fn damaged_while_opened(world: &World, index: u64, with_hash: bool) {
+    let (path, leaves) = (world.segment(), world.log_path().join("tree/0"));
+    let (whole, hashes) = (fs::read(&path).unwrap(), fs::read(&leaves).unwrap());
     let mut damaged = whole.clone();
     let at = damaged.windows(9).rposition(|part| part == b"\"number\":").unwrap() + 9;
     damaged[at] = if damaged[at] == b'9' { b'8' } else { b'9' };
     overwrite(&path, &damaged);
+    if with_hash {
+        let (mut hashes, at) = (hashes.clone(), usize::try_from(index).unwrap());
+        hashes[32 * at..32 * at + 32].copy_from_slice(&leaf_of(&world.lines()[at]).0);
+        overwrite(&leaves, &hashes);
+    }
     let refused = Log::open(&world.log_path(), world.ring(), options())
         .map_err(|error| chain(&error))
-        .and_then(|log| log.append_json(&event(100)).map(drop).map_err(|error| chain(&error)));
-    assert!(refused.as_ref().is_err_and(|why| why.contains(&format!("entry {index}"))), "{refused:?}");
+        .and_then(|log| log.append_json(&event(1000)).map(drop).map_err(|error| chain(&error)));
+    assert!(refused.as_ref().is_err_and(|why| why.contains("`indelible verify`")), "{refused:?}");
     overwrite(&path, &whole);
-    world.reopen_and(|log| log.append_json(&event(101)).unwrap());
-    check(&world.verify(), Verdict::Intact, None, None);
+    overwrite(&leaves, &hashes);
 }
