@@ -18,6 +18,7 @@ use super::anchors::{Opened, kept, open, said_size};
 use crate::{
     error::LogError,
     keys::{follow_to, keys_record, record_at},
+    log::get,
     open::{entry_zero, proven},
 };
 
@@ -137,11 +138,14 @@ pub fn known_keys(
     let hints: Vec<_> = hints.into_iter().flatten().filter(|index| index.0 > 0).collect();
     let history = find(store, &first, store.info().log_id, (&hints, &notes), None, &|_| false)?;
     let Some(head) = head else { return Ok(history) };
-    // What the head record knows to be the newest about the keys is not there, nor anything behind it that says it: what is there may be by a key that was replaced in it.
-    if let Some(index) = head.keys.filter(|index| history.newest() < *index)
+    // What the head record knows to be the newest about the keys has to be there: a key that was replaced in it says of the keys behind it what it likes.
+    if let Some(index) = head.keys
         && store.size().is_ok_and(|here| here.0 > index.0)
     {
-        return Err(LogError::KeysAbsent { index: index.0 });
+        match get(store, index) {
+            Err(LogError::Store(StoreError::Absent { index })) => return Err(LogError::KeysAbsent { index }),
+            entry => drop(entry?),
+        }
     }
     let newest = head.checkpoint.as_bytes();
     let behind = said_size(newest).filter(|size| !store.size().is_ok_and(|here| here >= *size));
