@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple
 
 from .authority import BAD, GOOD, UNKNOWN, Authority, Judged
+from .began import Began
 from .common import DAMAGED, MAX_NOTE, NOTE, TAMPERED, UNVERIFIABLE, CannotCheck, Malformed
 from .entries import Head
 from .files import read_file
@@ -24,9 +25,9 @@ PUBLISHED = "checkpoint"
 class Checkpoints:
     """All of them. They are read before the entries, and judged when the entries have told which keys were due."""
 
-    def __init__(self, log: Path, origin: str, callers_keys: List[VKey], ring: bool, writer: bool, report: Report) -> None:
+    def __init__(self, log: Path, origin: str, callers_keys: List[VKey], ring: bool, began: Began, report: Report) -> None:
         self.origin = origin
-        self.log, self.callers_keys, self.ring, self.writer, self.report = log, callers_keys, ring, writer, report
+        self.log, self.callers_keys, self.ring, self.began, self.report = log, callers_keys, ring, began, report
         self.head: Optional[HeadRecord] = None
         self.published: Optional[Checkpoint] = None
         self.has_published = False
@@ -56,10 +57,12 @@ class Checkpoints:
     def read(self, head: Optional[HeadRecord], brought: Optional[Path], stranger: Callable[[str, str], None]) -> None:
         """Parse every checkpoint; whose they had to be is known when the history of the keys is."""
         self.head = head
-        path = self.log / "checkpoint"
-        self.has_published = os.path.lexists(path)
-        if self.has_published:
-            self.published = self._parse_note(path, PUBLISHED)
+        published = self.began.published
+        self.has_published = published is not None
+        if isinstance(published, Malformed):
+            self._refuse_note(PUBLISHED, published)
+        elif published is not None:
+            self.published = self._parse_note(published, PUBLISHED)
         folder = self.log / "checkpoints"
         files: Dict[int, Path] = {}
         for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
@@ -87,8 +90,9 @@ class Checkpoints:
         faults: Dict[int, str] = {}
         for number, path in files.items():
             if self.ring and self.head is not None and number > self.head.kept:
-                self.beyond[number] = path
-                continue
+                if number in self.began.kept or not self.began.wrote():
+                    self.beyond[number] = path
+                continue  # else kept since, which is not judged
             try:
                 self.kept[number] = Checkpoint.parse(read_file(path, MAX_NOTE))
             except Malformed as error:
@@ -108,22 +112,32 @@ class Checkpoints:
     def _sort_out(self, named: Set[int]) -> None:
         """What lies beyond the head record is none of the log's, but where an entry names it: then the record was put back."""
         behind = max(named, default=0)
-        if self.ring and self.head is not None and behind > self.head.kept and not self.writer:
+        if self.ring and self.head is not None and behind > self.head.kept and not self.began.wrote():
             self.report.add(DAMAGED, "head", None, "an entry names kept checkpoint %d, the head record knows of %d: it was put "
                             "back" % (behind, self.head.kept))
         for number, path in sorted(self.beyond.items()):
             if number in named:
-                self.kept[number] = self._parse_note(path, "checkpoints/" + path.name)
+                self.kept[number] = self._read_note(path, "checkpoints/" + path.name)
             else:
                 self.report.add(DAMAGED, "kept_checkpoint", None, "checkpoints/%s is not a kept checkpoint of the log: the "
                                 "head record and the entries do not know of it" % path.name)
 
-    def _parse_note(self, path: Path, where: str) -> Optional[Checkpoint]:
+    def _read_note(self, path: Path, where: str) -> Optional[Checkpoint]:
         try:
-            return Checkpoint.parse(read_file(path, MAX_NOTE))
+            return self._parse_note(read_file(path, MAX_NOTE), where)
         except Malformed as error:
-            self.report.add(TAMPERED, "checkpoint", None, "%s: %s" % (where, error))
+            self._refuse_note(where, error)
             return None
+
+    def _parse_note(self, note: bytes, where: str) -> Optional[Checkpoint]:
+        try:
+            return Checkpoint.parse(note)
+        except Malformed as error:
+            self._refuse_note(where, error)
+            return None
+
+    def _refuse_note(self, where: str, why: Malformed) -> None:
+        self.report.add(TAMPERED, "checkpoint", None, "%s: %s" % (where, why))
 
     def _notes(self) -> List[Tuple[str, Checkpoint]]:
         """What the log directory has of checkpoints, and where."""
@@ -154,7 +168,7 @@ class Checkpoints:
 
     def _compare_head(self, head: Checkpoint, published: Checkpoint) -> None:
         """`checkpoint` and the head record are one, but while a writer is between the two (section 5)."""
-        if published.size < head.size and not self.writer:
+        if published.size < head.size and not self.began.wrote():
             self.report.add(DAMAGED, "checkpoint", None, "checkpoint covers %d entries, the head record %d" % (
                 published.size, head.size))
         elif published.size > head.size:
@@ -194,6 +208,8 @@ class Checkpoints:
         head = self.head
         restorable = (head is not None and number == head.kept
                       and (head.checkpoint.size, head.checkpoint.root) == (head.kept_size, head.kept_root))
+        if restorable and self.began.wrote():
+            return  # a writer is between the head record and the file
         self.report.add(DAMAGED if restorable else TAMPERED, "kept_checkpoint", None, "number %d is missing" % number)
 
     # ------------------------------------------------------------------ judging
@@ -368,5 +384,5 @@ class Checkpoints:
 
     def _kept_since(self, number: int) -> bool:
         """By a live writer, while the entries were read."""
-        later = self.writer and number > max(self.kept, default=0) and number not in self.beyond
+        later = number > max(self.kept, default=0) and number not in self.beyond and self.began.wrote()
         return later and os.path.lexists(self.log / "checkpoints" / ("%020d" % number))

@@ -8,10 +8,11 @@ import re
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, List, NamedTuple, Optional, Tuple
 
+from .began import Began
 from .checkpoints import Checkpoints
 from .common import DAMAGED, DIVERGED, GAP, MAX_PLAIN, MAX_TORN, NOTE, TAMPERED, UNVERIFIABLE, CannotCheck, Malformed
 from .entries import LINE_START, Entry, Head, Line, LogCreated, check_control, is_unsigned, parse_line
-from .files import Durable, RecordFile, TreeWalk, check_ids_file, is_regular, is_strange, list_ids, read_file, writer_at_work
+from .files import Durable, RecordFile, TreeWalk, check_ids_file, is_regular, is_strange, list_ids, read_file
 from .hashes import leaf_hash, sha256, unhex
 from .history import HistoryScan, authorised_message, authoriser
 from .jcs import canonical, checked_object
@@ -29,6 +30,17 @@ class Segment(NamedTuple):
     first: int
     path: Path
     closed: bool
+
+    def open_plain(self) -> Optional[BinaryIO]:
+        """The plain form; None where it is closed, by a writer since it was listed perhaps."""
+        try:
+            return None if self.closed else open(self.path, "rb")
+        except FileNotFoundError:
+            return None
+
+    def as_closed(self) -> "Segment":
+        """The closed form, which is there before the plain one goes."""
+        return self if self.closed else Segment(self.first, self.path.with_name(self.path.name + ".zst"), True)
 
 
 class Excuse(NamedTuple):
@@ -75,6 +87,7 @@ class LogVerifier:
         self.mismatch_count = 0
         self.tail_mismatch = False
         self.open_files: List[RecordFile] = []
+        self.strangers: List[str] = []  # names in segments/ that are none of a segment
         self.tree0_proven = False  # whether tree/0 gives the root of the newest checkpoint
         self.absent: List[Tuple[int, int]] = []
         self.empty: List[Segment] = []  # files without a byte since the last one that was read
@@ -96,14 +109,16 @@ class LogVerifier:
         return self.report
 
     def _run(self) -> None:
-        self.writer = writer_at_work(self.log / "lock")
-        segments = self._segments()
+        self.began = Began(self.log)
+        found = self._segments()
         settings = self._read_settings()
-        self._identify(segments, settings)
+        self._identify(self._of_each_one(found), settings)
         self._read_durable()
         self.marks = Checkpoints(self.log, self.origin, self.trust.checkpoint_keys(self.origin),
-                                 self.trust.keys_dir is not None, self.writer, self.report)
+                                 self.trust.keys_dir is not None, self.began, self.report)
         self.marks.read(self.head, self.checkpoint_path, self._stranger)
+        # Behind the marks: what they cover is in a file by now.
+        segments = self._judge_twins(self._segments())
         self.tree0 = RecordFile(self.log / "tree" / "0", 32)
         self.levels = self._level_files()
         self.offsets = RecordFile(self.log / "offsets", 8)
@@ -131,29 +146,36 @@ class LogVerifier:
         self._conclude_keys()
 
     def _segments(self) -> List[Segment]:
+        """All files of segments; the plain one of two goes first."""
         folder = self.log / "segments"
         try:
             names = sorted(os.listdir(folder)) if self.log.is_dir() else []
         except FileNotFoundError:
             names = []
-        found: Dict[int, Segment] = {}
-        for name in names:
-            match = SEGMENT_NAME.fullmatch(name)
-            if not match:
-                self._stranger("segments", name)
-                continue
-            first = int(match.group(1))
-            if first in found:  # the plain file sorts first
-                self._compare_twins(found[first], Segment(first, folder / name, True))
-            else:
-                found[first] = Segment(first, folder / name, bool(match.group(2)))
+        matches = [(name, SEGMENT_NAME.fullmatch(name)) for name in names]
+        found = [Segment(int(match.group(1)), folder / name, bool(match.group(2))) for name, match in matches if match]
         if not found and not (self.log / "log.json").exists() and not (self.log / "checkpoint").exists():
             raise CannotCheck("there is no log in %s" % self.log)
-        return [found[first] for first in sorted(found)]
+        self.strangers = [name for name, match in matches if not match]
+        return found
+
+    @staticmethod
+    def _of_each_one(found: List[Segment]) -> List[Segment]:
+        """One file of each segment, in order."""
+        return [segment for at, segment in enumerate(found) if not at or found[at - 1].first != segment.first]
+
+    def _judge_twins(self, found: List[Segment]) -> List[Segment]:
+        """One file of each segment; strange names, and segments that are there in both forms, are told."""
+        for name in self.strangers:
+            self._stranger("segments", name)
+        for plain, closed in zip(found, found[1:]):
+            if plain.first == closed.first:
+                self._compare_twins(plain, closed)
+        return self._of_each_one(found)
 
     def _stranger(self, folder: str, name: str) -> None:
         """A name that section 5 does not have; a writer makes its files under names that end in `.tmp`."""
-        if not (self.writer and name.endswith(".tmp")):
+        if not (name.endswith(".tmp") and self.began.wrote()):
             self.report.add(DAMAGED, "unknown_file", None, "%s is not part of the format" % "/".join(filter(None, (folder, name))))
 
     def _check_names(self) -> None:
@@ -197,11 +219,14 @@ class LogVerifier:
         try:
             if is_strange(plain.path) or is_strange(closed.path):
                 raise Malformed("no regular file")
-            with open(plain.path, "rb") as file:
+            file = plain.open_plain()
+            if file is None:
+                return  # closed by a writer meanwhile
+            with file:
                 same = digest_of(plain_lines(file)) == digest_of(ClosedSegment(closed.path).lines())
         except Malformed:
             same = False
-        self.report.add(NOTE if same and self.writer else DAMAGED, "segment_twice", plain.first,
+        self.report.add(NOTE if same and self.began.wrote() else DAMAGED, "segment_twice", plain.first,
                         "the segment is there both open and closed, %s" % ("alike" if same else "and they differ"))
 
     def _read_settings(self) -> Any:
@@ -223,10 +248,12 @@ class LogVerifier:
         if not segments or segments[0].first != 0 or is_strange(segments[0].path):
             return None
         try:
-            if segments[0].closed:
-                line = next(ClosedSegment(segments[0].path).lines(), b"")
+            file = segments[0].open_plain()
+            if file is None:
+                closed = segments[0].as_closed().path
+                line = b"" if is_strange(closed) else next(ClosedSegment(closed).lines(), b"")
             else:
-                with open(segments[0].path, "rb") as file:
+                with file:
                     line = next(plain_lines(file), b"")
             return parse_line(line, False).entry
         except Malformed:
@@ -249,10 +276,12 @@ class LogVerifier:
         self.origin = origins[0]
         if self.head_path is not None:
             self.head = read_head(self.head_path)
+            self.began.watch(self.head_path, self.head)
         elif self.trust.keys_dir is not None:
             paths = [(origin, self.trust.keys_dir / "heads" / head_name(origin)) for origin in origins]
             self.origin, path = next((pair for pair in paths if pair[1].exists()), paths[0])
             self.head = read_head(path)
+            self.began.watch(path, self.head)
         else:
             self.report.add(NOTE, "no_head", None, "no head record was given: a log rolled back to an older "
                                                    "state of itself cannot be told from the newest")
@@ -288,7 +317,10 @@ class LogVerifier:
     @staticmethod
     def _is_empty(segment: Segment) -> bool:
         """A plain file without a byte: one that a writer began, a stray one, or what is left of one that had lines."""
-        return not segment.closed and is_regular(segment.path) and not segment.path.stat().st_size
+        try:
+            return not segment.closed and is_regular(segment.path) and not segment.path.stat().st_size
+        except FileNotFoundError:
+            return False  # closed by a writer meanwhile
 
     def _emptied(self) -> None:
         """Entries are missing where the empty files stand: those are what is left of them."""
@@ -300,7 +332,7 @@ class LogVerifier:
         if self.next < max(self.limit, self.durable.size):
             self._emptied()
         for segment in self.empty:
-            begun = segment is self.empty[-1] and (self.writer or segment.first == self.next)
+            begun = segment is self.empty[-1] and (segment.first == self.next or self.began.wrote())
             if not begun:
                 self._stray(segment)
 
@@ -316,10 +348,13 @@ class LogVerifier:
         self._enter(segment)
         self.file_suspect = False
         before = self.next
+        file = None if is_strange(segment.path) else segment.open_plain()
+        if file is None and not is_strange(segment.path):
+            segment = segment.as_closed()
         if is_strange(segment.path):
             self._suspect("segment", segment.first, "%s is no regular file" % segment.path.name)
             return
-        if segment.closed:
+        if file is None:
             try:
                 reader = ClosedSegment(segment.path)
                 for line in reader.lines():
@@ -329,7 +364,7 @@ class LogVerifier:
             except Malformed as error:
                 self._suspect("closed_segment", segment.first, "%s: %s" % (segment.path.name, error))
         else:
-            with open(segment.path, "rb") as file:
+            with file:
                 beyond = os.fstat(file.fileno()).st_size - MAX_PLAIN
                 if beyond > 0:
                     self._suspect("segment", None, "%s goes on for %d bytes beyond what a segment may hold; they were "
@@ -721,7 +756,7 @@ class LogVerifier:
         for name, file in [("tree_0", self.tree0), ("offsets", self.offsets), *levels]:
             if file.strange:
                 self.report.add(DAMAGED, name, None, "it is no regular file")
-            elif file.odd_bytes and not self.writer:
+            elif file.odd_bytes and not self.began.wrote():
                 self.report.add(DAMAGED, name, None, "it ends within a record")
             elif file.count > self.next or file.odd_bytes:
                 self.report.add(NOTE, name, None, "it has bytes beyond the last entry")

@@ -333,7 +333,7 @@ pub struct Scanned<'a> {
     pub anchored: TreeSize,
     /// How far the scan came: anchored entries and those behind them.
     pub end: TreeSize,
-    /// Whether a writer held the lease when the scan began: the files may have grown since.
+    /// Whether a writer held the lease when the scan began, or has come since: the files may have grown.
     pub held: bool,
     /// Log id and origin by entry 0.
     pub info: &'a LogInfo,

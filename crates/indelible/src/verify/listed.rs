@@ -28,6 +28,11 @@ impl Listed {
         index < self.size || self.numbers.binary_search(&named.number).is_ok()
     }
 
+    /// Entries that were durable; none where that could not be read.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
     /// The numbers, up to the one that the writer's head record tells.
     pub(super) fn up_to(&self, newest: Option<u64>) -> Vec<u64> {
         let end = newest.map_or(self.numbers.len(), |newest| self.numbers.partition_point(|number| *number <= newest));

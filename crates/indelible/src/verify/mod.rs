@@ -13,6 +13,7 @@
 //! | `scan` | reading in parallel; what is gathered before and concluded behind |
 //! | `anchors` | checkpoints: which are known, which are kept, which are missing |
 //! | `listed` | which kept checkpoints a verification goes by, beside a writer and behind a head record that was put back |
+//! | `meanwhile` | whether somebody may have written while it read |
 //! | `known`, `trust` | what the log says of its keys, and how the keys that are trusted stand to that |
 //! | `receipts` | receipts that contradict the log |
 //! | `absence` | what absent entries may have said of the checkpoint keys, and what checkpoints show of that |
@@ -30,6 +31,7 @@ mod keyed;
 mod known;
 mod listed;
 mod loose;
+mod meanwhile;
 mod merge;
 mod piece;
 mod receipts;

@@ -35,6 +35,7 @@ use super::{
     keyed::Secrets,
     known,
     listed::{self, Listed},
+    meanwhile::{self, Began},
     merge::{Durable, Merger, Met, Setup, absent},
     piece::{Expect, SeenPiece, look},
     report::{Finding, Kind, Macs, Remark, Report, Verdict},
@@ -205,7 +206,7 @@ fn verify_once(
     named: Option<(u64, KeptHead)>,
 ) -> Result<Report, VerifyError> {
     let begun = Instant::now();
-    let held = store.has_writer()?;
+    let at_first = store.has_writer()?;
     // The published checkpoint first: a live writer swaps the head before it publishes.
     let (published, unread) = match store.checkpoint() {
         Err(StoreError::Damaged { detail, .. }) => (None, Some(detail)),
@@ -214,6 +215,17 @@ fn verify_once(
     let origin = request.origin();
     let listed = Listed::of(store)?;
     let record = load_head(request, &origin)?;
+    let mut began = Began {
+        held: at_first,
+        published: meanwhile::published(published.as_deref()),
+        durable: listed.size(),
+        head: record.as_ref().map_or((0, 0), |record| {
+            (anchors::said_size(record.checkpoint.as_bytes()).map_or(0, |size| size.0), record.kept.number)
+        }),
+    };
+    // Who came between the looks at the two moved the head, and may not have shown it yet.
+    began.held = began.wrote(store, None)?;
+    let held = began.held;
     let (zero, names, lines) = first_words(store)?;
     let log_id =
         record.as_ref().map(|record| record.log_id).or(zero.as_ref().and_then(|zero| LogId::from_hex(&zero.log_id)));
@@ -301,7 +313,7 @@ fn verify_once(
     let from = frontier.size().0;
     let kept_before = request.from.as_ref().map_or(0, |from| from.kept);
     // Before the scan: a writer that comes later makes more durable than the scan has seen.
-    let durable = durable(store, held)?;
+    let durable = durable(store, at_first)?;
     if let (Some(newest), Some(durable)) = (newest, durable)
         && durable.size < newest.head.size.0
         && store.may_lag()?
@@ -386,7 +398,7 @@ fn verify_once(
     let anchors = &merger.setup.anchors;
     let standing = anchors.trust.standing(&anchors.history, vouched, anchors.last_kept());
     let end = End {
-        held,
+        began,
         size: merger.expected,
         met: merger.met.take(),
         kept: merger.kept(),
@@ -482,7 +494,7 @@ fn given_by_few(request: &Request<'_>, settled: &Settled, merger: &Merger<'_>) -
 
 /// What the merge ended with.
 struct End {
-    held: bool,
+    began: Began,
     size: u64,
     met: Option<Met>,
     kept: (u64, u64),
@@ -1283,7 +1295,7 @@ fn conclude(
     let scanned = Scanned {
         anchored,
         end: TreeSize(end.size),
-        held: end.held,
+        held: end.began.held,
         info: &info,
         // An auditor's head may be older than what the log has kept since.
         kept: end.newest_kept.map_or(end.kept.1, |newest| newest.number),
@@ -1291,7 +1303,15 @@ fn conclude(
         ids: end.ids.filter(|_| request.strict && request.from.is_none()),
         summed: end.summed,
     };
-    match store.check_derived(&scanned) {
+    let checked = match store.check_derived(&scanned) {
+        Ok(faults) if faults.is_empty() => Ok(faults),
+        // Somebody came after this began: the same is looked at once more, as beside who was there before.
+        _ if !scanned.held && end.began.wrote(store, request.heads.map(|heads| (heads, report.origin.as_str())))? => {
+            store.check_derived(&Scanned { held: true, ..scanned })
+        }
+        checked => checked,
+    };
+    match checked {
         Ok(faults) => {
             for fault in faults {
                 report.add(finding(Kind::Derived, None, format!("`{}`: {}", fault.place, fault.detail)));

@@ -39,6 +39,8 @@ mod keys_retired;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod meanwhile;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod named_once;
