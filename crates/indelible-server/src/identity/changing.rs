@@ -137,6 +137,20 @@ impl Identities {
         Ok(to_record.iter().map(|key| key.id.clone()).collect())
     }
 
+    /// Has something else changed while no key is, by one that has not ended.
+    ///
+    /// # Errors
+    /// [`IdentityError::Asker`]; those of the change.
+    pub(crate) fn while_it_may<T, E: From<IdentityError>>(
+        &self,
+        by: By<'_>,
+        change: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_change(by)?;
+        change()
+    }
+
     /// A key that asks may have ended since it was looked at: then it changes nothing any more.
     fn may_change(&self, by: By<'_>) -> Result<(), IdentityError> {
         match by {
@@ -241,6 +255,8 @@ impl Identities {
         };
         let details = serde_json::to_value(details).unwrap_or_default();
         self.record_signed(action, by, Some(&key), &details)?;
+        // Where the asker's end came meanwhile, by the clock, the log says that the key was never in force.
+        self.may_change(by)?;
         if let Some(binding) = key.certificate() {
             self.now_bound(binding, &key.id);
         }
