@@ -7,7 +7,7 @@
 //!   is told, and may ask again), never one open whose lock was on record and whose end was not.
 //! - A lock refuses events. What the log itself has to say (new keys, checkpoints) it goes on saying, and everything may be read, proven and verified.
 //! - What was under way when a lock came into force may still be recorded: it is behind the lock by no more than one request.
-//! - INVARIANT(lock-order): who may lock over whom, and who may lift what, is judged by the order of the log, by every server alike. One that had not heard of another's lock
+//! - INVARIANT(judged): who may lock over whom, and who may lift what, is judged by the order of the log, by every server alike. One that had not heard of another's lock
 //!   puts on record what counts for nothing, and says so to whoever asked.
 
 use std::{

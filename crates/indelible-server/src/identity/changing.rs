@@ -207,6 +207,11 @@ impl Identities {
             return Err(IdentityError::Name);
         }
         let now = self.clock.now();
+        // Where it comes meanwhile the log may say that the key was never in force: then nobody is given it.
+        let end = match by {
+            By::Key(key) => self.get(&key.id).and_then(|key| key.expires_at),
+            By::Operator => None,
+        };
         let line = self.place_for(by, &id, replaces.map(|(old, _)| old))?;
         if let By::Key(key) = by
             && key.rate_per_minute > 0
@@ -255,8 +260,9 @@ impl Identities {
         };
         let details = serde_json::to_value(details).unwrap_or_default();
         self.record_signed(action, by, Some(&key), &details)?;
-        // Where the asker's end came meanwhile, by the clock, the log says that the key was never in force.
-        self.may_change(by)?;
+        if end.is_some_and(|end| end <= self.clock.now()) {
+            return Err(IdentityError::Asker);
+        }
         if let Some(binding) = key.certificate() {
             self.now_bound(binding, &key.id);
         }
