@@ -6,7 +6,10 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -52,12 +55,30 @@ pub(crate) enum Chore {
 /// The keeper of one or more logs. Cloning shares it; the threads end when the last clone and the last log are gone.
 #[derive(Clone, Default)]
 pub struct Keeper {
+    last: Arc<Last>,
+}
+
+/// What clones and logs have of it, and threads do not.
+#[derive(Default)]
+struct Last {
     shared: Arc<Shared>,
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.shared.left.store(true, Ordering::SeqCst);
+        // Whoever had looked before that waits now and is woken. It is not waited for: this may be a thread of the keeper's that has the lock. What is missed then lingers.
+        drop(self.shared.state.try_lock());
+        self.shared.work.notify_all();
+        self.shared.jobs.notify_all();
+    }
 }
 
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
+    /// The last clone and the last log are gone: what is left to do is done, and nobody waits for more.
+    left: AtomicBool,
     work: Condvar,
     jobs: Condvar,
 }
@@ -92,13 +113,13 @@ impl Keeper {
     #[must_use]
     pub fn manual() -> Self {
         let keeper = Self::default();
-        lock(&keeper.shared.state).manual = true;
+        lock(&keeper.last.shared.state).manual = true;
         keeper
     }
 
     /// Looks after a log until it has nothing more to do.
     pub(crate) fn watch(&self, log: &Arc<Inner>) {
-        let mut state = lock(&self.shared.state);
+        let mut state = lock(&self.last.shared.state);
         if state.manual {
             return;
         }
@@ -108,23 +129,23 @@ impl Keeper {
         }
         if state.timer {
             if !known {
-                self.shared.work.notify_one();
+                self.last.shared.work.notify_one();
             }
             return;
         }
         // Where no thread could be had the last time, one may be had now.
-        let shared = Arc::clone(&self.shared);
+        let shared = Arc::clone(&self.last.shared);
         state.timer = thread::Builder::new().name("indelible-keeper".to_owned()).spawn(move || run(&shared)).is_ok();
     }
 
     /// Whether jobs wait for a thread.
     pub(crate) fn is_wanted(&self) -> bool {
-        !lock(&self.shared.state).jobs.is_empty()
+        !lock(&self.last.shared.state).jobs.is_empty()
     }
 
     /// Runs a job on the pool; on the calling thread where no thread can be had.
     pub(crate) fn spawn(&self, job: Job) {
-        let mut state = lock(&self.shared.state);
+        let mut state = lock(&self.last.shared.state);
         if state.manual || state.jobs.len() >= MAX_JOBS {
             drop(state);
             at_work(job);
@@ -132,7 +153,7 @@ impl Keeper {
         }
         state.jobs.push_back(job);
         if state.idle < state.jobs.len() && state.workers < WORKERS {
-            let shared = Arc::clone(&self.shared);
+            let shared = Arc::clone(&self.last.shared);
             let name = "indelible-commit".to_owned();
             if thread::Builder::new().name(name).spawn(move || work(&shared)).is_ok() {
                 state.workers += 1;
@@ -147,12 +168,23 @@ impl Keeper {
         drop(state);
         // Waking asks the kernel. Whoever is at work looks again when done.
         if idle > 0 {
-            self.shared.jobs.notify_one();
+            self.last.shared.jobs.notify_one();
         }
     }
 }
 
-/// How long an idle thread stays.
+impl Shared {
+    /// Waits for more to do, as long as more may come, and tells whether who is idle then is to end.
+    fn linger<'s>(&self, on: &Condvar, state: MutexGuard<'s, State>) -> (MutexGuard<'s, State>, bool) {
+        if self.left.load(Ordering::SeqCst) {
+            return (state, true);
+        }
+        let (state, waited) = on.wait_timeout(state, LINGER).unwrap_or_else(PoisonError::into_inner);
+        (state, waited.timed_out() || self.left.load(Ordering::SeqCst))
+    }
+}
+
+/// How long an idle thread stays, where its keeper has logs.
 const LINGER: Duration = Duration::from_secs(5);
 
 fn work(shared: &Shared) {
@@ -166,10 +198,10 @@ fn work(shared: &Shared) {
             continue;
         }
         state.idle += 1;
-        let (next, waited) = shared.jobs.wait_timeout(state, LINGER).unwrap_or_else(PoisonError::into_inner);
+        let (next, is_over) = shared.linger(&shared.jobs, state);
         state = next;
         state.idle -= 1;
-        if waited.timed_out() && state.jobs.is_empty() {
+        if is_over && state.jobs.is_empty() {
             state.workers -= 1;
             return;
         }
@@ -221,9 +253,9 @@ fn run(shared: &Arc<Shared>) {
         let logs = {
             let mut state = lock(&shared.state);
             if state.logs.is_empty() {
-                let (next, waited) = shared.work.wait_timeout(state, LINGER).unwrap_or_else(PoisonError::into_inner);
+                let (next, is_over) = shared.linger(&shared.work, state);
                 state = next;
-                if waited.timed_out() && state.logs.is_empty() {
+                if is_over && state.logs.is_empty() {
                     state.timer = false;
                     return;
                 }
@@ -300,5 +332,34 @@ impl Inner {
         };
         *place = result.as_ref().err().map(|error| chain(error));
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{KeyRing, Log, Options};
+
+    #[test]
+    fn the_threads_of_a_keeper_end_with_its_last_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = KeyRing::load_or_create(&dir.path().join("keys")).unwrap();
+        let keeper = Keeper::new();
+        let options = Options { keeper: Some(keeper.clone()), ..Options::default() };
+        let log = Log::create(&dir.path().join("log"), "t.example/a", &ring, options).unwrap();
+        log.append_json(br#"{"action":"a","actor":{"id":"x","type":"user"}}"#).unwrap();
+        keeper.spawn(Box::new(|| ()));
+        let shared = Arc::downgrade(&keeper.last.shared);
+        drop(keeper);
+        thread::sleep(TICK * 4);
+        assert!(shared.strong_count() > 1, "it has a log, and threads");
+        drop(log);
+        let begun = Instant::now();
+        while shared.strong_count() > 0 {
+            assert!(begun.elapsed() < LINGER / 2, "{} have it still", shared.strong_count());
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }

@@ -58,15 +58,17 @@ pub(crate) fn run(places: &Places, as_json: bool, args: &ServeArgs) -> Result<()
 
 /// Makes no keys beside a root that has its own somewhere else.
 fn refuse_other_keys(root: &Root, keys: &Path, options: &Options) -> Result<(), Failure> {
-    let is_there = !matches!(KeyRing::overview(keys), Err(KeyError::Missing { .. }));
-    // A root that cannot be read says so when it is opened.
-    match root.find_registry(options) {
-        Ok(Some(_)) if !is_there => Err(Failure::text(format!(
+    if !matches!(KeyRing::overview(keys), Err(KeyError::Missing { .. })) {
+        return Ok(());
+    }
+    // What cannot be read may have keys too.
+    match root.find_registry(options)? {
+        None => Ok(()),
+        Some(_) => Err(Failure::text(format!(
             "`{}` has logs, and there is no key ring at `{}`: name the directory of the keys that they were made with (--keys, or INDELIBLE_KEYS)",
             root.place(),
             keys.display()
         ))),
-        _ => Ok(()),
     }
 }
 

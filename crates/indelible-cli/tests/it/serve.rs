@@ -119,6 +119,15 @@ fn what_is_unsafe_or_not_meant_is_refused() {
 }
 
 #[test]
+fn no_keys_are_made_beside_a_root_that_cannot_be_read() {
+    let world = World::empty();
+    let root = format!("sqlite:{}", world.write("other.db", "this is no database\n".repeat(100)));
+    let keys = world.path("none");
+    world.run(&["serve", "--log-root", &root, "--plain-http", "--keys", &keys]).refused(1, &["other.db"]);
+    assert!(!std::path::Path::new(&keys).exists());
+}
+
+#[test]
 fn a_configuration_is_shown_as_it_would_be_used() {
     let world = World::empty();
     let config = world.write("c.toml", "listen = \"127.0.0.1:9\"\n[limits]\nconnections = 7\n");

@@ -137,6 +137,20 @@ impl Identities {
         Ok(to_record.iter().map(|key| key.id.clone()).collect())
     }
 
+    /// Has something else changed while no key is, by one that has not ended.
+    ///
+    /// # Errors
+    /// [`IdentityError::Asker`]; those of the change.
+    pub(crate) fn while_it_may<T, E: From<IdentityError>>(
+        &self,
+        by: By<'_>,
+        change: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_change(by)?;
+        change()
+    }
+
     /// A key that asks may have ended since it was looked at: then it changes nothing any more.
     fn may_change(&self, by: By<'_>) -> Result<(), IdentityError> {
         match by {
@@ -193,6 +207,11 @@ impl Identities {
             return Err(IdentityError::Name);
         }
         let now = self.clock.now();
+        // Where it comes meanwhile the log may say that the key was never in force: then nobody is given it.
+        let end = match by {
+            By::Key(key) => self.get(&key.id).and_then(|key| key.expires_at),
+            By::Operator => None,
+        };
         let line = self.place_for(by, &id, replaces.map(|(old, _)| old))?;
         if let By::Key(key) = by
             && key.rate_per_minute > 0
@@ -241,6 +260,9 @@ impl Identities {
         };
         let details = serde_json::to_value(details).unwrap_or_default();
         self.record_signed(action, by, Some(&key), &details)?;
+        if end.is_some_and(|end| end <= self.clock.now()) {
+            return Err(IdentityError::Asker);
+        }
         if let Some(binding) = key.certificate() {
             self.now_bound(binding, &key.id);
         }

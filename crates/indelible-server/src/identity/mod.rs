@@ -36,7 +36,7 @@ use memchr::memmem::Finder;
 use crate::{
     binding::Binding,
     error::ServerError,
-    locks::{Locks, Said},
+    locks::{Locks, Said, Standing},
 };
 
 pub use error::IdentityError;
@@ -50,7 +50,7 @@ use table::Table;
 pub const MAX_KEYS: usize = 10_000;
 /// A server that cannot follow the others' changes for so long serves nobody until it can.
 const STALE: Duration = Duration::from_secs(15);
-/// Entries about keys hold this; those that only name one as actor are looked at for nothing.
+/// Entries about keys hold this, and those about locks; others that only name one as actor are looked at for nothing.
 static ABOUT_KEYS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"api_key"));
 
 /// Opens the server's own log, again where it failed.
@@ -86,7 +86,7 @@ impl Identities {
         let mut said = Said::default();
         fold(&log, &mut tree, |entry| {
             bound.extend(take(entry, &mut known));
-            said.take(entry);
+            said.take(entry, |id| known.standing(id));
         })?;
         let locks = Locks::new(said.clone());
         let good_until = Mutex::new(log.is_shared().then(|| Instant::now() + STALE));
@@ -112,16 +112,17 @@ impl Identities {
         let ((mut tree, mut said), mut news) = (followed.clone(), Vec::new());
         let log = self.log()?;
         fold(&log, &mut tree, |entry| {
+            // Those that lock and unlock name the key that did it.
             if ABOUT_KEYS.find(entry.body).is_some() {
                 news.push(entry.bytes.to_vec());
             }
-            said.take(entry);
         })?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let mut newly_bound = Vec::new();
         for bytes in &news {
             if let Ok(entry) = EntryRef::parse(bytes) {
                 newly_bound.extend(take(&entry, &mut known));
+                said.take(&entry, |id| known.standing(id));
             }
         }
         drop(known);
@@ -152,6 +153,12 @@ impl Identities {
         self.good_until.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
+    /// As if other servers wrote it.
+    #[cfg(test)]
+    pub(crate) fn shares(&self) {
+        *self.good_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + STALE);
+    }
+
     /// The name of that log.
     #[must_use]
     pub fn origin(&self) -> &str {
@@ -174,6 +181,11 @@ impl Identities {
         // Its last handle syncs: that is nothing to hold a lock for.
         let old = self.log.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(old);
+    }
+
+    /// What locks of logs are judged by.
+    pub(crate) fn standing(&self, id: &str) -> Option<Standing> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).standing(id)
     }
 
     /// The logs that are locked, as the log says.

@@ -100,12 +100,20 @@ pub(super) fn take(entry: &EntryRef<'_>, known: &mut Table) -> Option<(Binding, 
             let may_bind = !is_key || maker.as_ref().is_some_and(|maker| maker.may_bind());
             let mut line = Line::of(&target.id, maker.as_ref().map(|maker| &maker.line));
             // INVARIANT(stillborn): what a key made behind its end, by the order of the log, was never in force: another server had not heard of that end.
-            let stillborn = is_key && known.is_ended_on_record(&event.actor.id);
+            // Ends by the clock count as the log has them so far, and a time that cannot be read is behind all of them.
+            let at = Micros::parse(entry.recorded_at).unwrap_or(Micros(i64::MAX));
+            let stillborn = is_key && known.is_ended_on_record(&event.actor.id, at);
             if let Some(replaces) = &made.replaces {
                 let until = end(&replaces.until);
                 known.change(&replaces.id, |old| {
                     old.expires_at = Some(old.expires_at.map_or(until, |end| end.min(until)));
                 });
+                // One that ends at once ends with this entry, also where another server's clock is behind.
+                if until <= at {
+                    known.ended_on_record(&replaces.id);
+                } else {
+                    known.ends_on_record(&replaces.id, until);
+                }
                 if let Some(old) = known.get(&replaces.id) {
                     line = old.line.clone();
                 }
@@ -123,6 +131,9 @@ pub(super) fn take(entry: &EntryRef<'_>, known: &mut Table) -> Option<(Binding, 
                 shows,
             };
             // The first word counts: a later one cannot put another token in its place.
+            if let Some(end) = key.expires_at {
+                known.ends_on_record(&target.id, end);
+            }
             if known.get(&target.id).is_none() {
                 known.put(Arc::new(key));
             }

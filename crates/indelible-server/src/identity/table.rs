@@ -11,6 +11,10 @@ use std::{
 use indelible_core::time::Micros;
 
 use super::ApiKey;
+use crate::locks::Standing;
+
+/// The end of keys that ended by the order of the log.
+const ENDED: Micros = Micros(i64::MIN);
 
 /// When a key that was not revoked ends by itself; who has no end stands behind all others.
 type End = (Micros, String);
@@ -23,8 +27,8 @@ pub(super) struct Table {
     ends: BTreeMap<String, BTreeSet<End>>,
     /// What was made with the token of each, by its id.
     made: BTreeMap<String, Vec<String>>,
-    /// Those whose end the log says, as far as it was read: what memory knows already may not be there yet.
-    ended: BTreeSet<String>,
+    /// The ends that the log says, as far as it was read: what memory knows already may not be there yet. One that was ended for good ended before all times.
+    ended: BTreeMap<String, Micros>,
     /// How many keys were looked at.
     #[cfg(test)]
     pub(super) looked_at: std::sync::atomic::AtomicUsize,
@@ -78,14 +82,26 @@ impl Table {
         }
     }
 
-    /// The log says that a key was ended.
-    pub(super) fn ended_on_record(&mut self, id: &str) {
-        self.ended.insert(id.to_owned());
+    /// The log says that a key ends then. What it said of an earlier end stands.
+    pub(super) fn ends_on_record(&mut self, id: &str, at: Micros) {
+        let end = self.ended.entry(id.to_owned()).or_insert(at);
+        *end = at.min(*end);
     }
 
-    /// Whether the log says so, as far as it was read.
-    pub(super) fn is_ended_on_record(&self, id: &str) -> bool {
-        self.ended.contains(id)
+    /// The log says that a key was ended, whatever clocks say.
+    pub(super) fn ended_on_record(&mut self, id: &str) {
+        self.ends_on_record(id, ENDED);
+    }
+
+    /// Whether the log says that a key had ended at a time, as far as it was read.
+    pub(super) fn is_ended_on_record(&self, id: &str, at: Micros) -> bool {
+        self.ended.get(id).is_some_and(|end| *end <= at)
+    }
+
+    /// What locks of logs are judged by. Ends by a clock are not: that a key asks behind one is refused by any server.
+    pub(super) fn standing(&self, id: &str) -> Option<Standing> {
+        let has_ended = self.is_ended_on_record(id, ENDED);
+        self.keys.get(id).map(|key| Standing { grant: key.grant.clone(), has_ended })
     }
 
     /// Whether a key is good, and those that it comes from.

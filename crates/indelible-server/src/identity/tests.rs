@@ -495,3 +495,38 @@ fn what_a_key_made_where_its_end_was_not_known_yet_is_stillborn() {
     drop(keys);
     check(&world.again().unwrap());
 }
+
+#[test]
+fn what_a_key_makes_behind_its_end_by_rotation_is_stillborn() {
+    let ((_elsewhere, other), (world, keys)) = (World::new(), World::new());
+    let copied = |from: &Identities, to: &Identities, seen: usize| {
+        let read = from.log().unwrap().read(LeafIndex(0), STEP).unwrap();
+        let lines = (0..).zip(read.lines()).map(|(index, text)| parse_line(text, index).unwrap());
+        let events: Vec<_> = lines.filter(|line| line.entry.kind == BodyKind::Event).collect();
+        let events: Vec<_> = events.iter().skip(seen).map(|line| line.entry.body.to_vec()).collect();
+        assert!(to.append_all(&events).iter().all(Result::is_ok));
+        to.follow().unwrap();
+        events.len() + seen
+    };
+    let (root, _) = keys.create(By::Operator, new_key(Role::Admin)).unwrap();
+    let (tenant, token) = keys.create(By::Key(&root), new_key(Role::Admin)).unwrap();
+    let (before, _) = keys.create(By::Key(&tenant), new_key(Role::Writer)).unwrap();
+    let seen = copied(&keys, &other, 0);
+    // Here it is rotated out at once; the other server has not heard of that.
+    let (next, good) = keys.rotate(By::Key(&root), &tenant.id, keys.now()).unwrap();
+    let (heir, first) = other.rotate(By::Key(&tenant), &tenant.id, Micros(i64::MAX / 2)).unwrap();
+    let (child, second) = other.create(By::Key(&tenant), new_key(Role::Admin)).unwrap();
+    copied(&other, &keys, seen);
+    let check = |keys: &Identities| {
+        let in_force = [&token, &first, &second, &good].map(|token| keys.authenticate(token).is_some());
+        assert_eq!(in_force, [false, false, false, true]);
+        for id in [&heir.id, &child.id] {
+            assert!(keys.get(id).unwrap().revoked_at.is_some(), "{id}");
+        }
+        assert!([&before, &next].into_iter().all(|key| keys.is_still_good(key)));
+    };
+    check(&keys);
+    keys.log().unwrap().close().unwrap();
+    drop(keys);
+    check(&world.again().unwrap());
+}

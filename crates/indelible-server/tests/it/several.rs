@@ -374,3 +374,56 @@ fn an_heir_that_another_server_made_ends_with_its_maker() {
         running.server.stop().unwrap();
     }
 }
+
+#[test]
+fn a_tenant_lifts_no_lock_that_the_operator_made_at_another_server() {
+    let Some(world) = World::new() else { return };
+    let (one, two) = (world.start(), world.start());
+    let admin = one.admin.clone().unwrap();
+    Client::connect(one.address).ask("POST", "/v1/logs", Some(&admin), Some(&json!({ "origin": LOG }))).status(201);
+    let new = json!({ "logs": ["t.example/*"], "name": "tenant", "role": "admin" });
+    let tenant = Client::connect(one.address).ask("POST", "/v1/api-keys", Some(&admin), Some(&new)).status(201).json();
+    let tenant = tenant["token"].as_str().unwrap();
+    until(200, two.address, tenant);
+    let ask = |server: &Running, token: &str, what: &str, reason: &str| {
+        let path = format!("/v1/logs/{}/{what}", crate::world::segment(LOG));
+        Client::connect(server.address).ask("POST", &path, Some(token), Some(&json!({ "reason": reason })))
+    };
+    let reason = |server: &Running| {
+        let path = format!("/v1/logs/{}/health", crate::world::segment(LOG));
+        Client::connect(server.address).ask("GET", &path, Some(&admin), None).json()["locked"]["reason"].clone()
+    };
+    let until_it_says = |server: &Running, expected: serde_json::Value| {
+        let begun = Instant::now();
+        while reason(server) != expected {
+            assert!(begun.elapsed() < PATIENCE, "{expected}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    for turn in 0..3 {
+        // The operator locks over the tenant's at one server; the other has not heard of it, and lifts nothing.
+        let (mine, inquiry) = (format!("mine {turn}"), format!("inquiry {turn}"));
+        ask(&one, tenant, "lock", &mine).status(200);
+        until_it_says(&two, json!(mine));
+        ask(&two, &admin, "lock", &inquiry).status(200);
+        ask(&one, tenant, "unlock", "over").problem(403, "forbidden");
+        assert_eq!(reason(&one), json!(inquiry));
+        ask(&two, &admin, "unlock", "over").status(200);
+        until_it_says(&one, json!(null));
+        // The operator locks at one, and the tenant at the other in the same moment.
+        ask(&two, &admin, "lock", &inquiry).status(200);
+        ask(&one, tenant, "lock", &mine).problem(409, "conflict");
+        ask(&one, tenant, "unlock", "over").problem(403, "forbidden");
+        for server in [&one, &two] {
+            assert_eq!(reason(server), json!(inquiry));
+            let reply = Client::connect(server.address).ask("POST", &events_of(LOG), Some(tenant), Some(&event("x")));
+            reply.problem(423, "locked");
+        }
+        ask(&one, &admin, "unlock", "over").status(200);
+        until_it_says(&two, json!(null));
+    }
+    for running in [one, two] {
+        running.server.stop().unwrap();
+    }
+    world.ids("t.example/_server");
+}
