@@ -34,6 +34,7 @@ use crate::{
     prefer::{self, Acknowledge, Trace},
     problem::{Kind, Problem},
     request::Asked,
+    server::Shared,
     shortcuts::Shortcut,
 };
 
@@ -335,7 +336,12 @@ fn told_bytes(origin: &str, key: Option<&str>) -> usize {
 
 async fn lines(asked: &Asked, open: &Arc<OpenLog>, body: Body, given: Given) -> Result<Answer, Problem> {
     let most = asked.shared.config.limits.events;
-    let count = body.bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count();
+    // Long bodies are counted, and answers to many lines written, beside the threads that serve connections.
+    let (count, body) = if body.bytes.len() > MAX_INLINE_BYTES {
+        Arc::clone(open).wait_for(move |_| Ok((count_of(&body.bytes), body))).await?
+    } else {
+        (count_of(&body.bytes), body)
+    };
     if count > most {
         return Err(Problem::new(Kind::TooLarge, format!("a request has at most {most} events here, not {count}")));
     }
@@ -345,27 +351,33 @@ async fn lines(asked: &Asked, open: &Arc<OpenLog>, body: Body, given: Given) -> 
     // Room for what will be said of each line, before any is recorded.
     let room = asked.hold(count.saturating_mul(told_bytes(asked.log(), given.id.as_deref())))?;
     let anchor = prefer::acknowledge(&asked.headers) == Some(Acknowledge::Anchored);
+    let shared = Arc::clone(&asked.shared);
     let done = Arc::clone(open).wait_for(move |open| {
         let (numbers, texts) = split(&body.bytes, &given);
         let results = open.writer()?.append_all(&texts);
         let some = results.iter().any(Result::is_ok);
+        let has_failed = results.iter().any(|result| result.as_ref().is_err_and(|error| !error.is_refusal()));
         let checkpoint = (anchor && some).then(|| open.writer().map(Log::checkpoint)).transpose()?;
-        Ok((results, numbers, checkpoint))
+        let note = match checkpoint {
+            Some(Ok(head)) => Some(head.checkpoint),
+            Some(Err(error)) => {
+                (shared.reporter)(&format!("events are durable and not anchored: {}", chain(&error)));
+                None
+            }
+            None => None,
+        };
+        let what = if note.is_some() { Acknowledge::Anchored } else { Acknowledge::Durable };
+        Ok((tell(&shared, &numbers, results, (note, room)), has_failed, what))
     });
-    let (results, numbers, checkpoint) = done.await?;
-    if results.iter().any(|result| result.as_ref().is_err_and(|error| !error.is_refusal())) {
+    let (told, has_failed, what) = done.await?;
+    if has_failed {
         asked.shared.logs.let_go(asked.log(), open).await;
     }
-    let note = match checkpoint {
-        Some(Ok(head)) => Some(head.checkpoint),
-        Some(Err(error)) => {
-            (asked.shared.reporter)(&format!("events are durable and not anchored: {}", chain(&error)));
-            None
-        }
-        None => None,
-    };
-    let what = if note.is_some() { Acknowledge::Anchored } else { Acknowledge::Durable };
-    Ok(applied(asked, tell(asked, &numbers, results, (note, room))?, what))
+    Ok(applied(asked, told?, what))
+}
+
+fn count_of(text: &[u8]) -> usize {
+    text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count()
 }
 
 /// The lines that hold something, with their numbers from 1 on, and with what they are given.
@@ -404,12 +416,12 @@ struct Counts {
 
 /// What became of each line. 201 where all are recorded, 207 where some are, the problem of the first where none is.
 fn tell(
-    asked: &Asked,
+    shared: &Shared,
     numbers: &[usize],
     results: Vec<Result<Receipt, AppendError>>,
     (checkpoint, room): (Option<String>, Held),
 ) -> Result<Answer, Problem> {
-    let metrics = &asked.shared.metrics;
+    let metrics = &shared.metrics;
     let (mut recorded, mut duplicates, mut refused, mut unclear) = (0, 0, 0, 0);
     let (mut told, mut first, mut failed) = (Vec::with_capacity(results.len()), None, None);
     for (number, result) in numbers.iter().zip(results) {
@@ -439,7 +451,7 @@ fn tell(
             return Err(problem);
         }
         if let Some(internal) = problem.for_operator() {
-            (asked.shared.reporter)(internal);
+            (shared.reporter)(internal);
         }
     }
     let status = match (none, refused + unclear) {
