@@ -506,8 +506,10 @@ fn a_log_goes_on_under_a_new_key_where_the_secret_of_the_old_one_was_destroyed()
     let report = world.verify();
     check(&report, Verdict::Intact, None, None);
     assert_eq!((report.macs, report.macs_unchecked[0].last), (Macs::Partly, 10));
-    // No signature can be checked there any more; that the stored hash fits is no proof.
+    // No signature can be checked there any more; that the stored hash fits is no proof. The first entry shows what names the newest kept checkpoint, by the same tree.
     let log = world.reopen();
+    receipts(log.append_all(&events(200..201)));
+    log.checkpoint().unwrap();
     let mut lines = world.lines();
     lines[4] = replace(&lines[4], "mara", "mary");
     // Written over: the log has these files open.
